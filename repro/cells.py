@@ -1,0 +1,63 @@
+"""The results file of a cell, and its per-example predictions. No torch here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repro import paths
+from repro.errors import MissingError
+from repro.experiments import Cell
+from repro.files import sha256, write_atomic
+
+
+def path(cell: Cell) -> Path:
+    """results/<profile>/cells/<id>.json"""
+    return paths.results(cell.profile) / "cells" / f"{cell.id}.json"
+
+
+def predictions_path(cell: Cell) -> Path:
+    """results/<profile>/predictions/<id>.parquet"""
+    return paths.results(cell.profile) / "predictions" / f"{cell.id}.parquet"
+
+
+def done(cell: Cell) -> bool:
+    """Whether the cell's result and predictions are there, the latter with the recorded checksum."""
+    target = predictions_path(cell)
+    return path(cell).is_file() and target.is_file() and read(cell)["predictions_sha256"] == sha256(target)
+
+
+def read(cell: Cell) -> dict[str, Any]:
+    """The cell's result as written by `write`; MissingError if there is none."""
+    if not path(cell).is_file():
+        raise MissingError(f"no result for cell {cell.id}; run: {command(cell)}")
+    return json.loads(path(cell).read_text())
+
+
+def predictions(cell: Cell) -> pd.DataFrame:
+    """One row per example: index, label, logit_0 .. logit_{classes - 1}."""
+    if not predictions_path(cell).is_file():
+        raise MissingError(f"no predictions for cell {cell.id}; run: {command(cell)}")
+    return pd.read_parquet(predictions_path(cell))
+
+
+def write(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits: np.ndarray) -> None:
+    """Store a finished cell: predictions first, so that a result never stands without them.
+
+    result: metrics in percent and provenance. labels: (examples,). logits: (examples, classes).
+    """
+    columns = {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(logits.shape[1])}
+    frame = pd.DataFrame({"index": np.arange(len(labels)), "label": labels.astype(np.int64), **columns})
+    target = predictions_path(cell)
+    write_atomic(target, lambda temporary: frame.to_parquet(temporary, index=False))
+    row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
+    text = json.dumps(row, indent=1, sort_keys=True) + "\n"
+    write_atomic(path(cell), lambda temporary: temporary.write_text(text))
+
+
+def command(cell: Cell) -> str:
+    """The command line that makes this cell with the declared settings."""
+    recipe = "" if cell.recipe.name == "authors" else f" --recipe '{cell.recipe.name}'"
+    return f"python -m repro run {cell.table} --profile {cell.profile} --task {cell.task} --seed {cell.seed}{recipe}"

@@ -1,0 +1,156 @@
+"""Run many cells: in this process, or on local processes that share the cores. Stages that cells share run once.
+
+torch is imported only if there is something to compute.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from repro import cells as files
+from repro.errors import ReproError, one_of
+from repro.experiments import Cell
+from repro.progress import Progress, clock
+
+if TYPE_CHECKING:
+    from repro.stages import Stage
+
+ENGINES = ("processes", "serial")
+
+
+def describe(cells: list[Cell]) -> pd.DataFrame:
+    """The plan: one row per cell, with whether its result is there."""
+    rows = [(cell.method, cell.task, cell.seed, "done" if files.done(cell) else "to do", cell.id) for cell in cells]
+    return pd.DataFrame(rows, columns=["method", "task", "seed", "state", "id"])
+
+
+def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) -> None:
+    """Make every cell's result. Prints the plan, then one bar. workers: 0 for one per core (one in all on a GPU).
+
+    A failed cell does not stop the others. Raises ReproError with each failure at the end.
+    """
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    todo = [cell for cell in cells if not files.done(cell)]
+    print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do", flush=True)
+    if todo:
+        from repro import stages  # imports torch
+
+        needed = {cell.id: stages.stages(cell) for cell in todo}
+        workers = 1 if engine == "serial" else workers or _default_workers()
+        _run(todo, needed, engine, workers)
+
+
+def _default_workers() -> int:
+    import torch
+
+    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+
+
+def _run(todo: list[Cell], needed: dict[str, list["Stage"]], engine: str, workers: int) -> None:
+    from repro import store
+
+    graph = {stage.key: stage for made in needed.values() for stage in made if not store.exists(stage.kind, stage.key)}
+    work = sum(stage.work for stage in graph.values())
+    shared = sum(len(made) for made in needed.values()) - len({s.key for made in needed.values() for s in made})
+    print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
+          f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
+    with Progress(work or 1.0, todo[0].table) as bar, _executor(engine, workers) as executor:
+        failures = _Grid(graph, executor, workers, bar).run()
+    _finish(todo, needed, failures)
+
+
+def _estimate(cell: Cell, work: float, workers: int) -> str:
+    from repro.experiments import PROFILES
+
+    return clock(work * PROFILES[cell.profile].seconds_per_work / min(workers, len(os.sched_getaffinity(0))))
+
+
+class _Grid:
+    """The stages still to make. Each starts when its parents are there; the one with most work first."""
+
+    def __init__(self, graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> None:
+        self.waiting, self.executor, self.workers, self.bar = dict(graph), executor, workers, bar
+        self.running: dict[Future, Stage] = {}
+        self.failed: dict[str, str] = {}
+
+    def run(self) -> dict[str, str]:
+        """Returns the error of each stage that failed or could not start, by key."""
+        while self.waiting or self.running:
+            self._start()
+            finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self._end(future, self.running.pop(future))
+        return self.failed
+
+    def _start(self) -> None:
+        busy = {stage.key for stage in self.running.values()}
+        for stage in sorted(self.waiting.values(), key=lambda stage: -stage.work):
+            if len(self.running) >= self.workers:
+                return
+            if not any(parent.key in self.waiting or parent.key in busy for parent in stage.parents):
+                from repro.pipeline import run_stage
+
+                del self.waiting[stage.key]
+                self.running[self.executor.submit(run_stage, stage)] = stage
+                busy.add(stage.key)
+
+    def _end(self, future: Future, stage: "Stage") -> None:
+        error = future.exception()
+        if error is not None:
+            self._fail(stage, str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}")
+        cell = stage.cell
+        self.bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
+
+    def _fail(self, stage: "Stage", error: str) -> None:
+        """Whoever needs the failed stage fails with it."""
+        self.failed[stage.key] = error
+        for child in [s for s in self.waiting.values() if any(parent.key == stage.key for parent in s.parents)]:
+            del self.waiting[child.key]
+            self._fail(child, error)
+
+
+class _Inline(Executor):
+    """Runs what it is given at once, in this process."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _executor(engine: str, workers: int) -> Executor:
+    if engine == "serial":
+        return _Inline()
+    spawn = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
+    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(workers,))
+
+
+def _start_worker(workers: int) -> None:
+    """The cores' threads are divided between the workers; Ctrl-C is the parent's to handle."""
+    import torch
+
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _finish(todo: list[Cell], needed: dict[str, list["Stage"]], failures: dict[str, str]) -> None:
+    from repro.pipeline import finish
+
+    failed = []
+    for cell in todo:
+        errors = [failures[stage.key] for stage in needed[cell.id] if stage.key in failures]
+        if errors:
+            failed.append(f"{cell.id}: {errors[0]} (again: {files.command(cell)})")
+        else:
+            finish(cell)
+    if failed:
+        raise ReproError(f"{len(failed)} of {len(todo)} cells failed; " + "; ".join(failed))

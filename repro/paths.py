@@ -1,0 +1,23 @@
+"""Where things lie. Everything can be moved with REPRO_CACHE, REPRO_RESULTS and REPRO_FIGURES."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+PAPER = ROOT / "results" / "paper"  # the printed numbers: never written by a run
+
+
+def cache() -> Path:
+    """Teachers, teacher outputs, initialised and distilled students, by the hash of their inputs."""
+    return Path(os.environ.get("REPRO_CACHE", ROOT / "cache"))
+
+
+def results(profile: str) -> Path:
+    """Cells, predictions, table CSVs and executed notebooks of one profile."""
+    return Path(os.environ.get("REPRO_RESULTS", ROOT / "results")) / profile
+
+
+def figures(profile: str) -> Path:
+    """LaTeX tables and pictures of one profile."""
+    return Path(os.environ.get("REPRO_FIGURES", ROOT / "figures")) / profile

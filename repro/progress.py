@@ -1,0 +1,47 @@
+"""One progress bar over a whole grid: live in a terminal or notebook, plain lines where there is neither."""
+
+import os
+import sys
+import time
+from contextlib import AbstractContextManager
+
+from tqdm import tqdm
+from tqdm.auto import tqdm as auto_tqdm
+
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left {postfix}"
+
+
+class Progress(AbstractContextManager):
+    """Counts work in any unit. REPRO_PROGRESS ("bar" or "lines") decides the form; the notebook runner sets it."""
+
+    def __init__(self, total: float, what: str) -> None:
+        mode = os.environ.get("REPRO_PROGRESS") or ("bar" if sys.stderr.isatty() or _in_notebook() else "lines")
+        bar = auto_tqdm if _in_notebook() and "REPRO_PROGRESS" not in os.environ else tqdm
+        self._lines, self._start = mode == "lines", time.monotonic()
+        self._bar = bar(total=total, desc=what, bar_format=_FORMAT, disable=self._lines, dynamic_ncols=True)
+        self._total, self._done, self._what = total, 0.0, what
+
+    def advance(self, work: float, name: str) -> None:
+        """`work` more is done; `name` says of what."""
+        self._done += work
+        self._bar.set_postfix_str(name, refresh=False)
+        self._bar.update(work)
+        if self._lines:
+            gone = time.monotonic() - self._start
+            left = gone * (self._total - self._done) / self._done if self._done else 0.0
+            share = 100 * self._done / self._total if self._total else 100
+            print(f"{self._what} {share:3.0f}% | {clock(gone)} gone, {clock(left)} left | {name}",
+                  file=sys.stderr, flush=True)  # fmt: skip
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 2:03:04."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"
+
+
+def _in_notebook() -> bool:
+    return "ipykernel" in sys.modules
