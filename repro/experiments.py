@@ -5,12 +5,21 @@ No torch here: listing a plan must cost nothing.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from repro.errors import InputError, one_of
 from repro.recipe import Recipe, parse
 from repro.tasks import GLUE
+
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def _check_positive(values: Any, *names: str) -> None:
+    for name in names:
+        if not getattr(values, name) > 0:
+            raise InputError(f"{name} must be above 0, got {getattr(values, name)}")
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,14 @@ class Training:
     batch_size: int
     epochs: int
     stop_epoch: int = 0
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "learning_rate", "batch_size", "epochs")
+
+    @property
+    def run_epochs(self) -> int:
+        """The epochs that are run of the schedule's."""
+        return min(self.stop_epoch, self.epochs) or self.epochs
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,14 @@ class Setting:
     dev_cap: int = 0
     precision: str = "auto"  # bfloat16 where the hardware has it, else float32
     evaluations_per_epoch: int = 4  # the authors evaluate every 2 to 80 steps
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "temperature", "max_length", "evaluations_per_epoch")
+        if not (0 <= self.alpha <= 1 and self.beta >= 0 and self.train_cap >= 0 and self.dev_cap >= 0):
+            raise InputError(f"alpha must lie in 0 .. 1 and beta and the caps at or above 0, got alpha {self.alpha}, "
+                             f"beta {self.beta}, train_cap {self.train_cap}, dev_cap {self.dev_cap}")  # fmt: skip
+        if self.precision not in PRECISIONS:
+            raise one_of("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)
@@ -224,8 +249,9 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
     """A copy of a (nested) setting with single values changed, each checked for name and type."""
     for name, value in changes.items():
         head, _, rest = name.partition(".")
-        if head not in {entry.name for entry in fields(setting)}:
-            raise one_of("setting", name, [entry.name for entry in fields(setting)])
+        known = [entry.name for entry in fields(setting)] if is_dataclass(setting) else []
+        if head not in known:
+            raise one_of("setting", name, known)
         old = getattr(setting, head)
         new = override(old, {rest: value}) if rest else value
         if type(old) is float and type(new) is int:

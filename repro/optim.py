@@ -14,7 +14,7 @@ WARMUP, WEIGHT_DECAY, MAX_NORM = 0.1, 0.01, 1.0  # the authors'
 class BertAdam(torch.optim.Optimizer):
     """Adam as BERT was trained: no bias correction, decoupled weight decay, each tensor's gradient clipped to norm 1.
 
-    g = g min(1, 1 / |g|);  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  w = w - lr (m / (sqrt(v) + eps) + decay w).
+    g = g min(1, 1 / |g|); m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; w = w - lr (m / (sqrt(v) + eps) + decay w).
     """
 
     def __init__(self, params: Iterable, lr: float, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,

@@ -141,7 +141,7 @@ def _pairs(cell: Cell, teacher_layers: int) -> list[tuple[int, int]]:
 
 def _plan(cell: Cell, budget: Training, shuffle: bool, patience: bool = False, rate: float | None = None) -> Plan:
     setting = cell.setting
-    return Plan(rate or budget.learning_rate, budget.batch_size, budget.epochs, 0 if patience else budget.stop_epoch,
+    return Plan(rate or budget.learning_rate, budget.batch_size, budget.epochs, 0 if patience else budget.run_epochs,
                 cell.recipe.optimizer, shuffle, cell.seed, resolve_precision(setting.precision),
                 setting.evaluations_per_epoch, patience)  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 from repro import backbones, data, training
 from repro.data import Split
 from repro.errors import InputError
-from repro.experiments import PROFILES, Cell, Setting, digest, override
+from repro.experiments import PROFILES, Cell, Setting, Training, digest, override
 from repro.structure import effective_layers
 from repro.tasks import task
 from repro.training import Encoded
@@ -91,8 +91,8 @@ def _options(cell: Cell, *names: str) -> dict[str, Any]:
     return {name: getattr(cell.recipe, name) for name in names}
 
 
-def _work(cell: Cell, plan: Any, depth: int) -> float:
-    return depth * len(load_data(cell).train.labels) * (plan.stop_epoch or plan.epochs)
+def _work(cell: Cell, budget: Training, depth: int) -> float:
+    return depth * len(load_data(cell).train.labels) * budget.run_epochs
 
 
 def _outputs(cell: Cell) -> Stage:

@@ -1,0 +1,69 @@
+"""Artefacts: written whole, found damaged, computed once."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from time import sleep
+
+import pytest
+import torch
+
+from repro import store
+from repro.store import Artefact
+
+MADE = Artefact({"a": torch.arange(6.0).reshape(2, 3).T}, {"seconds": 1.5})
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+
+
+def test_round_trip():
+    store.save("teacher", "k", MADE)
+    found = store.load("teacher", "k")
+    assert torch.equal(found.tensors["a"], MADE.tensors["a"])
+    assert found.meta == MADE.meta
+    assert store.exists("teacher", "k")
+    assert store.load("teacher", "other") is None
+
+
+def damage_tensors(target):
+    data = bytearray(target.with_suffix(".safetensors").read_bytes())
+    data[-1] ^= 1
+    target.with_suffix(".safetensors").write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_tensors, lambda t: t.with_suffix(".safetensors").write_bytes(b""), lambda t: t.write_text("{"),
+     lambda t: t.with_suffix(".safetensors").unlink()],
+)  # fmt: skip
+def test_damage_is_found_named_set_aside_and_computed_again(damage, capsys):
+    store.save("teacher", "k", MADE)
+    damage(store.location("teacher", "k"))
+    again = store.get("teacher", "k", lambda: Artefact({}, {"again": True}))
+    assert again.meta == {"again": True}
+    assert "k.json.damaged" in capsys.readouterr().out
+    assert store.location("teacher", "k").with_suffix(".json.damaged").exists()
+
+
+def test_computed_once_by_two_at_the_same_time():
+    calls, guard = [], Lock()
+
+    def compute() -> Artefact:
+        with guard:
+            calls.append(1)
+        sleep(0.2)
+        return MADE
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: store.get("teacher", "k", compute), range(2)))
+    assert len(calls) == 1
+    assert all(torch.equal(one.tensors["a"], MADE.tensors["a"]) for one in found)
+
+
+def test_a_failed_computation_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError, match="no"):
+        store.get("teacher", "k", lambda: (_ for _ in ()).throw(RuntimeError("no")))
+    assert not store.exists("teacher", "k")
+    assert {path.suffix for path in (tmp_path / "teacher").iterdir()} <= {".lock"}
