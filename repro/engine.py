@@ -15,6 +15,7 @@ import pandas as pd
 from repro import cells as files
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
+from repro.profiles import PROFILES
 from repro.progress import Progress, clock
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ def _run(todo: list[Cell], needed: dict[str, list["Stage"]], engine: str, worker
 
 
 def _estimate(cell: Cell, work: float, workers: int) -> str:
-    from repro.experiments import PROFILES
-
     return clock(work * PROFILES[cell.profile].seconds_per_work / min(workers, len(os.sched_getaffinity(0))))
 
 

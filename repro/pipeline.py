@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from repro import backbones, cells, metrics, models, paths, ptp, store, structure, training
-from repro.experiments import Cell, Training
+from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
+from repro.profiles import Training
 from repro.stages import Data, Stage, load_data, stages
 from repro.store import Artefact
 from repro.tasks import task

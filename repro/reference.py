@@ -12,9 +12,9 @@ from transformers import BertConfig, BertModel
 
 from repro import losses
 from repro.errors import InputError, MissingError
-from repro.experiments import PROFILES
 from repro.methods import kd
 from repro.models import Classifier, Output
+from repro.profiles import PROFILES
 from repro.recipe import Recipe
 from repro.sharing import share
 from repro.structure import SPS6_ORDERS, Use, effective_layers

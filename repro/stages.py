@@ -11,7 +11,8 @@ from typing import Any
 from repro import backbones, data, training
 from repro.data import Split
 from repro.errors import InputError
-from repro.experiments import PROFILES, Cell, Setting, Training, digest, override
+from repro.experiments import Cell, digest
+from repro.profiles import PROFILES, Setting, Training, override
 from repro.structure import effective_layers
 from repro.tasks import task
 from repro.training import Encoded

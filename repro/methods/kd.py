@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from repro.experiments import Setting
 from repro.losses import cross_entropy, soft_cross_entropy
 from repro.models import Output
+from repro.profiles import Setting
 from repro.recipe import Recipe
 from repro.training import Objective
 

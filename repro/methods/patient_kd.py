@@ -2,10 +2,10 @@
 
 from torch import Tensor
 
-from repro.experiments import Setting
 from repro.losses import patience
 from repro.methods import kd
 from repro.models import Output
+from repro.profiles import Setting
 from repro.recipe import Recipe
 from repro.training import Objective
 
