@@ -63,18 +63,11 @@ def _chain(rng: Random, pairs: tuple, modifiers: tuple, form: str) -> tuple[str,
 
 def negation(rng: Random) -> Pair:
     """Denials stacked on a clause: entailed if both sentences deny it evenly, or both oddly often."""
-    event = events.draw(rng)
-    first, second = events.say_twice(rng, event)
-    denied, inner = rng.choice(((1, False), (1, True), (2, False), (0, True)))
+    denials, inner = rng.choice(((1, False), (1, True), (2, False), (0, True)))
     never = rng.random() < 0.5
-    premise = " ".join([*(rng.choice(DENIALS) for _ in range(denied)), _never(first, event) if inner else first])
-    return premise, _never(second, event) if never else second, int((denied + inner) % 2 != never)
-
-
-def _never(clause: str, event: events.Event) -> str:
-    """The clause with "never" after its subject, or after "was"."""
-    subject = next(name for name in event.roles.values() if clause.startswith(name))
-    return clause.replace(f"{subject} ", f"{subject} never ", 1).replace("never was", "was never")
+    first, second = events.say_twice(rng, events.draw(rng), (inner, never))
+    premise = " ".join([*(rng.choice(DENIALS) for _ in range(denials)), first])
+    return premise, second, int((denials + inner) % 2 != never)
 
 
 def attitude(rng: Random) -> Pair:

@@ -63,10 +63,10 @@ def say(rng: Random, event: Event, negated: bool = False) -> str:
     return fill(rng.choice(FRAMES[event.frame]), event.roles, negated)
 
 
-def say_twice(rng: Random, event: Event) -> tuple[str, str]:
-    """Two different clauses for one event."""
+def say_twice(rng: Random, event: Event, negated: tuple[bool, bool] = (False, False)) -> tuple[str, str]:
+    """Two clauses for one event, of different form."""
     first, second = rng.sample(FRAMES[event.frame], 2)
-    return fill(first, event.roles), fill(second, event.roles)
+    return fill(first, event.roles, negated[0]), fill(second, event.roles, negated[1])
 
 
 def fill(template: str, roles: dict[str, str], negated: bool = False) -> str:

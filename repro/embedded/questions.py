@@ -1,6 +1,6 @@
 """mini-QNLI: does the sentence answer the question? Two events with distractors; the question matches one, or nearly.
 
-A builder draws (question, sentence, label) with label 0 if the sentence answers and 1 if it does not.
+A construct draws (question, sentence, answer), the answer "" where the sentence does not tell it.
 """
 
 from collections.abc import Callable
@@ -10,61 +10,82 @@ from random import Random
 from repro.embedded import events
 from repro.embedded.lexicon import DAYS, PEOPLE, PLACES
 
-Pair = tuple[str, str, int]
+Asked = tuple[str, str, str]
 LINKS = ("{0} before {1}", "after {0} , {1}", "{0} and {1}", "while {0} , {1}")
 
 
-def participant(rng: Random) -> Pair:
+def participant(rng: Random) -> Asked:
     """Who or what: a near miss exchanges roles, verbs or people between the two events of the sentence."""
+    told = _two_events(rng)
+    sentence = rng.choice(LINKS).format(*(events.say(rng, event) for event in told))
+    asked, other = rng.sample(told, 2)
+    role = _role(rng, asked)
+    if rng.random() < 0.5:
+        return events.ask(rng, asked, role), sentence, asked.roles[role]
+    return events.ask(rng, _near_miss(rng, asked, other, role), role), sentence, ""
+
+
+def _two_events(rng: Random) -> list[events.Event]:
     people = rng.sample(PEOPLE, 4)
-    first, second = events.draw(rng, people[:2]), events.draw(rng, people[2:])
-    sentence = rng.choice(LINKS).format(*_either_way(rng, events.say(rng, first), events.say(rng, second)))
-    asked, other = (first, second) if rng.random() < 0.5 else (second, first)
-    role = rng.choice("apt" if asked.thing else "ap")
-    answered = rng.random() < 0.5
-    return events.ask(rng, asked if answered else _near_miss(rng, asked, other, role), role), sentence, int(not answered)
+    return [events.draw(rng, people[:2]), events.draw(rng, people[2:])]
 
 
-def _either_way(rng: Random, one: str, two: str) -> tuple[str, str]:
-    return (one, two) if rng.random() < 0.5 else (two, one)
+def _role(rng: Random, event: events.Event) -> str:
+    return rng.choice("apt" if event.thing else "ap")
 
 
 def _near_miss(rng: Random, asked: events.Event, other: events.Event, role: str) -> events.Event:
-    """An event that did not happen, of what the sentence mentions."""
+    """An event that did not happen, made of what the sentence mentions."""
     known = "patient" if role == "a" else "agent"
     stranger = replace(asked, **{known: rng.choice((other.agent, other.patient))})
-    verb = replace(asked, frame=other.frame) if bool(other.thing) == bool(asked.thing) else stranger
-    return rng.choice((asked.swapped, stranger, verb if verb.frame != asked.frame else stranger))
+    changed = [asked.swapped]
+    if not _answers(other, stranger, role):
+        changed.append(stranger)
+    if bool(asked.thing) == bool(other.thing) and asked.frame != other.frame:
+        changed.append(replace(asked, frame=other.frame))
+    return rng.choice(changed)
 
 
-def denied(rng: Random) -> Pair:
+def _answers(told: events.Event, asked: events.Event, role: str) -> bool:
+    """Whether `told` differs from `asked` in nothing but the role asked for."""
+    return told.frame == asked.frame and told.roles | {role: ""} == asked.roles | {role: ""}
+
+
+def denied(rng: Random) -> Asked:
     """An event that took place, and one that never did."""
-    people = rng.sample(PEOPLE, 4)
-    happened, never = events.draw(rng, people[:2]), events.draw(rng, people[2:])
+    happened, never = _two_events(rng)
     clauses = [events.say(rng, happened), events.say(rng, never, negated=True)]
     rng.shuffle(clauses)
-    answered = rng.random() < 0.5
-    asked = happened if answered else never
-    return events.ask(rng, asked, rng.choice("apt" if asked.thing else "ap")), " but ".join(clauses), int(not answered)
+    asked = rng.choice((happened, never))
+    role = _role(rng, asked)
+    return events.ask(rng, asked, role), " but ".join(clauses), asked.roles[role] if asked is happened else ""
 
 
-def circumstance(rng: Random) -> Pair:
+def circumstance(rng: Random) -> Asked:
     """Where and when: a near miss asks for the place or the day of the other event."""
-    people = rng.sample(PEOPLE, 4)
-    told = [events.draw(rng, people[:2]), events.draw(rng, people[2:])]
+    told = _two_events(rng)
     kinds = [("where", rng.choice(PLACES)), ("when", rng.choice(DAYS))]
     rng.shuffle(kinds)
     sentence = " and ".join(f"{events.say(rng, event)} {words}" for event, (_, words) in zip(told, kinds, strict=True))
-    answered, chosen = rng.random() < 0.5, rng.randrange(2)
+    chosen, answered = rng.randrange(2), rng.random() < 0.5
     word = kinds[chosen if answered else 1 - chosen][0]
-    return _asked_when(rng, word, told[chosen]), sentence, int(not answered)
+    return _asked_when(rng, word, told[chosen]), sentence, kinds[chosen][1] if answered else ""
 
 
 def _asked_when(rng: Random, word: str, event: events.Event) -> str:
-    """Where or when with the passive form: "when was the lamp sold to bob by ann ?"."""
+    """Where or when with a passive form: "when was the lamp sold to bob by ann ?"."""
     form = rng.choice([form for form in events.FRAMES[event.frame] if " was " in form])
     subject, rest = form.split(" was ")
     return f"{word} was {events.fill(subject, event.roles)} {events.fill(rest, event.roles)} ?"
 
 
-BUILDERS: tuple[Callable[[Random], Pair], ...] = (participant, participant, denied, circumstance)
+CONSTRUCTS: tuple[Callable[[Random], Asked], ...] = (participant, participant, denied, circumstance)
+
+
+def draw(rng: Random) -> tuple[str, str, int]:
+    """(question, sentence, label) with label 0 if the sentence answers and 1 if it does not."""
+    question, sentence, answer = rng.choice(CONSTRUCTS)(rng)
+    return question, sentence, int(not answer)
+
+
+BUILDERS = (draw,)

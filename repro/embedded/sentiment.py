@@ -8,7 +8,7 @@ from repro.embedded.lexicon import ASPECTS, BAD, GOOD, PEOPLE
 Review = tuple[str, int]
 
 NEGATORS = ("not", "never", "hardly", "far from")
-KEEPERS = ("", "", "very", "so", "truly")
+INTENSIFIERS = ("very", "so", "truly")
 DIMINISHERS = ("a bit", "slightly", "somewhat")
 
 
@@ -21,7 +21,7 @@ def plain(rng: Random, positive: int) -> str:
     aspect = rng.choice(ASPECTS)
     if rng.random() < 0.5:
         return f"the {aspect} is {rng.choice(NEGATORS)} {_word(rng, 1 - positive)}"
-    return " ".join(f"the {aspect} is {rng.choice(KEEPERS)} {_word(rng, positive)}".split())
+    return f"the {aspect} is {rng.choice(('', *(f'{word} ' for word in INTENSIFIERS)))}{_word(rng, positive)}"
 
 
 def quantified(rng: Random, positive: int) -> str:
@@ -51,7 +51,7 @@ def denied(rng: Random, positive: int) -> str:
 
 
 def contrast(rng: Random, positive: int) -> str:
-    """Although and but: the conceded clause does not count, whatever its polarity."""
+    """Although and but: two clauses of opposite polarity, of which the conceded one does not count."""
     conceded, main = _clause(rng, 1 - positive), _clause(rng, positive)
     return rng.choice((f"although {conceded} , {main}", f"{main} , although {conceded}", f"{conceded} , but {main}",
                        f"even if {conceded} , {main}", f"{main} , even if {conceded}"))  # fmt: skip
@@ -60,15 +60,18 @@ def contrast(rng: Random, positive: int) -> str:
 def outweighed(rng: Random, positive: int) -> str:
     """A diminished word against a full one."""
     small = f"the {rng.choice(ASPECTS)} is {rng.choice(DIMINISHERS)} {_word(rng, 1 - positive)}"
-    parts = [small, plain(rng, positive)]
+    parts = [small, f"the {rng.choice(ASPECTS)} is {rng.choice(INTENSIFIERS)} {_word(rng, positive)}"]
     rng.shuffle(parts)
     return " and ".join(parts)
 
 
-BUILDERS: tuple[Callable[[Random, int], str], ...] = (contrast, contrast, denied, reported, outweighed, quantified)
+CONSTRUCTS: tuple[Callable[[Random, int], str], ...] = (contrast, contrast, denied, reported, outweighed, quantified)
 
 
 def draw(rng: Random) -> Review:
     """A review line and its label."""
     positive = rng.randrange(2)
-    return rng.choice(BUILDERS)(rng, positive), positive
+    return rng.choice(CONSTRUCTS)(rng, positive), positive
+
+
+BUILDERS = (draw,)

@@ -1,0 +1,85 @@
+"""What the README promises: seconds of `make table2`, of all tables, of a second run, of `make paper`; peak memory.
+
+Run: make bench. Everything starts from an empty cache, in folders of its own; installation is not counted.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = Path(__file__).parent / "results" / "tables.json"
+GOALS = {"table2, empty cache": 300, "table2, again": 15, "all five tables, empty cache": 720, "paper": 30, "list": 1}
+TABLES = [["make", f"table{n}"] for n in range(1, 6)]
+
+
+def measure(commands: list[list[str]], environment: dict[str, str]) -> tuple[float, float]:
+    """Wall seconds of the commands, and the peak of their processes' summed memory in GiB (shared pages once each)."""
+    start, peak = time.perf_counter(), 0.0
+    for command in commands:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        watch = Watch(process.pid)
+        if process.wait() != 0:
+            sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
+        peak = max(peak, watch.stop())
+    return time.perf_counter() - start, peak
+
+
+class Watch(threading.Thread):
+    """Samples the proportional memory of a process and all its children, five times a second."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.root, self.peak, self.ended = psutil.Process(pid), 0.0, threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.2):
+            self.peak = max(self.peak, self._now())
+
+    def _now(self) -> float:
+        total = 0
+        try:
+            for process in [self.root, *self.root.children(recursive=True)]:
+                total += process.memory_full_info().pss
+        except psutil.Error:
+            return 0.0
+        return total / 2**30
+
+    def stop(self) -> float:
+        self.ended.set()
+        self.join()
+        return self.peak
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")}
+        listing = [sys.executable, "-m", "repro", "list", "table2"]
+        runs = {"list": [listing], "table2, empty cache": TABLES[1:2], "table2, again": TABLES[1:2],
+                "other tables": TABLES, "paper": [["make", "paper"]]}  # fmt: skip
+        found = {}
+        for name, commands in runs.items():
+            found[name] = measure(commands, environment)
+            print(f"{name}: {found[name][0]:.1f} s, {found[name][1]:.2f} GiB", flush=True)
+    seconds = {name: round(value, 1) for name, (value, _) in found.items()}
+    seconds["all five tables, empty cache"] = round(seconds["table2, empty cache"] + seconds.pop("other tables"), 1)
+    report = {"seconds": seconds, "share of goal": {name: round(seconds[name] / goal, 2) for name, goal in GOALS.items()},
+              "peak memory GiB": round(max(memory for _, memory in found.values()), 2),
+              "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}"}  # fmt: skip
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(report, indent=1) + "\n")
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
