@@ -1,6 +1,7 @@
 """The results file of a cell, and its per-example predictions. No torch here."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from repro import paths
 from repro.errors import MissingError
 from repro.experiments import Cell
 from repro.files import sha256, write_atomic
+from repro.profiles import PROFILES, changes
+from repro.recipe import Recipe
 
 
 def path(cell: Cell) -> Path:
@@ -58,6 +61,11 @@ def write(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits: np.nda
 
 
 def command(cell: Cell) -> str:
-    """The command line that makes this cell with the declared settings."""
-    recipe = "" if cell.recipe.name == "authors" else f" --recipe '{cell.recipe.name}'"
-    return f"python -m repro run {cell.table} --profile {cell.profile} --task {cell.task} --seed {cell.seed}{recipe}"
+    """The command line that makes just this cell."""
+    words = ["python", "-m", "repro", "run", cell.table, "--profile", cell.profile, "--method", cell.method,
+             "--task", cell.task, "--seed", str(cell.seed)]  # fmt: skip
+    if cell.recipe != Recipe():
+        words += ["--recipe", cell.recipe.name]
+    for name, value in changes(cell.setting, PROFILES[cell.profile].setting).items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)

@@ -1,6 +1,6 @@
 """With what a table is made: encoder, data and hyper-parameters of each profile, declared once. No torch here."""
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from repro.errors import InputError, one_of
@@ -94,7 +94,7 @@ PROFILES = {
                 (2e-4, 5e-4, 1e-3, 2e-3), 1.2e-4, task_prefix="mini-"),
         Profile("cpu", "GLUE, first 2,000 training and 1,000 dev examples", _STANDIN,
                 Setting("all-MiniLM-L6-v2", Training(5e-5, 32, 4), Training(5e-5, 32, 4, 3), Training(5e-5, 32, 4),
-                        train_cap=2000, dev_cap=1000),
+                        train_cap=2000, dev_cap=1000, evaluations_per_epoch=2),
                 (2e-5, 5e-5, 1e-4, 2e-4), 4e-3),
         Profile("base", "GLUE", _STANDIN,
                 Setting("all-mpnet-base-v2", Training(3e-5, 32, 3), Training(2e-5, 64, 6, 4), Training(2e-5, 64, 6)),
@@ -129,3 +129,14 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
         setting = replace(setting, **{head: new})
     return setting
 
+
+
+def changes(setting: Setting, base: Setting) -> dict[str, Any]:
+    """What `override` would need to make `setting` of `base`: dotted names and values."""
+    before, after = _flat(asdict(base)), _flat(asdict(setting))
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def _flat(data: dict[str, Any]) -> dict[str, Any]:
+    nested = {name: _flat(value) if isinstance(value, dict) else {"": value} for name, value in data.items()}
+    return {f"{name}.{rest}".rstrip("."): value for name, inner in nested.items() for rest, value in inner.items()}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from repro.cells import command
 from repro.errors import InputError
 from repro.experiments import TABLES, Cell, plan
 from repro.recipe import TEXTBOOK, Recipe, parse
@@ -91,3 +92,12 @@ def test_bad_input_is_one_line_with_the_value_and_those_allowed(arguments, messa
         plan(**({"table_name": "table2"} | arguments))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_command_of_a_cell_says_what_differs_from_its_profile():
+    changed = plan("table5", tasks="RTE", seeds=1, recipe="authors+shuffle=True",
+                   overrides={"beta": 40, "student.epochs": 3})[3]  # fmt: skip
+    assert command(changed) == (
+        "python -m repro run table5 --profile demo --method BERT3+SPS+PTP --task mini-RTE --seed 0 "
+        "--recipe authors+shuffle=True --set student.epochs=3 --set beta=40.0")  # fmt: skip
+    assert command(plan("table1")[0]).endswith("--method 'PTP labels' --task mini-RTE --seed 0")

@@ -25,11 +25,12 @@ def task_texts() -> set[str]:
 
 
 def pairs(seed: int) -> Iterator[tuple[str, str]]:
-    """An endless stream of sentence pairs; the same for the same seed."""
+    """An endless stream of sentence pairs, none with a sentence of the tasks; the same for the same seed."""
     rng, kept_out = Random(seed), task_texts()
     while True:
-        first, second = rng.choice((inference, inference, restatement, answer, answer, review))(rng, kept_out)
-        yield first, second
+        pair = rng.choice((inference, inference, restatement, answer, answer, review))(rng, kept_out)
+        if kept_out.isdisjoint(pair):
+            yield pair
 
 
 def inference(rng: Random, kept_out: set[str]) -> tuple[str, str]:
@@ -74,5 +75,5 @@ def review(rng: Random, kept_out: set[str]) -> tuple[str, str]:
     if rng.random() < SLIPS:
         positive = 1 - positive
     if rng.random() < SILENT:
-        return line, sentiment.draw(rng)[0]
+        return line, rng.choice(sentiment.CONSTRUCTS)(rng, positive)
     return line, rng.choice(FOLLOWS["verdict"][positive])

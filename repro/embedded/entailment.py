@@ -36,7 +36,8 @@ def quantifier(rng: Random) -> Pair:
     if rng.random() < 0.25:
         return _quantifier_changed(rng)
     name = rng.choice(list(MONOTONE))
-    (group, groups), (deed, deeds) = _chain(rng, KINDS, KIND_ADJECTIVES, "{0} {1}"), _chain(rng, DEEDS, MANNERS, "{1} {0}")
+    group, groups = _chain(rng, KINDS, KIND_ADJECTIVES, "{0} {1}")
+    deed, deeds = _chain(rng, DEEDS, MANNERS, "{1} {0}")
     group_step, deed_step = rng.choice(((-1, 0), (1, 0), (0, -1), (0, 1)))
     before = f"{name} {groups if group_step < 0 else group} {deeds if deed_step < 0 else deed}"
     after = f"{name} {groups if group_step > 0 else group} {deeds if deed_step > 0 else deed}"
@@ -73,7 +74,7 @@ def negation(rng: Random) -> Pair:
 def attitude(rng: Random) -> Pair:
     """Knew, thought, pretended that: what each verb says about its clause."""
     person, *people = rng.sample(PEOPLE, 3)
-    kind = rng.choice((FACTIVE, OPEN, COUNTERFACTIVE))
+    kind = rng.choice((FACTIVE, FACTIVE, OPEN, COUNTERFACTIVE, COUNTERFACTIVE))
     event, never = events.draw(rng, people), rng.random() < 0.5
     label = int(not ((kind is FACTIVE and not never) or (kind is COUNTERFACTIVE and never)))
     return f"{person} {rng.choice(kind)} that {events.say(rng, event)}", events.say(rng, event, never), label
@@ -112,24 +113,27 @@ def reference(rng: Random) -> Pair:
 
 
 def alternation(rng: Random) -> Pair:
-    """Passive, dative and converse verbs with a circumstance dropped, against exchanged roles and added circumstances."""
+    """Passive, dative and converse verbs, a circumstance kept or dropped; or roles exchanged, or another circumstance."""
     event, where = events.draw(rng), rng.choice(DAYS + PLACES)
     first, second = events.say_twice(rng, event)
-    error = rng.choice(("", "", "roles", "added"))
-    if error == "added":
-        return first, f"{second} {where}", 1
-    return f"{first} {where}", events.say(rng, event.swapped) if error else second, int(error == "roles")
+    error = rng.choice(("", "roles", "circumstance"))
+    if error == "circumstance":
+        return f"{first} {where}", f"{second} {rng.choice([other for other in DAYS + PLACES if other != where])}", 1
+    claim = events.say(rng, event.swapped) if error else second
+    return f"{first} {where}", f"{claim} {where}" if rng.random() < 0.5 else claim, int(error == "roles")
 
 
 def coordination(rng: Random) -> Pair:
-    """And, or, neither nor: what follows for one of the two."""
+    """And, or, neither nor: what follows for one from both, or for both from one."""
     one, two, patient = rng.sample(PEOPLE, 3)
     event = events.draw(rng, [rng.choice((one, two)), patient])
-    forms = [form for form in events.FRAMES[event.frame] if form[1] == "a"]
-    word, never = rng.choice(("and", "or", "nor")), rng.random() < 0.5
+    forms = [form for form in events.FRAMES[event.frame] if form[1] == "a" and " was " not in form]
+    word, from_one = rng.choice(("and", "or", "nor")), rng.random() < 0.5
     both = f"neither {one} nor {two}" if word == "nor" else f"{one} {word} {two}"
     told = events.fill(rng.choice(forms), event.roles | {"a": both})
-    return told, events.say(rng, event, never), int((word, never) not in (("and", False), ("nor", True)))
+    single = events.say(rng, event, negated=word == "nor")
+    label = int(from_one != (word == "or"))
+    return (single, told, label) if from_one else (told, single, label)
 
 
 BUILDERS: tuple[Callable[[Random], Pair], ...] = (quantifier, negation, attitude, comparison, reference, alternation,

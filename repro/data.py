@@ -1,0 +1,246 @@
+"""A task's examples as text (embedded, from GLUE's TSV files or from the hub), as token ids, and as padded batches.
+
+torch and datasets are imported where they are used: a plan or a report needs neither.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from repro.errors import InputError, MissingError, one_of
+from repro.experiments import digest
+from repro.tasks import Task
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
+SPLITS = ("train", "dev")
+HUB_DATASET = "nyu-mll/glue"
+_HUB_SECONDS = 5.0  # how long the hub may take to say that it is there
+
+Row = tuple[tuple[str, ...], int]  # the example's texts and its label's id
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One split of one task, in the file's order.
+
+    texts: per example 1 or 2 strings. labels: (examples,) int64. name: "train" or "dev".
+    source: "embedded", "GLUE_DIR" or "hub".
+    """
+
+    texts: tuple[tuple[str, ...], ...]
+    labels: np.ndarray
+    name: str
+    source: str
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """The first 16 hex digits of the SHA-256 of texts and labels: the same wherever they were read from."""
+        return digest([self.texts, self.labels.tolist()], 16)
+
+
+def load(task: Task, split: str, cap: int = 0) -> Split:
+    """The first `cap` examples (0: all) of a task's split, from the first source that applies.
+
+    An embedded task comes with the package; else the TSV files in GLUE_DIR if that is set; else the hub.
+    Raises InputError on an unknown split, a negative cap or a malformed file, MissingError if there is no such data.
+    """
+    if split not in SPLITS:
+        raise one_of("split", split, SPLITS)
+    if type(cap) is not int or cap < 0:
+        raise InputError(f"a cap on the {split} examples must be a whole number, 0 for all, got {cap!r}")
+    source, rows = _rows(task, split)
+    if not rows:
+        raise InputError(f"{task.name} {split} from {source} has no examples; at least 1 is needed")
+    rows = rows[: cap or None]
+    return Split(tuple(texts for texts, _ in rows), np.array([label for _, label in rows], np.int64), split, source)
+
+
+def _rows(task: Task, split: str) -> tuple[str, list[Row]]:
+    """The name of the source that applies, and all its rows."""
+    if task.embedded:
+        from repro import embedded
+
+        return "embedded", _of_records(embedded.rows(task.name, split), task, "repro/embedded")
+    folder = os.environ.get("GLUE_DIR", "")
+    if folder:
+        return "GLUE_DIR", read_tsv(_tsv(Path(folder).expanduser(), task, split), task)
+    return "hub", _of_records(_hub_records(task, split), task, f"{HUB_DATASET} {hub_config(task)}")
+
+
+def _of_records(records: Iterable[Mapping[str, Any]], task: Task, source: str) -> list[Row]:
+    """Rows of records that have GLUE's hub columns; InputError names the first bad record, counted from 0."""
+    rows = []
+    for number, record in enumerate(records):
+        absent = [column for column in (*task.columns, "label") if column not in record]
+        if absent:
+            raise InputError(f"{source}: record {number} has no column {absent[0]!r}; it has: {', '.join(record)}")
+        if record["label"] not in range(len(task.labels)):
+            raise InputError(f"{source}: record {number} has label {record['label']!r}; use one of: "
+                             f"{', '.join(str(label) for label in range(len(task.labels)))}")  # fmt: skip
+        rows.append((tuple(str(record[column]) for column in task.columns), int(record["label"])))
+    return rows
+
+
+# GLUE's TSV files
+
+
+def _tsv(folder: Path, task: Task, split: str) -> Path:
+    """The TSV file of a split; MissingError with what to do if it is not there."""
+    advice = f"set GLUE_DIR to the folder that holds {task.name}/{split}.tsv, or unset it to read GLUE from the hub"
+    path = folder / task.name / f"{split}.tsv"
+    if not folder.is_dir():
+        raise MissingError(f"GLUE_DIR is {str(folder)!r}, which is no folder; {advice}")
+    if not path.is_file():
+        raise MissingError(f"there is no file {path}; {advice}")
+    return path
+
+
+def read_tsv(path: Path, task: Task) -> list[Row]:
+    """All rows of one TSV file, its columns found by the names in its first line.
+
+    A line is split at every tab and quotes are data (what csv calls QUOTE_NONE), so that a field may be of any size and
+    hold a lone carriage return. Raises InputError with file and line on a line that does not fit.
+    """
+    lines = _lines(path)
+    if not lines:
+        raise InputError(f"{path} is empty; its first line must name the columns: {', '.join(_wanted(task))}")
+    header = lines[0]
+    for column in _wanted(task):
+        if column not in header:
+            _refuse(path, 1, f"no column {column!r}", f"the columns here are: {_short(', '.join(header))}")
+    places = [header.index(column) for column in _wanted(task)]
+    labels = {label: number for number, label in enumerate(task.tsv_labels or task.labels)}
+    return [_row(path, number, fields, len(header), places, labels) for number, fields in enumerate(lines[1:], 2)]
+
+
+def _wanted(task: Task) -> tuple[str, ...]:
+    """The columns to read: the texts, then the label."""
+    return (*task.tsv_columns, task.tsv_label)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The fields of every line; InputError with the line's number if it is not UTF-8."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    lines = []
+    for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n") if raw else [], 1):
+        try:  # utf-8-sig: some editions begin with a byte-order mark
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            bad = line[error.start : error.end]
+            _refuse(path, number, f"byte {bad!r} at position {error.start}", "the file must be UTF-8 text")
+        lines.append(text.removesuffix("\r").split("\t"))
+    return lines
+
+
+def _row(path: Path, number: int, fields: list[str], width: int, places: list[int], labels: dict[str, int]) -> Row:
+    """One line's texts and label. width: the number of columns; places: those of the texts, then the label's."""
+    if len(fields) != width:
+        received = f"{len(fields)} tab-separated columns in {_short(chr(9).join(fields))}"
+        _refuse(path, number, received, f"the first line has {width}")
+    *texts, label = (fields[place] for place in places)
+    if label not in labels:
+        _refuse(path, number, f"label {_short(label)}", f"use one of: {', '.join(labels)}")
+    return tuple(texts), labels[label]
+
+
+def _refuse(path: Path, number: int, received: str, allowed: str) -> NoReturn:
+    raise InputError(f"{path}, line {number}: {received}; {allowed}")
+
+
+def _short(text: str, length: int = 60) -> str:
+    """The text as a literal without line breaks, cut to `length` characters."""
+    return repr(text if len(text) <= length else f"{text[:length]}...")
+
+
+# GLUE from the hub
+
+
+def hub_config(task: Task) -> str:
+    """The task's name in the hub's data set, e.g. "sst2"."""
+    return task.name.lower().replace("-", "")
+
+
+def hub_missing(wanted: str, advice: str, reason: Exception) -> MissingError:
+    """The one-line error for something that no hub gave. advice: what to do instead."""
+    endpoint = os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
+    cause = (str(reason).strip() or type(reason).__name__).splitlines()[0].removeprefix("Got: ")
+    reached = f"{endpoint} did not give {wanted} ({cause[:160]})"
+    return MissingError(f"{reached}; set HF_ENDPOINT to a hub that has it, {advice}")
+
+
+def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
+    """The hub's records of a split (from the local hub cache where the hub is not there), checked for label order."""
+    import datasets
+
+    unreachable = _unreachable()
+    offline = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = offline or unreachable is not None  # else it tries six times, for 23 seconds
+    try:
+        loaded = datasets.load_dataset(HUB_DATASET, hub_config(task), split="validation" if split == "dev" else split)
+    except Exception as error:  # of five libraries; all mean that the data cannot be had
+        advice = "or GLUE_DIR to a folder of GLUE's TSV files, or use PROFILE=demo, which needs no network"
+        raise hub_missing(f"{HUB_DATASET} {hub_config(task)}", advice, unreachable or error) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = offline
+    names = getattr(loaded.features.get("label"), "names", list(task.labels))
+    if tuple(names) != task.labels:
+        raise InputError(f"{HUB_DATASET} {hub_config(task)} has the labels {', '.join(names)}; "
+                         f"the package knows {', '.join(task.labels)}, in this order")  # fmt: skip
+    return loaded.to_list()
+
+
+def _unreachable() -> Exception | None:
+    """None if the hub answers for the data set, else why not: one try, so that an offline machine is told at once."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(HUB_DATASET, timeout=_HUB_SECONDS)
+    except Exception as error:
+        return error
+    return None
+
+
+# tokens and batches
+
+
+def encode(split: Split, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[dict[str, list[int]]]:
+    """Token ids of every example, truncated to `max_length` (a pair at its longer text), not padded.
+
+    Returns per example input_ids and, if the tokenizer gives them, token_type_ids.
+    Raises InputError if max_length leaves no room for text or is more than the encoder's positions.
+    """
+    sides = [list(side) for side in zip(*split.texts, strict=True)]  # 1 or 2 lists of (examples) strings
+    least = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2) + len(sides)
+    if not least <= max_length <= tokenizer.model_max_length:
+        raise InputError(f"max_length must be from {least} to {tokenizer.model_max_length}, got {max_length}")
+    batch = tokenizer(*sides, truncation=True, max_length=max_length, padding=False, return_attention_mask=False)
+    return [dict(zip(batch, lists, strict=True)) for lists in zip(*batch.values(), strict=True)]
+
+
+def collate(encoded: Sequence[dict[str, list[int]]], indices: Iterable[int], pad_id: int) -> "dict[str, torch.Tensor]":
+    """The examples of those indices as int64 tensors (batch, tokens of the longest), with their attention_mask.
+
+    Ids are padded with pad_id, token types and mask with 0. Raises ValueError without an index.
+    """
+    import torch
+
+    chosen = [encoded[index] for index in indices]
+    lengths = np.array([len(example["input_ids"]) for example in chosen])
+    filled = np.arange(lengths.max()) < lengths[:, None]  # (batch, tokens)
+    batch = {"attention_mask": torch.from_numpy(filled.astype(np.int64))}
+    for key in chosen[0]:
+        padded = np.full(filled.shape, pad_id if key == "input_ids" else 0, np.int64)
+        padded[filled] = np.concatenate([example[key] for example in chosen])
+        batch[key] = torch.from_numpy(padded)
+    return batch

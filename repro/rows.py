@@ -1,0 +1,161 @@
+"""Finished cells, read and checked together, and what every row of a table says about its origin. No torch here."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repro import cells as files
+from repro import metrics, paths, stats
+from repro.errors import InputError, MissingError
+from repro.experiments import Cell
+from repro.profiles import profile
+from repro.tasks import TASKS, task
+
+COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split", "mean", "sd", "seeds", "ci_low",
+           "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
+MORE_COLUMNS = ("parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
+PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
+DIGITS = 4  # decimals stored, so that a CSV is the same to the byte wherever it is derived
+_SEED = 20210112  # of every interval
+
+
+@dataclass(frozen=True)
+class Group:
+    """The finished cells of one method and task, over its seeds. `labels`: (n,); `logits`: (seeds, n, classes)."""
+
+    cells: list[Cell]
+    results: list[dict[str, Any]]
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def task(self) -> str:
+        """The task of all its cells."""
+        return self.cells[0].task
+
+
+def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
+    """The results of a whole plan by (method, task), seeds in order, tasks in GLUE's order.
+
+    Raises InputError if the cells are not of one table, profile, setting and recipe; MissingError, with every missing
+    cell, if any has no (undamaged) result; InputError for results that contradict themselves or each other.
+    """
+    _check_one_plan(cells)
+    _check_done(cells)
+    found: dict[tuple[str, str], list[Cell]] = {}
+    for cell in sorted(cells, key=lambda one: (list(TASKS).index(one.task), one.seed)):
+        found.setdefault((cell.method, cell.task), []).append(cell)
+    read = {key: _group(members) for key, members in found.items()}
+    for name in {name for _, name in read}:
+        _check_same([group for (_, other), group in read.items() if other == name], name)
+    return read
+
+
+def _check_one_plan(cells: list[Cell]) -> None:
+    plans = {(cell.table, cell.profile, cell.setting, cell.recipe) for cell in cells}
+    if len(plans) != 1:
+        raise InputError(f"a table needs cells of one table, profile, setting and recipe, got {len(plans)} of them")
+    counts = {key: [c.seed for c in cells if (c.method, c.task) == key] for key in {(c.method, c.task) for c in cells}}
+    methods, names = ({key[k] for key in counts} for k in (0, 1))
+    if len(counts) < len(methods) * len(names) or len({tuple(sorted(seeds)) for seeds in counts.values()}) > 1:
+        raise InputError(f"every method of {cells[0].table} needs the same tasks and seeds; use the cells of one plan")
+
+
+def _check_done(cells: list[Cell]) -> None:
+    absent = [cell for cell in cells if not files.done(cell)]
+    if absent:
+        first = absent[0]
+        raise MissingError(f"{len(absent)} of {len(cells)} cells of {first.table} have no result (or a damaged one): "
+                           f"{', '.join(cell.id for cell in absent)}; run: make {first.table} "
+                           f"PROFILE={first.profile}")  # fmt: skip
+
+
+def _group(cells: list[Cell]) -> Group:
+    frames = [files.predictions(cell) for cell in cells]
+    labels = frames[0]["label"].to_numpy()
+    for cell, frame in zip(cells, frames, strict=True):
+        if not np.array_equal(frame["label"], labels):
+            raise InputError(f"cell {cell.id} was scored on other examples than {cells[0].id}; remake one of them")
+    logits = np.stack([frame.filter(regex=r"^logit_\d+$").to_numpy() for frame in frames])
+    results = [files.read(cell) for cell in cells]
+    for cell, result, made in zip(cells, results, logits, strict=True):
+        _check_scores(cell, result, labels, made)
+    return Group(cells, results, labels, logits)
+
+
+def _check_scores(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits: np.ndarray) -> None:
+    """The stored score must be a number and the one that the stored predictions give."""
+    name = task(cell.task).metric
+    stored, again = result["metrics"][name], float(metrics.score(name, labels, logits.argmax(axis=1)))
+    if not np.isfinite(logits).all() or not np.isclose(stored, again, rtol=0, atol=1e-6):
+        raise InputError(f"cell {cell.id} has {name} {stored} but its predictions give {again}; "
+                         f"remove {files.path(cell)} and run: {files.command(cell)}")  # fmt: skip
+
+
+def _check_same(members: list[Group], name: str) -> None:
+    """All results of a task must come from the same data and encoder."""
+    origins = {(r["data"]["train"], r["data"]["dev"], r["backbone"]["sha256"]) for g in members for r in g.results}
+    if len(origins) > 1:
+        raise InputError(f"the results of {name} come from {len(origins)} versions of its data or encoder; "
+                         f"remove {paths.results(members[0].cells[0].profile) / 'cells'} and run again")  # fmt: skip
+
+
+def generator(name: str) -> np.random.Generator:
+    """The random numbers of a task's intervals: the same for every method, other ones for every task."""
+    return np.random.default_rng([_SEED, *name.encode()])
+
+
+def summary(scores: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """mean, sd, ci_low and ci_high, rounded as stored. scores: (seeds,); draws: (draws,); both in percent."""
+    values = (*stats.mean_sd(scores), *stats.interval(draws))
+    rounded = [round(value, DIGITS) for value in values]
+    return dict(zip(("mean", "sd", "ci_low", "ci_high"), rounded, strict=True)) | {"seeds": len(scores)}
+
+
+def origin(members: list[Group]) -> dict[str, Any]:
+    """What a row (of one task, or averaged over several) says about where its numbers come from."""
+    cell, results = members[0].cells[0], [result for group in members for result in group.results]
+    source = profile(cell.profile)
+    return {
+        "table": cell.table, "method": cell.method, "profile": source.name, "data": source.data,
+        "backbone": cell.setting.backbone, "recipe": cell.recipe.name, "settings": changed(cell),
+        "split": _joined(map(_split, members)), "precision": _joined(result["precision"] for result in results),
+        "checkpoint": _joined(result["selection"]["rule"] for result in results),
+        "effective_layers": results[0]["effective_layers"], "layers": cell.layers or results[0]["effective_layers"],
+        "parameters": results[0]["parameters"]["layers"], "parameters_full": results[0]["parameters"]["with_embeddings"],
+    }  # fmt: skip
+
+
+def changed(cell: Cell) -> str:
+    """The settings in which the cell differs from its profile, e.g. "beta=40.0; student.epochs=3"; "" for none."""
+    mine, plain = (pd.json_normalize(asdict(s)).iloc[0].to_dict() for s in (cell.setting, profile(cell.profile).setting))
+    return "; ".join(f"{name}={mine[name]}" for name in mine if mine[name] != plain[name])
+
+
+def _split(group: Group) -> str:
+    """The split that was scored, with its cap where that cut something."""
+    on_train, setting = group.cells[0].model.kind == "labels", group.cells[0].setting
+    name, cap = ("train", setting.train_cap) if on_train else ("dev", setting.dev_cap)
+    return f"{name} (first {cap})" if cap and len(group.labels) == cap else name
+
+
+def _joined(values: Iterable[str]) -> str:
+    return "; ".join(sorted(set(values)))
+
+
+def table_frame(rows: list[dict[str, Any]], extra: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows with a table's columns, in order and with their types; a column that no row has is empty."""
+    frame = pd.DataFrame(rows, columns=[*COLUMNS, *MORE_COLUMNS, *extra])
+    return with_types(frame)
+
+
+def with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same values with the columns' types: whole numbers, numbers, text."""
+    whole = ("layers", "seeds", "parameters", "parameters_full", "effective_layers")
+    numbers = ("mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share")
+    types = {c: "Int64" if c in whole else "float64" if c in numbers else "str" for c in frame}
+    text = [name for name in types if types[name] == "str"]
+    return frame.fillna(dict.fromkeys(text, "")).astype(types)

@@ -1,0 +1,145 @@
+"""The compact wide view of a table, ours beside the paper's, for terminals and notebooks; and the notes under it."""
+
+import textwrap
+
+import pandas as pd
+
+from repro.experiments import table
+from repro.profiles import profile
+from repro.ptp import LABELS
+from repro.recipe import Recipe, parse
+from repro.tasks import TASKS, task
+
+PRINTED_MARK = "†"  # behind the name of a method copied from the paper
+_WIDTH = 116
+_METRICS = {"accuracy": "acc", "f1": "F1"}
+_SPLITS = {"test": "GLUE's test server", "dev": "dev", "train": "train"}
+_RULES = {"best_dev": "best score on dev among its evaluations", "lowest_dev_loss": "the teacher's lowest loss on dev",
+          "last": "last step", "best_inner": "best score on an inner tenth of train"}  # fmt: skip
+
+
+def beside_paper(frame: pd.DataFrame) -> pd.DataFrame:
+    """Methods by tasks: "ours±sd (paper's)" in percent, the average, parameters. Table 1: tasks and classes by labels.
+
+    frame: as made by results.aggregate or results.table1. Every value is text.
+    """
+    if frame["table"].iloc[0] == "table1":
+        return _label_view(frame)
+    wide = pd.DataFrame(index=pd.Index(list(map(marked, _methods(frame))), name="method"))
+    for name in task_names(frame):
+        part = frame[frame["task"] == name]
+        wide[heading(part)] = [_cell(row) for row in part.to_dict("records")]
+    return wide.assign(params=parameter_counts(frame))
+
+
+def task_names(frame: pd.DataFrame) -> list[str]:
+    """The frame's tasks in its order, "Avg" last."""
+    return list(dict.fromkeys(frame["task"]))
+
+
+def _methods(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row per method: that of its average."""
+    return frame[frame["task"] == "Avg"]["method"]
+
+
+def marked(method: str) -> str:
+    """The method's name, with a dagger behind it if the paper's table only copies it from elsewhere."""
+    kinds = {row.name: row.method.kind for name in ("table2", "table3", "table4", "table5") for row in table(name).rows}
+    return method + PRINTED_MARK if kinds.get(method) == "printed" else method
+
+
+def heading(part: pd.DataFrame) -> str:
+    """The heading of one task's rows, e.g. "mini-RTE (acc)"; of the average, "Avg" or "Avg of 2"."""
+    name, metric = part["task"].iloc[0], part["metric"].iloc[0]
+    if name == "Avg":
+        return "Avg" if metric == "mean of 4" else f"Avg of {metric.split()[-1]}"
+    return f"{name} ({_METRICS[metric]})"
+
+
+def with_spread(mean: float, sd: float, plus_minus: str = "±") -> str:
+    """ "58.4±1.2", "58.4" for one seed, "" where there is no number."""
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f}{plus_minus}{sd:.1f}"
+
+
+def _cell(row: dict) -> str:
+    paper = "" if pd.isna(row["paper"]) else f"({row['paper']:.1f})"
+    return f"{with_spread(row['mean'], row['sd'])} {paper}".strip()
+
+
+def parameter_counts(frame: pd.DataFrame) -> list[str]:
+    """Parameters of each method as decision D17 of the frame's recipe says, e.g. "21.3M" or "21.3M / 45.7M"."""
+    rows = frame[frame["task"] == "Avg"]
+    rule = recipe_of(frame).parameter_count
+    columns = {"layers": ["parameters"], "with_embeddings": ["parameters_full"]}.get(rule, ["parameters", "parameters_full"])
+    return [" / ".join(millions(row[c]) for c in columns if not pd.isna(row[c])) for row in rows.to_dict("records")]
+
+
+def millions(count: int) -> str:
+    """ "21.3M"; below a million "0.13M"."""
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e6:.2f}M"
+
+
+def recipe_of(frame: pd.DataFrame) -> Recipe:
+    """The recipe of the rows that were run."""
+    return parse(frame.loc[frame["mean"].notna(), "recipe"].iloc[0])
+
+
+def _label_view(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: one row per task and gold class, "share±sd % (count)" per PTP label."""
+    values = [f"{with_spread(row['mean'], row['sd'])} % ({row['count']:,.0f})" for row in frame.to_dict("records")]
+    filled = frame.assign(value=values)
+    rows = filled[["task", "gold"]].drop_duplicates()
+    wide = filled.pivot(index=["task", "gold"], columns="method", values="value")
+    return wide.loc[list(rows.itertuples(index=False, name=None)), list(LABELS)].rename_axis(columns=None)
+
+
+def title(frame: pd.DataFrame) -> str:
+    """E.g. "Table 2, profile demo: PeaBERT beside Patient KD"."""
+    name = frame["table"].iloc[0]
+    return f"Table {name.removeprefix('table')}, profile {frame['profile'].iloc[0]}: {table(name).caption}"
+
+
+def notes(frame: pd.DataFrame) -> list[str]:
+    """What a reader must know to read the numbers: one sentence each, the same under a view and in a caption."""
+    run = frame[frame["mean"].notna()]
+    first = run.iloc[0]
+    seeds = f"{first['seeds']} seed{'s' if first['seeds'] > 1 else ''}"
+    said = [_what(frame, seeds), _splits(run), f"Data: {first['data']}; encoder: {first['backbone']} "
+            f"({first['precision']}); recipe: {first['recipe']}.", _checkpoints(run)]  # fmt: skip
+    said += [f"Changed settings: {first['settings']}."] if first["settings"] else []
+    said += [f"{PRINTED_MARK} as printed in the paper; not run here."] if len(run) < len(frame) else []
+    said += [f"{name}: {task(name).training_note}." for name in task_names(run)
+             if name in TASKS and task(name).training_note]  # fmt: skip
+    return [*said, f"Profile {first['profile']}: {profile(first['profile']).note}."]
+
+
+def _what(frame: pd.DataFrame, seeds: str) -> str:
+    spread = "mean ± standard deviation over" if int(frame["seeds"].max()) > 1 else "from"
+    if frame["table"].iloc[0] == "table1":
+        return f"Share of each PTP label in percent, {spread} {seeds}, and (number of examples); the paper prints none."
+    rule = {"layers": "of the encoder's layers alone", "with_embeddings": "with embeddings and pooler",
+            "both": "of the layers / with embeddings and pooler"}[recipe_of(frame).parameter_count]  # fmt: skip
+    return f"Percent, {spread} {seeds}, the paper's number in parentheses. Parameters: {rule}."
+
+
+def _splits(run: pd.DataFrame) -> str:
+    """Which split was scored for which tasks, beside the paper's."""
+    parts = run[run["task"] != "Avg"].groupby("split", sort=False)["task"].unique()
+    ours = "; ".join(f"{s} ({', '.join(names)})" if len(parts) > 1 else str(s) for s, names in parts.items())
+    paper = table(run["table"].iloc[0]).paper_split
+    return f"Split: {ours}" + (f"; the paper's: {_SPLITS[paper]}." if run["table"].iloc[0] != "table1" else ".")
+
+
+def _checkpoints(run: pd.DataFrame) -> str:
+    rules = {rule for rule in "; ".join(run["checkpoint"]).split("; ")}
+    said = "; ".join(_RULES.get(rule, rule) for rule in sorted(rules))
+    warning = " (chosen on the examples that are scored: optimistic)" if "best_dev" in rules else ""
+    return f"Checkpoint: {said}{warning}."
+
+
+def to_text(frame: pd.DataFrame) -> str:
+    """Title, the wide view and the notes, at most 120 columns."""
+    lines = [line for note in notes(frame) for line in textwrap.wrap(note, _WIDTH, subsequent_indent="  ")]
+    return "\n".join([title(frame), "", beside_paper(frame).to_string(), "", *lines]) + "\n"

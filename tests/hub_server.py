@@ -1,0 +1,184 @@
+"""A model hub on 127.0.0.1 for tests: a random little BERT as bert-base-uncased, and a few own sentences as GLUE.
+
+`build_hub(folder)` writes what is served, `serve(folder)` serves it as the hub's protocol has it: repository information,
+file lists, and files with ETag and commit. As on the public hub, bert-base-uncased redirects to google-bert/bert-base-uncased.
+"""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import BertConfig, BertForPreTraining, BertTokenizer
+
+from repro.data import HUB_DATASET, hub_config
+from repro.tasks import GLUE, Task
+
+MODEL, ALIAS = "google-bert/bert-base-uncased", "bert-base-uncased"
+SIZES = {"train": 64, "validation": 32}
+WORDS = ("a the one no every old new small tall green red slow quick calm loud river bridge garden train letter boat "
+         "lamp clock road window tree cloud bird dog cook singer pilot doctor farmer child sees builds likes finds "
+         "moves opens paints sells loses keeps and not near under over before after with . ?").split()  # fmt: skip
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def little_bert(folder: Path, layers: int = 12, hidden: int = 32) -> None:
+    """A random BERT with its pretraining heads, as the public checkpoint has them, and a tokenizer of WORDS."""
+    torch.manual_seed(layers)
+    config = BertConfig(vocab_size=len(_SPECIAL) + len(WORDS), hidden_size=hidden, num_hidden_layers=layers,
+                        num_attention_heads=4, intermediate_size=2 * hidden, max_position_embeddings=128)  # fmt: skip
+    BertForPreTraining(config).save_pretrained(folder)
+    vocabulary = {word: number for number, word in enumerate([*_SPECIAL, *WORDS])}
+    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(folder)
+
+
+def records(task: Task, split: str) -> pd.DataFrame:
+    """GLUE's columns with sentences of WORDS; the label says whether the last text has "not" in it."""
+    rng = np.random.default_rng(len(task.name) + SIZES[split])
+    labels = np.arange(SIZES[split]) % 2
+    texts = {column: [_sentence(rng, ()) for _ in labels] for column in task.columns}
+    texts[task.columns[-1]] = [_sentence(rng, ("not",) * label) for label in labels]
+    return pd.DataFrame(texts | {"label": labels.astype(np.int64), "idx": np.arange(SIZES[split], dtype=np.int32)})
+
+
+def _sentence(rng: np.random.Generator, extra: tuple[str, ...]) -> str:
+    words = [word for word in WORDS if word not in ("not", ".", "?")]
+    return " ".join([*rng.choice(words, 6), *extra, *rng.choice(words, 3), "."])
+
+
+def build_hub(folder: Path) -> None:
+    """Write everything that is served: folder/models/<name>/ and folder/datasets/<name>/."""
+    little_bert(folder / "models" / MODEL)
+    home = folder / "datasets" / HUB_DATASET
+    for task in GLUE:
+        (home / hub_config(task)).mkdir(parents=True)
+        for split in SIZES:
+            records(task, split).to_parquet(home / hub_config(task) / f"{split}-00000-of-00001.parquet", index=False)
+    card = {"dataset_info": [_features(task) for task in GLUE], "configs": [_files(task) for task in GLUE]}
+    (home / "README.md").write_text(f"---\n{json.dumps(card, indent=1)}\n---\n# Own sentences\n")  # JSON is YAML
+
+
+def _features(task: Task) -> dict[str, Any]:
+    label = {"class_label": {"names": {str(number): name for number, name in enumerate(task.labels)}}}
+    columns = [{"name": column, "dtype": "string"} for column in task.columns]
+    splits = [{"name": split, "num_bytes": 1, "num_examples": size} for split, size in SIZES.items()]
+    features = [*columns, {"name": "label", "dtype": label}, {"name": "idx", "dtype": "int32"}]
+    return {"config_name": hub_config(task), "features": features, "splits": splits}
+
+
+def _files(task: Task) -> dict[str, Any]:
+    files = [{"split": split, "path": f"{hub_config(task)}/{split}-*"} for split in SIZES]
+    return {"config_name": hub_config(task), "data_files": files}
+
+
+class _Repository:
+    """One served folder. Its commit is the hash of its files, as is each file's entity tag."""
+
+    def __init__(self, home: Path) -> None:
+        self.files = {str(file.relative_to(home)): file for file in sorted(home.rglob("*")) if file.is_file()}
+        self.commit = hashlib.sha1("".join(map(self.tag, self.files)).encode()).hexdigest()
+
+    def tag(self, name: str) -> str:
+        return hashlib.sha256(self.files[name].read_bytes()).hexdigest()
+
+    def entry(self, name: str) -> dict[str, Any]:
+        size = self.files[name].stat().st_size
+        listed = {"type": "file", "path": name, "size": size, "oid": self.tag(name)[:40]}
+        if name.endswith((".safetensors", ".parquet")):
+            listed["lfs"] = {"oid": self.tag(name), "size": size, "pointerSize": 134}
+        return listed
+
+    def folders(self) -> list[str]:
+        return sorted({name.rpartition("/")[0] for name in self.files} - {""})
+
+    def info(self, name: str) -> dict[str, Any]:
+        siblings = [{"rfilename": file} for file in self.files]
+        return {"_id": "0" * 24, "id": name, "sha": self.commit, "private": False, "gated": False, "disabled": False,
+                "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}  # fmt: skip
+
+
+class _Handler(BaseHTTPRequestHandler):
+    root: Path
+    requests: list[str]
+
+    def do_GET(self) -> None:
+        self.requests.append(f"{self.command} {self.path}")
+        kind, name, words = self._parse()
+        home = self.root / kind / name
+        if name == ALIAS:
+            self._reply(307, b"", {"Location": self.path.replace(ALIAS, MODEL, 1)})
+        elif not home.is_dir():
+            self._reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif words[:1] == ["resolve"]:
+            self._file(_Repository(home), "/".join(words[2:]))
+        else:
+            self._json(self._api(_Repository(home), name, words))
+
+    do_HEAD = do_POST = do_GET
+
+    def _parse(self) -> tuple[str, str, list[str]]:
+        """("models" or "datasets", the repository's name, the rest of the path)."""
+        words = unquote(self.path.partition("?")[0]).strip("/").removeprefix("api/").split("/")
+        kind = words.pop(0) if words[0] in ("models", "datasets") else "models"
+        length = 1 if words[0] == ALIAS else 2
+        return kind, "/".join(words[:length]), words[length:]
+
+    def _api(self, repository: _Repository, name: str, words: list[str]) -> Any:
+        if words[:1] == ["paths-info"]:  # the body names the paths
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            fields = json.loads(body) if body.startswith(b"{") else parse_qs(body.decode())
+            folders = [{"type": "directory", "path": path, "oid": "0" * 40} for path in repository.folders()]
+            entries = [*folders, *map(repository.entry, repository.files)]
+            return [entry for entry in entries if entry["path"] in fields["paths"]]
+        if words[:1] != ["tree"]:
+            return repository.info(name)
+        within = "".join(f"{word}/" for word in words[2:])
+        deep = "recursive=true" in self.path.lower()
+        files = [file for file in repository.files if file.startswith(within) and (deep or "/" not in file[len(within) :])]
+        folders = [path for path in repository.folders() if path.startswith(within)]
+        return [{"type": "directory", "path": path, "oid": "0" * 40} for path in folders] + [
+            repository.entry(file) for file in files]  # fmt: skip
+
+    def _file(self, repository: _Repository, name: str) -> None:
+        commit = {"X-Repo-Commit": repository.commit}
+        if name not in repository.files:
+            self._reply(404, b"", commit | {"X-Error-Code": "EntryNotFound"})
+        else:
+            self._reply(200, repository.files[name].read_bytes(), commit | {"ETag": f'"{repository.tag(name)}"'})
+
+    def _json(self, content: Any) -> None:
+        self._reply(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+    def _reply(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing; `requests` has what was asked."""
+
+
+@contextmanager
+def serve(folder: Path) -> Iterator[str]:
+    """Serve what `build_hub` wrote, on a free port of 127.0.0.1; yields the value for HF_ENDPOINT."""
+    handler = type("Handler", (_Handler,), {"root": folder, "requests": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,212 @@
+"""The miniature tasks and the encoder pretrained for them."""
+
+import hashlib
+import itertools
+import json
+import random
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from repro import embedded
+from repro.embedded import corpus, entailment, events, questions
+
+COLUMNS = {"mini-RTE": ("sentence1", "sentence2"), "mini-MRPC": ("sentence1", "sentence2"), "mini-SST-2": ("sentence",),
+           "mini-QNLI": ("question", "sentence")}  # fmt: skip
+POSITIVE = {"mini-RTE": 1 / 2, "mini-MRPC": 2 / 3, "mini-SST-2": 1 / 2, "mini-QNLI": 1 / 2}
+ROWS_SHA256 = "TODO"
+EVERY_TASK = pytest.mark.parametrize("task", COLUMNS)
+
+
+def texts(task, split):
+    return [tuple(row[column] for column in COLUMNS[task]) for row in embedded.rows(task, split)]
+
+
+def labels(task, split):
+    return np.array([row["label"] for row in embedded.rows(task, split)])
+
+
+def test_rows_are_the_same_on_every_machine():
+    content = [[task, split, embedded.rows(task, split)] for task in COLUMNS for split in ("train", "dev")]
+    assert hashlib.sha256(json.dumps(content).encode()).hexdigest() == ROWS_SHA256
+
+
+def test_caller_cannot_change_the_rows():
+    embedded.rows("mini-RTE", "dev")[0]["label"] = 7
+    assert set(labels("mini-RTE", "dev")) == {0, 1}
+
+
+@EVERY_TASK
+def test_sizes_columns_and_labels(task):
+    for split, size in (("train", 2000), ("dev", 500)):
+        rows = embedded.rows(task, split)
+        assert len(rows) == size
+        assert {tuple(row) for row in rows} == {(*COLUMNS[task], "label")}
+        assert abs(labels(task, split).mean() - POSITIVE[task]) < 0.05
+
+
+@EVERY_TASK
+def test_splits_are_disjoint_and_without_repetition(task):
+    both = texts(task, "train") + texts(task, "dev")
+    assert len(set(both)) == len(both)
+
+
+@EVERY_TASK
+def test_four_percent_of_the_training_labels_are_turned_and_no_dev_label(task, monkeypatch):
+    noisy = {split: labels(task, split) for split in ("train", "dev")}
+    monkeypatch.setattr(embedded, "FLIPPED", 0)
+    clean = embedded._splits.__wrapped__(task)
+    turned = {split: np.sum(noisy[split] != [row["label"] for row in clean[split]]) for split in clean}
+    assert turned == {"train": 80, "dev": 0}
+
+
+@EVERY_TASK
+def test_words_alone_hardly_tell_the_label(task):
+    """A linear model on the words of both sentences stays far from the 100 % that the grammar allows."""
+    vocabulary = {word: i for i, word in enumerate(sorted(_bag(texts(task, "train"))))}
+    train, dev = (_counts(texts(task, split), vocabulary) for split in ("train", "dev"))
+    weights = np.linalg.solve(train.T @ train + 10 * np.eye(train.shape[1]), train.T @ (2 * labels(task, "train") - 1))
+    accuracy = np.mean((dev @ weights > 0) == labels(task, "dev"))
+    majority = max(labels(task, "dev").mean(), 1 - labels(task, "dev").mean())
+    assert accuracy < majority + 0.12
+
+
+def _bag(pairs):
+    return {(column, word) for pair in pairs for column, text in enumerate(pair) for word in text.split()}
+
+
+def _counts(pairs, vocabulary):
+    counts = np.zeros((len(pairs), len(vocabulary) + 1))
+    counts[:, -1] = 1
+    for i, pair in enumerate(pairs):
+        for key in _bag([pair]) & vocabulary.keys():
+            counts[i, vocabulary[key]] = 1
+    return counts
+
+
+@pytest.mark.parametrize(("task", "construct"), [
+    ("mini-RTE", r"^(all|some|no|most|not all) \w+"), ("mini-RTE", "it is not true that it is false that"),
+    ("mini-RTE", r"\bnever\b"), ("mini-RTE", "(knew|remembered) that"), ("mini-RTE", "pretended that"),
+    ("mini-RTE", "taller than"), ("mini-RTE", "the former"), ("mini-RTE", "the latter"), ("mini-RTE", r"\bshe\b"),
+    ("mini-RTE", "^neither .* nor"), ("mini-RTE", r" or "),
+    ("mini-MRPC", r"was \w+ by"), ("mini-MRPC", r"sold \w+ the"), ("mini-MRPC", r"sold the \w+ \w+ to"),
+    ("mini-MRPC", "bought"), ("mini-MRPC", "before"), ("mini-MRPC", "shorter than"), ("mini-MRPC", "pursued"),
+    ("mini-SST-2", "^although"), ("mini-SST-2", ", but the"), ("mini-SST-2", "is not"), ("mini-SST-2", "slightly"),
+    ("mini-SST-2", "but i disagree"), ("mini-SST-2", "nobody found"), ("mini-SST-2", "not true that nobody"),
+    ("mini-QNLI", "^who"), ("mini-QNLI", "^what"), ("mini-QNLI", "^when"), ("mini-QNLI", "^where"),
+    ("mini-QNLI", "never"),
+])  # fmt: skip
+def test_construct_occurs_with_both_labels(task, construct):
+    found = [row["label"] for row in embedded.rows(task, "train") if any(re.search(construct, str(v)) for v in row.values())]
+    assert set(found) == {0, 1}
+
+
+def test_quantifier_labels_agree_with_every_small_world():
+    """Entailment as truth in all worlds: brute force over worlds of four things, none of whose groups is empty."""
+    rng = random.Random(5)
+    for premise, hypothesis, label in (entailment.quantifier(rng) for _ in range(60)):
+        first, second = _parse(premise), _parse(hypothesis)
+        entailed = all(_true(second, world, premise, hypothesis) for world in WORLDS if _true(first, world, premise, hypothesis))
+        assert label == int(not entailed), (premise, hypothesis)
+
+
+# A thing is (in neither, the wide or the narrow group; likewise deed).
+WORLDS = [world for world in itertools.combinations_with_replacement(list(itertools.product(range(3), range(3))), 4)
+          if any(group == 2 for group, _ in world)]  # fmt: skip
+
+
+def _parse(sentence):
+    name = re.match("not all|all|some|no|most", sentence).group()
+    return name, sentence.removeprefix(name + " ").split()
+
+
+def _true(parsed, world, premise, hypothesis):
+    name, words = parsed
+    everything = premise.split() + hypothesis.split()
+    group_level = _level(words, everything, {"young", "small", "quiet", "tired", "famous"}, {"animals", "artists", "plants", "workers"})
+    deed_level = _level(words, everything, {"slowly", "again", "quickly", "today", "suddenly"}, {"moved", "spoke", "changed"})
+    members = [deed >= deed_level for group, deed in world if group >= group_level]
+    share = sum(members) / len(members)
+    return {"all": share == 1, "some": share > 0, "no": share == 0, "most": share > 0.5, "not all": share < 1}[name]
+
+
+def _level(words, everything, modifiers, general):
+    """2 if these words name the narrower of the pair's two notions, 1 if the wider."""
+    narrowed = modifiers & set(everything)
+    if narrowed:
+        return 2 if narrowed & set(words) else 1
+    return 1 if general & set(words) else 2
+
+
+def test_question_is_answerable_if_and_only_if_a_clause_says_so():
+    """An oracle that reads questions and clauses back into events, with the templates as regular expressions."""
+    rng, answerable = random.Random(3), 0
+    for question, sentence, answer in (questions.participant(rng) for _ in range(400)):
+        asked = _read(question.removesuffix(" ?"))
+        clauses = re.split(" before | , | and ", re.sub("^(after|while) ", "", sentence))
+        found = [told for told in map(_read, clauses) if all(asked[k] in (told.get(k), "who", "what") for k in asked)]
+        assert len(found) == bool(answer), (question, sentence, answer)
+        assert not answer or answer in found[0].values()
+        answerable += bool(answer)
+    assert 150 < answerable < 250
+
+
+def _read(clause):
+    """{"frame": ..., "a": agent, "p": patient, "t": thing, if any}."""
+    slots = {slot: rf"(?P<{slot}>{words})" for slot, words in (("a", r"\w+"), ("p", r"\w+"), ("t", r"the \w+|what"))}
+    return next({"frame": frame} | match.groupdict() for frame, forms in events.FRAMES.items() for form in forms
+                if (match := re.fullmatch(form.format(**slots), clause)))  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "split", "message"), [
+    ("RTE", "dev", "unknown embedded task 'RTE'; use one of: mini-RTE, mini-MRPC, mini-SST-2, mini-QNLI"),
+    ("mini-RTE", "test", "unknown embedded split 'test'; use one of: train, dev"),
+])  # fmt: skip
+def test_unknown_name_is_one_line(task, split, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        embedded.rows(task, split)
+
+
+def test_importing_loads_neither_torch_nor_transformers():
+    code = "import sys, repro.embedded; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=embedded.ENCODER_DIR.parents[2], check=False).returncode == 0
+
+
+def test_corpus_is_reproducible_and_contains_no_task_sentence():
+    drawn = list(itertools.islice(corpus.pairs(1), 3000))
+    assert drawn == list(itertools.islice(corpus.pairs(1), 3000))
+    known = corpus.task_texts()
+    assert len(known) > 10_000
+    words = {word for follows in corpus.FOLLOWS.values() for group in follows for word in group}
+    for text in itertools.chain.from_iterable(drawn):
+        first, _, rest = text.partition(" ")
+        assert (rest if first in words else text).split(" , so ")[0] not in known
+
+
+def test_weights_are_those_of_the_checksum():
+    weights = (embedded.ENCODER_DIR / "model.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == embedded.MODEL_SHA256
+    assert len(weights) < 6e6
+
+
+def test_encoder_loads_whole():
+    from transformers import BertModel
+
+    model, report = BertModel.from_pretrained(embedded.ENCODER_DIR, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert len(model.encoder.layer) == 12
+
+
+@EVERY_TASK
+def test_tokens_are_known_and_few(task):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(embedded.ENCODER_DIR)
+    pairs = texts(task, "train") + texts(task, "dev")
+    ids = tokenizer(*(list(column) for column in zip(*pairs, strict=True)))["input_ids"]
+    lengths = [len(row) for row in ids]
+    assert not any(tokenizer.unk_token_id in row for row in ids)
+    assert max(lengths) <= 40 and 12 <= np.mean(lengths) <= 28
