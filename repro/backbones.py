@@ -99,9 +99,9 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
 
     Raises InputError if it has fewer, or if a weight other than the pooler's is missing or of another shape.
     """
-    from transformers import AutoModel
-
     found = locate(name)
+    from transformers import AutoModel  # after: what is not there is told before the seconds that this takes
+
     config = _config(found)
     if type(layers) is not int or not 0 <= layers <= config.num_hidden_layers:
         raise InputError(f"{name} has {config.num_hidden_layers} layers, got a request for {layers!r}; 0 is for all")

@@ -136,3 +136,9 @@ def plan(table_name: str, profile_name: str = "demo", tasks: str = "", seeds: in
 def _resolved(method: Method, recipe: Recipe) -> Method:
     """The method with decision D19 put in."""
     return replace(method, loss=recipe.ablation_loss) if method.loss == "ablation" else method
+
+
+def variant(recipe: str = "authors", overrides: dict[str, Any] | None = None) -> str:
+    """The name of a run that is not the plain table, e.g. "textbook+beta=40"; "" for the plain one."""
+    changed = [f"{name}={value}" for name, value in (overrides or {}).items()]
+    return "+".join([*([] if recipe == "authors" else [recipe]), *changed])

@@ -4,6 +4,7 @@ The frames are those of results.read_table; the diagrams of the method are in `d
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ WIDE = 6.8  # inches: the width of a page's text
 OURS, THEIRS, GREY = "#0072B2", "#D55E00", "#5F5F5F"
 LABEL_COLOURS = dict(zip(LABELS, ("#0072B2", "#8CCBF0", "#A63C00", "#F5B041"), strict=True))  # after Okabe and Ito
 _COUNTS, _SPAN = 115, 152  # of the label bars, in percent of a bar: where the counts begin, the panel's width
+PASTELS = sns.color_palette("pastel", 10)  # of stored layers
 STYLE: dict[str, Any] = {
     "font.family": "STIXGeneral", "mathtext.fontset": "stix", "font.size": 9, "axes.titlesize": 9.5,
     "axes.labelsize": 9, "xtick.labelsize": 8, "ytick.labelsize": 8.5, "legend.fontsize": 8.5, "legend.frameon": False,
@@ -36,7 +38,7 @@ STYLE: dict[str, Any] = {
 
 def new(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:
     """Axes (or an array of them) of a new figure of that size in inches, in the style of all figures."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 
 
@@ -44,8 +46,8 @@ def save(axes: Axes | Sequence[Axes] | np.ndarray, folder: Path, name: str) -> l
     """Write the axes' figure as <name>.pdf (vector) and <name>.png, without dates, and close it; return both paths."""
     figure = figure_of(axes)
     for kind, undated in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
-        options = {"format": kind, "metadata": undated, "bbox_inches": "tight", "pad_inches": 0.03}
-        write_atomic(folder / f"{name}.{kind}", lambda temporary, options=options: figure.savefig(temporary, **options))
+        draw = partial(figure.savefig, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03)
+        write_atomic(folder / f"{name}.{kind}", draw)
     plt.close(figure)
     return [folder / f"{name}.pdf", folder / f"{name}.png"]
 
@@ -65,7 +67,7 @@ def of_table(frame: pd.DataFrame) -> Axes | np.ndarray:
 
 
 def comparison(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Tables 2 and 3: one panel per task; a line per method with our mean, its 95 % interval, and the paper's number."""
+    """Tables 2 and 3: one panel per task; a line per method with our mean, its 95 % interval, the paper's number."""
     names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
     made = new(WIDE, 1.2 + 0.22 * len(methods), 1, len(names), sharey=True, squeeze=False)[0] if axes is None else axes
     panels = np.asarray(made, dtype=object)
@@ -86,8 +88,16 @@ def _intervals(ax: Axes, part: pd.DataFrame, places: np.ndarray, horizontal: boo
     """Our means with their intervals, and the paper's numbers as hollow diamonds, at these places of the other axis."""
     error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["mean"].to_numpy())  # (2, rows)
     ours, theirs = part["mean"].to_numpy(), part["paper"].to_numpy()
-    style = {"fmt": "o", "ms": 4, "color": OURS, "elinewidth": 1.3, "capsize": 0, "zorder": 3}
-    hollow = {"marker": "D", "ms": 4.2, "ls": "", "mfc": "white", "mec": THEIRS, "mew": 1.1, "zorder": 2}
+    style: dict[str, Any] = {"fmt": "o", "ms": 4, "color": OURS, "elinewidth": 1.3, "capsize": 0, "zorder": 3}
+    hollow: dict[str, Any] = {
+        "marker": "D",
+        "ms": 4.2,
+        "ls": "",
+        "mfc": "white",
+        "mec": THEIRS,
+        "mew": 1.1,
+        "zorder": 2,
+    }
     if horizontal:
         ax.errorbar(ours, places, xerr=error, **style)
         ax.plot(theirs, places, **hollow)
@@ -104,7 +114,9 @@ def _legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
     ours = f"this package, profile {name}: dev, {many}, 95 % interval"
     marks = [panels[0].plot([], [], "o-", color=OURS, ms=4, lw=1.3)[0],
              panels[0].plot([], [], "D", mfc="white", mec=THEIRS, ms=4.2, mew=1.1)[0]]  # fmt: skip
-    figure_of(panels).legend(marks, [ours, f"the paper: BERT-base, GLUE's {split} set"], loc="outside lower center", ncols=2)
+    figure_of(panels).legend(
+        marks, [ours, f"the paper: BERT-base, GLUE's {split} set"], loc="outside lower center", ncols=2
+    )
 
 
 def ablation(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
@@ -135,7 +147,7 @@ def _common_start(methods: list[str]) -> str:
 def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
     """Table 1: one panel per task, one stacked bar per gold class, and the four counts beside each bar."""
     names = [name for name in task_names(frame) if name in TASKS]
-    made = new(WIDE, 0.45 + 0.72 * len(names), len(names), squeeze=False)[:, 0] if axes is None else axes
+    made = new(WIDE, 0.95 + 0.62 * len(names), len(names), squeeze=False)[:, 0] if axes is None else axes
     panels = np.asarray(made, dtype=object)
     for ax, name in zip(panels, names, strict=True):
         part = frame[(frame["task"] == name) & (frame["gold"] != "all")]
@@ -143,7 +155,7 @@ def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.
         ax.set_title(name, loc="left")
         ax.tick_params(labelbottom=ax is panels[-1])
     panels[-1].set_xlabel("share of the class's training examples", x=50 / _SPAN)
-    panels[-1].annotate("number of examples", (_COUNTS + 18, 0), (0, -11), ("data", "axes fraction"), "offset points",
+    panels[-1].annotate("number of examples", (_COUNTS + 18, 0), (0, -17), ("data", "axes fraction"), "offset points",
                         ha="center", va="top", annotation_clip=False)  # fmt: skip
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in LABEL_COLOURS.values()]
     figure_of(panels).legend(handles, LABELS, loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.4)
@@ -152,13 +164,15 @@ def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.
 
 def _label_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
     """One bar per gold class, and to its right the number of examples of each label, under a square of its colour."""
-    shares, counts = (part.pivot(index="gold", columns="method", values=v).loc[classes, list(LABELS)] for v in ("mean", "count"))
+    shares, counts = (
+        part.pivot(index="gold", columns="method", values=v).loc[classes, list(LABELS)] for v in ("mean", "count")
+    )
     places, left = -np.arange(len(classes)), np.zeros(len(classes))
     for k, label in enumerate(LABELS):
         ax.barh(places, shares[label], left=left, height=0.62, color=LABEL_COLOURS[label], edgecolor="white", lw=0.6)
         left += shares[label].to_numpy()
         ax.plot(_COUNTS - 1.5 + 12 * k, 0.85, "s", color=LABEL_COLOURS[label], ms=5, clip_on=False)
-        for place, count in zip(places, counts[label], strict=True):
+        for place, count in zip(places.tolist(), counts[label], strict=True):
             ax.text(_COUNTS + 12 * k, place, f"{count:,.0f}", ha="right", va="center", fontsize=8)
     ax.set_yticks(places, [name.replace("_", " ") for name in classes])
     ax.set(xlim=(0, _SPAN), ylim=(0.5 - len(classes), 1.0), xticks=range(0, 101, 25))
@@ -168,7 +182,7 @@ def _label_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
 
 
 def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
-    """The share of each PTP label for one threshold t; above the correct, below the wrong predictions, a column per task.
+    """The share of each PTP label by threshold: correct predictions above, wrong ones below, a column per task.
 
     frame: thresholds.csv. Dotted: the authors' thresholds, t1 for correct and t2 for wrong predictions (decision D1).
     """
@@ -191,4 +205,3 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
     figure_of(made).legend([*handles, plt.Line2D([], [], color=GREY, ls=":", lw=1)], [*LABELS, "authors' $t_1$, $t_2$"],
                            loc="outside lower center", ncols=5, handlelength=1.4, columnspacing=1.1)  # fmt: skip
     return np.asarray(made)
-

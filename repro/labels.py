@@ -25,7 +25,7 @@ def table1(cells: list[Cell]) -> pd.DataFrame:
     for group, predicted in zip(members, labels, strict=True):
         for gold, chosen in _classes(group).items():
             shares = _shares(predicted[:, chosen]), _draws(predicted[:, chosen], group.task)
-            rows += _rows([group], group.task, gold, *shares, np.count_nonzero(chosen))
+            rows += _rows([group], group.task, gold, *shares, int(np.count_nonzero(chosen)))
             totals += [shares] if gold == "all" else []
     scores, draws = (np.mean(values, axis=0) for values in zip(*totals, strict=True))
     size = float(np.mean([len(group.labels) for group in members]))

@@ -100,3 +100,15 @@ def _change(text: str) -> tuple[str, Any]:
     if name not in options:
         raise one_of("recipe option", name, options)
     return name, {str(option): option for option in options[name]}.get(value, value)
+
+
+def markdown() -> str:
+    """Every decision with its option, both readings and the alternatives, as a Markdown table."""
+    lines = ["| # | option | authors (default) | textbook | others | what it decides |", "|---|---|---|---|---|---|"]
+    for entry in fields(Recipe):
+        known = entry.metadata
+        rest = [o for o in known["options"] if o not in (entry.default, known["textbook"])]
+        others = "2 .. 100" if len(rest) > 8 else ", ".join(f"`{option}`" for option in rest)
+        lines.append(f"| {known['decision']} | `{entry.name}` | `{entry.default}` | `{known['textbook']}` | {others} "
+                     f"| {known['meaning']} |")  # fmt: skip
+    return "\n".join(lines)

@@ -50,7 +50,7 @@ def _scored_rows(members: list[Group]) -> list[dict[str, Any]]:
     """The rows of one method: each task, then the average, whose interval averages the tasks' independent draws."""
     scores, draws = np.stack([_scores(g) for g in members]), np.stack([_draws(g) for g in members])
     named = [
-        _beside(origin([group]) | summary(score, draw), _column(group.task), task(group.task).metric) | {"task": group.task}
+        _beside(origin([group]) | summary(score, draw) | {"task": group.task}, *_single(group.task))
         for group, score, draw in zip(members, scores, draws, strict=True)
     ]
     values = origin(members) | summary(scores.mean(axis=0), draws.mean(axis=0)) | {"task": "Avg"}
@@ -74,8 +74,9 @@ def _beside(values: dict[str, Any], columns: list[str], metric: str) -> dict[str
     return values | {"metric": metric, "paper": value, "delta": delta}
 
 
-def _column(name: str) -> list[str]:
-    return [task(name).paper_name]
+def _single(name: str) -> tuple[list[str], str]:
+    """The printed column of a task, and its metric."""
+    return [task(name).paper_name], task(name).metric
 
 
 def _average(names: list[str]) -> tuple[list[str], str]:
@@ -89,8 +90,8 @@ def _printed_rows(row: Row, cell: Cell, names: list[str]) -> list[dict[str, Any]
     said = {"table": cell.table, "method": row.name, "layers": row.layers, "seeds": 0, "profile": cell.profile,
             "parameters": _printed_parameters(cell.table, row.name), "split": table(cell.table).paper_split,
             "backbone": PRINTED, "data": PRINTED, "recipe": PRINTED}  # fmt: skip
-    rows = [_beside(said, _column(name), task(name).metric) | {"task": name} for name in names]
-    return [*rows, _beside(said, *_average(names)) | {"task": "Avg"}]
+    rows = [_beside(said | {"task": name}, *_single(name)) for name in names]
+    return [*rows, _beside(said | {"task": "Avg"}, *_average(names))]
 
 
 def printed() -> pd.DataFrame:
@@ -101,12 +102,13 @@ def printed() -> pd.DataFrame:
 
 def paper(table_name: str, method: str, columns: list[str]) -> float:
     """The mean of a method's printed numbers in these columns ("RTE", ..., "Avg"), in percent."""
-    return round(float(printed().loc[(table_name, method), columns].astype(float).mean()), DIGITS)
+    numbers = printed()
+    return round(float(np.mean([float(str(numbers[name][table_name, method])) for name in columns])), DIGITS)
 
 
 def _printed_parameters(table_name: str, method: str) -> int:
     """42,600,000 for the printed "42.6M"."""
-    return round(float(str(printed().loc[(table_name, method), "parameters"]).removesuffix("M")) * 1e6)
+    return round(float(str(printed()["parameters"][table_name, method]).removesuffix("M")) * 1e6)
 
 
 def table_path(name: str, profile_name: str, variant: str = "") -> Path:

@@ -68,9 +68,10 @@ def _check_done(cells: list[Cell]) -> None:
     absent = [cell for cell in cells if not files.done(cell)]
     if absent:
         first = absent[0]
+        options = f"TASKS={','.join(sorted({c.task for c in cells}))} SEEDS={len({c.seed for c in cells})}"
         raise MissingError(f"{len(absent)} of {len(cells)} cells of {first.table} have no result (or a damaged one): "
                            f"{', '.join(cell.id for cell in absent)}; run: make {first.table} "
-                           f"PROFILE={first.profile}")  # fmt: skip
+                           f"PROFILE={first.profile} {options}")  # fmt: skip
 
 
 def _group(cells: list[Cell]) -> Group:
@@ -118,20 +119,21 @@ def summary(scores: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
 def origin(members: list[Group]) -> dict[str, Any]:
     """What a row (of one task, or averaged over several) says about where its numbers come from."""
     cell, results = members[0].cells[0], [result for group in members for result in group.results]
-    source = profile(cell.profile)
+    source, depth, counts = profile(cell.profile), results[0]["effective_layers"], results[0]["parameters"]
     return {
         "table": cell.table, "method": cell.method, "profile": source.name, "data": source.data,
         "backbone": cell.setting.backbone, "recipe": cell.recipe.name, "settings": changed(cell),
         "split": _joined(map(_split, members)), "precision": _joined(result["precision"] for result in results),
         "checkpoint": _joined(result["selection"]["rule"] for result in results),
-        "effective_layers": results[0]["effective_layers"], "layers": cell.layers or results[0]["effective_layers"],
-        "parameters": results[0]["parameters"]["layers"], "parameters_full": results[0]["parameters"]["with_embeddings"],
+        "effective_layers": depth, "layers": cell.layers or depth,
+        "parameters": counts["layers"], "parameters_full": counts["with_embeddings"],
     }  # fmt: skip
 
 
 def changed(cell: Cell) -> str:
     """The settings in which the cell differs from its profile, e.g. "beta=40.0; student.epochs=3"; "" for none."""
-    mine, plain = (pd.json_normalize(asdict(s)).iloc[0].to_dict() for s in (cell.setting, profile(cell.profile).setting))
+    settings = cell.setting, profile(cell.profile).setting
+    mine, plain = (pd.json_normalize(asdict(setting)).iloc[0].to_dict() for setting in settings)
     return "; ".join(f"{name}={mine[name]}" for name in mine if mine[name] != plain[name])
 
 
@@ -158,4 +160,4 @@ def with_types(frame: pd.DataFrame) -> pd.DataFrame:
     numbers = ("mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share")
     types = {c: "Int64" if c in whole else "float64" if c in numbers else "str" for c in frame}
     text = [name for name in types if types[name] == "str"]
-    return frame.fillna(dict.fromkeys(text, "")).astype(types)
+    return frame.astype(dict.fromkeys(text, object)).fillna(dict.fromkeys(text, "")).astype(types)

@@ -57,9 +57,9 @@ def load_data(cell: Cell) -> Data:
 @lru_cache(maxsize=4)
 def _load_data(name: str, train_cap: int, dev_cap: int, backbone: str, max_length: int) -> Data:
     tokenizer = backbones.load_tokenizer(backbone)
-    splits = [data.load(task(name), split, cap) for split, cap in (("train", train_cap), ("dev", dev_cap))]
-    tokens = [Encoded(data.encode(split, tokenizer, max_length), tokenizer.pad_token_id) for split in splits]
-    return Data(*splits, *tokens)
+    train, dev = data.load(task(name), "train", train_cap), data.load(task(name), "dev", dev_cap)
+    tokens = [Encoded(data.encode(split, tokenizer, max_length), tokenizer.pad_token_id) for split in (train, dev)]
+    return Data(train, dev, *tokens)
 
 
 def stages(cell: Cell) -> list[Stage]:

@@ -25,7 +25,7 @@ def beside_paper(frame: pd.DataFrame) -> pd.DataFrame:
     """
     if frame["table"].iloc[0] == "table1":
         return _label_view(frame)
-    wide = pd.DataFrame(index=pd.Index(list(map(marked, _methods(frame))), name="method"))
+    wide = pd.DataFrame(index=pd.Index([marked(method) for method in _methods(frame)], name="method"))
     for name in task_names(frame):
         part = frame[frame["task"] == name]
         wide[heading(part)] = [_cell(row) for row in part.to_dict("records")]
@@ -33,13 +33,14 @@ def beside_paper(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def task_names(frame: pd.DataFrame) -> list[str]:
-    """The frame's tasks in its order, "Avg" last."""
-    return list(dict.fromkeys(frame["task"]))
+    """The frame's tasks in its order, "Avg" last; of a single task no average is shown."""
+    names = list(dict.fromkeys(frame["task"]))
+    return names[:1] if names[1:] == ["Avg"] else names
 
 
-def _methods(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per method: that of its average."""
-    return frame[frame["task"] == "Avg"]["method"]
+def _methods(frame: pd.DataFrame) -> list[str]:
+    """The frame's methods in its order."""
+    return list(dict.fromkeys(frame["method"]))
 
 
 def marked(method: str) -> str:
@@ -72,7 +73,8 @@ def parameter_counts(frame: pd.DataFrame) -> list[str]:
     """Parameters of each method as decision D17 of the frame's recipe says, e.g. "21.3M" or "21.3M / 45.7M"."""
     rows = frame[frame["task"] == "Avg"]
     rule = recipe_of(frame).parameter_count
-    columns = {"layers": ["parameters"], "with_embeddings": ["parameters_full"]}.get(rule, ["parameters", "parameters_full"])
+    both = ["parameters", "parameters_full"]
+    columns = {"layers": both[:1], "with_embeddings": both[1:], "both": both}[rule]
     return [" / ".join(millions(row[c]) for c in columns if not pd.isna(row[c])) for row in rows.to_dict("records")]
 
 
@@ -90,9 +92,9 @@ def _label_view(frame: pd.DataFrame) -> pd.DataFrame:
     """Table 1: one row per task and gold class, "share±sd % (count)" per PTP label."""
     values = [f"{with_spread(row['mean'], row['sd'])} % ({row['count']:,.0f})" for row in frame.to_dict("records")]
     filled = frame.assign(value=values)
-    rows = filled[["task", "gold"]].drop_duplicates()
+    order = pd.MultiIndex.from_frame(filled[["task", "gold"]].drop_duplicates())
     wide = filled.pivot(index=["task", "gold"], columns="method", values="value")
-    return wide.loc[list(rows.itertuples(index=False, name=None)), list(LABELS)].rename_axis(columns=None)
+    return wide.reindex(index=order, columns=pd.Index(LABELS))
 
 
 def title(frame: pd.DataFrame) -> str:
@@ -133,7 +135,7 @@ def _splits(run: pd.DataFrame) -> str:
 
 
 def _checkpoints(run: pd.DataFrame) -> str:
-    rules = {rule for rule in "; ".join(run["checkpoint"]).split("; ")}
+    rules = set("; ".join(run["checkpoint"]).split("; "))
     said = "; ".join(_RULES.get(rule, rule) for rule in sorted(rules))
     warning = " (chosen on the examples that are scored: optimistic)" if "best_dev" in rules else ""
     return f"Checkpoint: {said}{warning}."

@@ -1,7 +1,8 @@
 """A model hub on 127.0.0.1 for tests: a random little BERT as bert-base-uncased, and a few own sentences as GLUE.
 
-`build_hub(folder)` writes what is served, `serve(folder)` serves it as the hub's protocol has it: repository information,
-file lists, and files with ETag and commit. As on the public hub, bert-base-uncased redirects to google-bert/bert-base-uncased.
+`build_hub(folder)` writes what is served; `serve(folder)` serves it by the hub's protocol: repository information, file
+lists, and files with ETag and commit. As on the
+public hub, bert-base-uncased redirects to google-bert/bert-base-uncased.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ def little_bert(folder: Path, layers: int = 12, hidden: int = 32) -> None:
 
 def records(task: Task, split: str) -> pd.DataFrame:
     """GLUE's columns with sentences of WORDS; the label says whether the last text has "not" in it."""
-    rng = np.random.default_rng(len(task.name) + SIZES[split])
+    rng = np.random.default_rng([GLUE.index(task), SIZES[split]])
     labels = np.arange(SIZES[split]) % 2
     texts = {column: [_sentence(rng, ()) for _ in labels] for column in task.columns}
     texts[task.columns[-1]] = [_sentence(rng, ("not",) * label) for label in labels]
@@ -89,15 +90,17 @@ class _Repository:
     def tag(self, name: str) -> str:
         return hashlib.sha256(self.files[name].read_bytes()).hexdigest()
 
-    def entry(self, name: str) -> dict[str, Any]:
+    def entries(self) -> list[dict[str, Any]]:
+        """Folders, then files, as the hub lists them."""
+        folders = sorted({name.rpartition("/")[0] for name in self.files} - {""})
+        listed = [{"type": "directory", "path": name, "oid": "0" * 40} for name in folders]
+        return [*listed, *map(self._file, self.files)]
+
+    def _file(self, name: str) -> dict[str, Any]:
         size = self.files[name].stat().st_size
         listed = {"type": "file", "path": name, "size": size, "oid": self.tag(name)[:40]}
-        if name.endswith((".safetensors", ".parquet")):
-            listed["lfs"] = {"oid": self.tag(name), "size": size, "pointerSize": 134}
-        return listed
-
-    def folders(self) -> list[str]:
-        return sorted({name.rpartition("/")[0] for name in self.files} - {""})
+        large = {"lfs": {"oid": self.tag(name), "size": size, "pointerSize": 134}}
+        return listed | large if name.endswith((".safetensors", ".parquet")) else listed
 
     def info(self, name: str) -> dict[str, Any]:
         siblings = [{"rfilename": file} for file in self.files]
@@ -107,10 +110,8 @@ class _Repository:
 
 class _Handler(BaseHTTPRequestHandler):
     root: Path
-    requests: list[str]
 
     def do_GET(self) -> None:
-        self.requests.append(f"{self.command} {self.path}")
         kind, name, words = self._parse()
         home = self.root / kind / name
         if name == ALIAS:
@@ -135,17 +136,13 @@ class _Handler(BaseHTTPRequestHandler):
         if words[:1] == ["paths-info"]:  # the body names the paths
             body = self.rfile.read(int(self.headers["Content-Length"]))
             fields = json.loads(body) if body.startswith(b"{") else parse_qs(body.decode())
-            folders = [{"type": "directory", "path": path, "oid": "0" * 40} for path in repository.folders()]
-            entries = [*folders, *map(repository.entry, repository.files)]
-            return [entry for entry in entries if entry["path"] in fields["paths"]]
-        if words[:1] != ["tree"]:
-            return repository.info(name)
-        within = "".join(f"{word}/" for word in words[2:])
-        deep = "recursive=true" in self.path.lower()
-        files = [file for file in repository.files if file.startswith(within) and (deep or "/" not in file[len(within) :])]
-        folders = [path for path in repository.folders() if path.startswith(within)]
-        return [{"type": "directory", "path": path, "oid": "0" * 40} for path in folders] + [
-            repository.entry(file) for file in files]  # fmt: skip
+            return [entry for entry in repository.entries() if entry["path"] in fields["paths"]]
+        if words[:1] == ["tree"]:
+            within = "".join(f"{word}/" for word in words[2:])
+            below = [entry for entry in repository.entries() if entry["path"].startswith(within)]
+            deep = "recursive=true" in self.path.lower()
+            return [entry for entry in below if deep or "/" not in entry["path"].removeprefix(within)]
+        return repository.info(name)
 
     def _file(self, repository: _Repository, name: str) -> None:
         commit = {"X-Repo-Commit": repository.commit}
@@ -166,13 +163,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing; `requests` has what was asked."""
+        """Say nothing."""
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
     """Serve what `build_hub` wrote, on a free port of 127.0.0.1; yields the value for HF_ENDPOINT."""
-    handler = type("Handler", (_Handler,), {"root": folder, "requests": []})
+    handler = type("Handler", (_Handler,), {"root": folder})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

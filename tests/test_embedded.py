@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from repro import embedded
-from repro.embedded import corpus, entailment, events, questions
+from repro.embedded import corpus, entailment, events, lexicon, questions
 
 COLUMNS = {"mini-RTE": ("sentence1", "sentence2"), "mini-MRPC": ("sentence1", "sentence2"), "mini-SST-2": ("sentence",),
            "mini-QNLI": ("question", "sentence")}  # fmt: skip
@@ -65,13 +65,13 @@ def test_four_percent_of_the_training_labels_are_turned_and_no_dev_label(task, m
 
 @EVERY_TASK
 def test_words_alone_hardly_tell_the_label(task):
-    """A linear model on the words of both sentences stays far from the 100 % that the grammar allows."""
+    """A linear model on the words of both sentences stays near the majority class."""
     vocabulary = {word: i for i, word in enumerate(sorted(_bag(texts(task, "train"))))}
     train, dev = (_counts(texts(task, split), vocabulary) for split in ("train", "dev"))
     weights = np.linalg.solve(train.T @ train + 10 * np.eye(train.shape[1]), train.T @ (2 * labels(task, "train") - 1))
     accuracy = np.mean((dev @ weights > 0) == labels(task, "dev"))
     majority = max(labels(task, "dev").mean(), 1 - labels(task, "dev").mean())
-    assert accuracy < majority + 0.12
+    assert accuracy < majority + 0.15
 
 
 def _bag(pairs):
@@ -100,45 +100,45 @@ def _counts(pairs, vocabulary):
     ("mini-QNLI", "never"),
 ])  # fmt: skip
 def test_construct_occurs_with_both_labels(task, construct):
-    found = [row["label"] for row in embedded.rows(task, "train") if any(re.search(construct, str(v)) for v in row.values())]
-    assert set(found) == {0, 1}
+    rows = embedded.rows(task, "train")
+    found = {row["label"] for row in rows if any(re.search(construct, row[column]) for column in COLUMNS[task])}
+    assert found == {0, 1}
+
+
+# A world: four things, each outside (0), in the wider (1) or in the narrower (2) group, and likewise with the deed.
+WORLDS = [world for world in itertools.combinations_with_replacement(list(itertools.product(range(3), range(3))), 4)
+          if any(group == 2 for group, _ in world)]  # fmt: skip
+GROUPS = (set(lexicon.KIND_ADJECTIVES), {wide for _, wide in lexicon.KINDS})
+DEEDS = (set(lexicon.MANNERS), {wide for _, wide in lexicon.DEEDS})
 
 
 def test_quantifier_labels_agree_with_every_small_world():
-    """Entailment as truth in all worlds: brute force over worlds of four things, none of whose groups is empty."""
+    """Entailment as truth in all worlds of four things in which no group is empty."""
     rng = random.Random(5)
-    for premise, hypothesis, label in (entailment.quantifier(rng) for _ in range(60)):
-        first, second = _parse(premise), _parse(hypothesis)
-        entailed = all(_true(second, world, premise, hypothesis) for world in WORLDS if _true(first, world, premise, hypothesis))
+    for premise, hypothesis, label in (entailment.quantifier(rng) for _ in range(100)):
+        first, second = (_meaning(sentence, f"{premise} {hypothesis}".split()) for sentence in (premise, hypothesis))
+        entailed = all(_true(*second, world) for world in WORLDS if _true(*first, world))
         assert label == int(not entailed), (premise, hypothesis)
 
 
-# A thing is (in neither, the wide or the narrow group; likewise deed).
-WORLDS = [world for world in itertools.combinations_with_replacement(list(itertools.product(range(3), range(3))), 4)
-          if any(group == 2 for group, _ in world)]  # fmt: skip
-
-
-def _parse(sentence):
+def _meaning(sentence, pair):
+    """(quantifier, level of the group, level of the deed) in the words of the whole pair."""
     name = re.match("not all|all|some|no|most", sentence).group()
-    return name, sentence.removeprefix(name + " ").split()
+    words = set(sentence.removeprefix(name).split())
+    return name, _level(words, pair, *GROUPS), _level(words, pair, *DEEDS)
 
 
-def _true(parsed, world, premise, hypothesis):
-    name, words = parsed
-    everything = premise.split() + hypothesis.split()
-    group_level = _level(words, everything, {"young", "small", "quiet", "tired", "famous"}, {"animals", "artists", "plants", "workers"})
-    deed_level = _level(words, everything, {"slowly", "again", "quickly", "today", "suddenly"}, {"moved", "spoke", "changed"})
-    members = [deed >= deed_level for group, deed in world if group >= group_level]
-    share = sum(members) / len(members)
+def _level(words, pair, modifiers, general):
+    """2 if these words name the narrower notion of the two in the pair, 1 if the wider."""
+    if modifiers & set(pair):
+        return 2 if modifiers & words else 1
+    return 1 if general & words else 2
+
+
+def _true(name, group_level, deed_level, world):
+    did = [deed >= deed_level for group, deed in world if group >= group_level]
+    share = sum(did) / len(did)
     return {"all": share == 1, "some": share > 0, "no": share == 0, "most": share > 0.5, "not all": share < 1}[name]
-
-
-def _level(words, everything, modifiers, general):
-    """2 if these words name the narrower of the pair's two notions, 1 if the wider."""
-    narrowed = modifiers & set(everything)
-    if narrowed:
-        return 2 if narrowed & set(words) else 1
-    return 1 if general & set(words) else 2
 
 
 def test_question_is_answerable_if_and_only_if_a_clause_says_so():
@@ -171,8 +171,9 @@ def test_unknown_name_is_one_line(task, split, message):
 
 
 def test_importing_loads_neither_torch_nor_transformers():
-    code = "import sys, repro.embedded; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=embedded.ENCODER_DIR.parents[2], check=False).returncode == 0
+    code = "import sys, repro.embedded; sys.exit(len({'torch', 'transformers'} & set(sys.modules)))"
+    root = embedded.ENCODER_DIR.parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
 
 
 def test_corpus_is_reproducible_and_contains_no_task_sentence():
@@ -208,5 +209,7 @@ def test_tokens_are_known_and_few(task):
     pairs = texts(task, "train") + texts(task, "dev")
     ids = tokenizer(*(list(column) for column in zip(*pairs, strict=True)))["input_ids"]
     lengths = [len(row) for row in ids]
-    assert not any(tokenizer.unk_token_id in row for row in ids)
+    used = set(tokenizer.convert_ids_to_tokens(sorted(set(itertools.chain.from_iterable(ids)))))
+    spelled = {f"##{letter}" for letter in "abcdefghijklmnopqrtuvwxyz0123456789"}  # all letters but the plural's
+    assert not used & (spelled | {tokenizer.unk_token})
     assert max(lengths) <= 40 and 12 <= np.mean(lengths) <= 28

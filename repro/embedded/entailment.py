@@ -113,7 +113,7 @@ def reference(rng: Random) -> Pair:
 
 
 def alternation(rng: Random) -> Pair:
-    """Passive, dative and converse verbs, a circumstance kept or dropped; or roles exchanged, or another circumstance."""
+    """Passive, dative and converse verbs, a circumstance kept or dropped; or roles or circumstance exchanged."""
     event, where = events.draw(rng), rng.choice(DAYS + PLACES)
     first, second = events.say_twice(rng, event)
     error = rng.choice(("", "roles", "circumstance"))

@@ -7,6 +7,7 @@ next-sentence prediction; so the pooler keeps its initial weights. One run takes
 import hashlib
 import itertools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_lowercase, digits
 
@@ -17,8 +18,8 @@ from transformers import BertConfig, BertForMaskedLM, BertModel, BertTokenizer
 from repro.embedded import ENCODER_DIR
 from repro.embedded.corpus import pairs
 
-SEED, STEPS, BATCH, RATE, WARMUP = 1, 9000, 128, 1e-3, 500
-POOL = 32  # batches drawn at once and sorted by length, so that little is padded
+SEED, STEPS, BATCH, RATE, WARMUP = 1, 6000, 64, 1e-3, 400
+POOL = 64  # batches drawn at once and sorted by length, so that little is padded
 SUFFIXES = ("s", "ly")  # kept as word pieces
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 12, "num_attention_heads": 4, "intermediate_size": 256,
@@ -30,7 +31,7 @@ def vocabulary() -> list[str]:
     words = {word for pair in itertools.islice(pairs(SEED), 20_000) for text in pair for word in text.split()}
     letters = [*ascii_lowercase, *digits]
     pieces = [f"##{piece}" for piece in (*letters, *SUFFIXES)]
-    return list(dict.fromkeys([*SPECIAL, *pieces, *letters, *sorted({_stem(word) for word in words})]))
+    return list(dict.fromkeys([*SPECIAL, *letters, *pieces, *sorted(map(_stem, words))]))
 
 
 def _stem(word: str) -> str:
@@ -44,7 +45,7 @@ def make_tokenizer() -> BertTokenizer:
                          model_max_length=SHAPE["max_position_embeddings"])  # fmt: skip
 
 
-def batches(tokenizer: BertTokenizer) -> "itertools.chain[dict[str, Tensor]]":
+def batches(tokenizer: BertTokenizer) -> Iterator[dict[str, Tensor]]:
     """Endless padded batches, each tensor (BATCH, tokens), of pairs of like length."""
     stream, generator = pairs(SEED), torch.Generator().manual_seed(SEED)
     while True:
@@ -87,6 +88,7 @@ def train(model: BertForMaskedLM, tokenizer: BertTokenizer) -> None:
 
 def save(model: BertForMaskedLM, tokenizer: BertTokenizer, folder: Path) -> str:
     """Write the encoder, without the masked-language head, and the tokenizer; returns the weights' SHA-256."""
+    torch.manual_seed(SEED)  # for the pooler, which nothing trains
     encoder = BertModel(model.config)
     encoder.load_state_dict(model.bert.state_dict(), strict=False)  # all but the pooler
     encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.1  # for fine-tuning

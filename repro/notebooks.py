@@ -1,0 +1,99 @@
+"""Run a notebook through papermill: parameters checked first, progress shown while it runs, the copy written whole.
+
+papermill only warns of an unknown parameter and turns 5e-5 into a string; here both are refused.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from repro import errors, paths
+from repro.errors import InputError, ReproError, one_of
+from repro.files import write_atomic
+
+_TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
+
+
+def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path:
+    """Execute `source` with `parameters`; the executed copy goes to `folder` under the same name. Returns its path.
+
+    Raises InputError for a notebook, parameter or type that is not there. An error inside the notebook is raised here,
+    as one line; what had run by then is kept as <name>.failed.ipynb.
+    """
+    checked = check_parameters(source, parameters)
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / source.name
+        try:
+            _execute(source, made, checked)
+        except ReproError:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.move(made, folder / f"{source.stem}.failed.ipynb")
+            raise
+        _store(made, folder / source.name)
+    (folder / f"{source.stem}.failed.ipynb").unlink(missing_ok=True)
+    return folder / source.name
+
+
+def check_parameters(source: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters, a whole number made a float where a float is declared; InputError as `run_notebook`."""
+    if not source.is_file():
+        raise one_of("notebook", source.stem, sorted(path.stem for path in source.parent.glob("*.ipynb")))
+    import papermill
+
+    known = papermill.inspect_notebook(str(source))
+    for name in parameters:
+        if name not in known:
+            raise one_of(f"parameter of {source.stem}", name, known)
+    return {name: _typed(name, value, known[name]["inferred_type_name"]) for name, value in parameters.items()}
+
+
+def _typed(name: str, value: Any, declared: str) -> Any:
+    wanted = _TYPES.get(declared)
+    if wanted is float and type(value) is int:
+        return float(value)
+    if wanted is not None and type(value) is not wanted:
+        raise InputError(f"parameter {name} must be a {declared}, got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
+    """Run in a kernel of this Python; what it prints (the plan, the progress) appears here as it comes."""
+    import papermill
+
+    os.environ.setdefault("REPRO_PROGRESS", "bar" if sys.stderr.isatty() else "lines")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            papermill.execute_notebook(str(source), str(made), parameters, kernel_name="python3", progress_bar=False,
+                                       stdout_file=sys.stdout, stderr_file=sys.stderr)  # fmt: skip
+    except papermill.PapermillExecutionError as error:
+        raise _error(error.ename, error.evalue, source) from None
+
+
+def _error(name: str, text: str, source: Path) -> ReproError:
+    """The package's own error again, or one line about any other."""
+    known = getattr(errors, name, None)
+    if isinstance(known, type) and issubclass(known, ReproError):
+        return known(text)
+    first = (text.strip() or name).splitlines()[0]
+    return ReproError(f"{source.name} stopped with {name}: {first}; see {source.stem}.failed.ipynb")
+
+
+def _store(made: Path, target: Path) -> None:
+    """Keep the executed copy without the paths that papermill notes in it: they are one machine's."""
+    notebook = nbformat.read(made, as_version=4)
+    for key in ("input_path", "output_path", "environment_variables"):
+        notebook.metadata.get("papermill", {}).pop(key, None)
+    write_atomic(target, lambda temporary: nbformat.write(notebook, temporary))
+
+
+def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
+    """Run notebooks/<name>.ipynb into results/<profile>/notebooks."""
+    return run_notebook(paths.NOTEBOOKS / f"{name}.ipynb", {"profile": profile} | parameters,
+                        paths.results(profile) / "notebooks")  # fmt: skip
