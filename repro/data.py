@@ -179,18 +179,28 @@ def hub_missing(wanted: str, advice: str, reason: Exception) -> MissingError:
     return MissingError(f"{reached}; set HF_ENDPOINT to a hub that has it, {advice}")
 
 
+def hub_answers(kind: str, name: str) -> None:
+    """One question to the hub, answered in seconds or else raised: its client would wait for ever. kind: "model", .."""
+    from huggingface_hub import HfApi
+
+    HfApi().repo_info(name, repo_type=kind, timeout=_HUB_SECONDS)
+
+
 def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
     """The hub's records of a split (from the local hub cache where the hub is not there), checked for label order."""
     import datasets
 
-    unreachable = _unreachable()
-    offline = datasets.config.HF_HUB_OFFLINE
-    datasets.config.HF_HUB_OFFLINE = offline or unreachable is not None  # else it tries six times, for 23 seconds
+    offline, refusal = datasets.config.HF_HUB_OFFLINE, None
+    try:
+        hub_answers("dataset", HUB_DATASET)
+    except Exception as error:  # of the hub's client and its HTTP library
+        refusal = error
+        datasets.config.HF_HUB_OFFLINE = True  # its cache may have the data; it would try six times, for 23 seconds
     try:
         loaded = datasets.load_dataset(HUB_DATASET, hub_config(task), split="validation" if split == "dev" else split)
     except Exception as error:  # of five libraries; all mean that the data cannot be had
         advice = "or GLUE_DIR to a folder of GLUE's TSV files, or use PROFILE=demo, which needs no network"
-        raise hub_missing(f"{HUB_DATASET} {hub_config(task)}", advice, unreachable or error) from error
+        raise hub_missing(f"{HUB_DATASET} {hub_config(task)}", advice, refusal or error) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
     names = getattr(loaded.features.get("label"), "names", list(task.labels))
@@ -198,17 +208,6 @@ def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
         raise InputError(f"{HUB_DATASET} {hub_config(task)} has the labels {', '.join(names)}; "
                          f"the package knows {', '.join(task.labels)}, in this order")  # fmt: skip
     return loaded.to_list()
-
-
-def _unreachable() -> Exception | None:
-    """None if the hub answers for the data set, else why not: one try, so that an offline machine is told at once."""
-    from huggingface_hub import HfApi
-
-    try:
-        HfApi().dataset_info(HUB_DATASET, timeout=_HUB_SECONDS)
-    except Exception as error:
-        return error
-    return None
 
 
 # tokens and batches

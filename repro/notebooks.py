@@ -4,7 +4,6 @@ papermill only warns of an unknown parameter and turns 5e-5 into a string; here 
 """
 
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -29,14 +28,15 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path
     checked = check_parameters(source, parameters)
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / source.name
+        failed = folder / f"{source.stem}.failed.ipynb"
         try:
             _execute(source, made, checked)
         except ReproError:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.move(made, folder / f"{source.stem}.failed.ipynb")
+            if made.is_file():
+                _store(made, failed)
             raise
         _store(made, folder / source.name)
-    (folder / f"{source.stem}.failed.ipynb").unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
     return folder / source.name
 
 
@@ -65,6 +65,7 @@ def _typed(name: str, value: Any, declared: str) -> Any:
 def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
     """Run in a kernel of this Python; what it prints (the plan, the progress) appears here as it comes."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
     os.environ.setdefault("REPRO_PROGRESS", "bar" if sys.stderr.isatty() else "lines")
     try:
@@ -74,6 +75,8 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
                                        stdout_file=sys.stdout, stderr_file=sys.stderr)  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise _error(error.ename, error.evalue, source) from None
+    except DeadKernelError as error:
+        raise _error("DeadKernelError", f"{error} (out of memory?)", source) from None
 
 
 def _error(name: str, text: str, source: Path) -> ReproError:
@@ -86,11 +89,12 @@ def _error(name: str, text: str, source: Path) -> ReproError:
 
 
 def _store(made: Path, target: Path) -> None:
-    """Keep the executed copy without the paths that papermill notes in it: they are one machine's."""
+    """Keep the executed copy without one machine's paths: those that papermill notes, and the package's own folder."""
     notebook = nbformat.read(made, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
-    write_atomic(target, lambda temporary: nbformat.write(notebook, temporary))
+    text = nbformat.writes(notebook).replace(f"{paths.ROOT}/", "") + "\n"
+    write_atomic(target, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:

@@ -205,7 +205,8 @@ def finish(cell: Cell) -> None:
         "parameters": trained["parameters"], "effective_layers": _depth(cell),
         "data": {"train": data.train.fingerprint, "dev": data.dev.fingerprint, "source": data.train.source,
                  "train_rows": len(data.train.labels), "dev_rows": len(data.dev.labels)},
-        "backbone": {"name": cell.setting.backbone, "sha256": backbones.fingerprint(cell.setting.backbone)},
+        "backbone": {"name": cell.setting.backbone, "sha256": backbones.locate(cell.setting.backbone).sha256,
+                     "fingerprint": backbones.fingerprint(cell.setting.backbone)},
     } | _environment(cell)  # fmt: skip
     if cell.model.ptp != "none":
         result["ptp"] = {key: artefacts["ptp"].meta[key] for key in ("thresholds", "label_counts", "best_score")}

@@ -134,7 +134,7 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
 def changes(setting: Setting, base: Setting) -> dict[str, Any]:
     """What `override` would need to make `setting` of `base`: dotted names and values."""
     before, after = _flat(asdict(base)), _flat(asdict(setting))
-    return {name: value for name, value in after.items() if value != before[name]}
+    return {name: value for name, value in sorted(after.items()) if value != before[name]}
 
 
 def _flat(data: dict[str, Any]) -> dict[str, Any]:

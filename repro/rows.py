@@ -1,7 +1,7 @@
 """Finished cells, read and checked together, and what every row of a table says about its origin. No torch here."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from repro import cells as files
 from repro import metrics, paths, stats
 from repro.errors import InputError, MissingError
 from repro.experiments import Cell
-from repro.profiles import profile
+from repro.profiles import changes, profile
 from repro.tasks import TASKS, task
 
 COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split", "mean", "sd", "seeds", "ci_low",
@@ -132,9 +132,8 @@ def origin(members: list[Group]) -> dict[str, Any]:
 
 def changed(cell: Cell) -> str:
     """The settings in which the cell differs from its profile, e.g. "beta=40.0; student.epochs=3"; "" for none."""
-    settings = cell.setting, profile(cell.profile).setting
-    mine, plain = (pd.json_normalize(asdict(setting)).iloc[0].to_dict() for setting in settings)
-    return "; ".join(f"{name}={mine[name]}" for name in mine if mine[name] != plain[name])
+    different = changes(cell.setting, profile(cell.profile).setting)
+    return "; ".join(f"{name}={value}" for name, value in different.items())
 
 
 def _split(group: Group) -> str:

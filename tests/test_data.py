@@ -265,7 +265,7 @@ def test_collate_agrees_with_the_tokenizers_own_padding(tokenizer):
 
 
 def test_collate_needs_an_example():
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="zero-size"):
         data.collate([{"input_ids": [1]}], [], 0)
 
 

@@ -99,5 +99,5 @@ def test_the_command_of_a_cell_says_what_differs_from_its_profile():
                    overrides={"beta": 40, "student.epochs": 3})[3]  # fmt: skip
     assert command(changed) == (
         "python -m repro run table5 --profile demo --method BERT3+SPS+PTP --task mini-RTE --seed 0 "
-        "--recipe authors+shuffle=True --set student.epochs=3 --set beta=40.0")  # fmt: skip
+        "--recipe authors+shuffle=True --set beta=40.0 --set student.epochs=3")  # fmt: skip
     assert command(plan("table1")[0]).endswith("--method 'PTP labels' --task mini-RTE --seed 0")
