@@ -13,11 +13,13 @@ TABLES ?= 1,2,3,4,5
 # the first of these that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-export PROFILE TASKS SEEDS ENGINE RECIPE TABLES
+SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES
+# taken as they are written, and quoted by the shell from the environment: a value cannot become a command
+$(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
+export $(SETTINGS)
 
 BIN := .venv/bin
 REPRO := $(BIN)/python -m repro
-# quoted by the shell, from the environment: a value cannot become a command
 OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}" --engine "$${ENGINE:-processes}" \
 	--recipe "$${RECIPE:-authors}"
 # the encoder that a profile needs beyond the package itself

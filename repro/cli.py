@@ -18,6 +18,14 @@ from repro.experiments import Cell
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
 
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"a number of seeds, or a seed, must be a whole number, got {text!r}") from None
+
+
 Table = Annotated[str, typer.Argument(help="table1 .. table5")]
 Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
 Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
@@ -54,13 +62,6 @@ def _misuse(error: Any) -> str:
     return f"{text}; use one of: {', '.join(allowed)}" if allowed else text
 
 
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"a number of seeds, or a seed, must be a whole number, got {text!r}") from None
-
-
 def overrides(changes: list[str] | None) -> dict[str, Any]:
     """{"beta": 40} of ["beta=40"]; a value that is no literal is text. InputError for one without "="."""
     parsed = {}
@@ -92,16 +93,18 @@ def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
 
 @app.command()
 def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-        seed: Annotated[int, typer.Option(parser=_whole, metavar="N", help="only this seed")] = -1,
+        seed: Annotated[int | None, typer.Option(parser=_whole, metavar="N", help="only this seed")] = None,
         method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
         recipe_name: RecipeName = "authors", changes: Changes = None,
         engine: Engine = "processes") -> None:  # fmt: skip
     """Make the cells of a table (or one of them), without its notebook."""
-    plan = experiments.plan(table, profile, tasks, seed + 1 if seed >= 0 else seeds, recipe_name, overrides(changes))
+    if seed is not None and not 0 <= seed < 100:
+        raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
+    plan = experiments.plan(table, profile, tasks, seeds if seed is None else seed + 1, recipe_name, overrides(changes))
     methods = list(dict.fromkeys(cell.method for cell in plan))
     if method and method not in methods:
         raise one_of(f"method of {table}", method, methods)
-    chosen = [cell for cell in plan if method in ("", cell.method) and seed in (-1, cell.seed)]
+    chosen = [cell for cell in plan if method in ("", cell.method) and seed in (None, cell.seed)]
     from repro.engine import run_cells
 
     run_cells(chosen, engine)

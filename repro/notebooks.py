@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 
 from repro import errors, paths
-from repro.errors import InputError, ReproError, one_of
+from repro.errors import InputError, MissingError, ReproError, one_of
 from repro.files import write_atomic
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
@@ -23,7 +23,7 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path
     """Execute `source` with `parameters`; the executed copy goes to `folder` under the same name. Returns its path.
 
     Raises InputError for a notebook, parameter or type that is not there. An error inside the notebook is raised here,
-    as one line; what had run by then is kept as <name>.failed.ipynb.
+    as one line; unless it is the input's, what had run by then is kept as <name>.failed.ipynb.
     """
     checked = check_parameters(source, parameters)
     with tempfile.TemporaryDirectory() as scratch:
@@ -31,6 +31,8 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path
         failed = folder / f"{source.stem}.failed.ipynb"
         try:
             _execute(source, made, checked)
+        except (InputError, MissingError):
+            raise  # the message says it all, and bad input leaves everything as it was
         except ReproError:
             if made.is_file():
                 _store(made, failed)
@@ -72,7 +74,8 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             papermill.execute_notebook(str(source), str(made), parameters, kernel_name="python3", progress_bar=False,
-                                       stdout_file=sys.stdout, stderr_file=sys.stderr)  # fmt: skip
+                                       stdout_file=sys.stdout, stderr_file=sys.stderr,
+                                       extra_arguments=["--IPKernelApp.log_level=CRITICAL"])  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise _error(error.ename, error.evalue, source) from None
     except DeadKernelError as error:

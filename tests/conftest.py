@@ -1,6 +1,7 @@
 """For every test: no network, no display, one thread, and no user's own folders."""
 
 import os
+import sys
 
 import matplotlib
 import pytest
@@ -20,3 +21,27 @@ def _one_thread():
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
     monkeypatch.delenv("GLUE_DIR", raising=False)
+
+
+@pytest.fixture
+def own_folders(tmp_path, monkeypatch):
+    """cache, results and figures of this test alone, below the folder that is returned."""
+    for name in ("cache", "results", "figures"):
+        monkeypatch.setenv(f"REPRO_{name.upper()}", str(tmp_path / name))
+    return tmp_path
+
+
+@pytest.fixture
+def repro(own_folders, monkeypatch, capsys):
+    """`python -m repro` in this process: call it with arguments; it returns (exit code, stdout, stderr)."""
+    from repro import cli
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["repro", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        said = capsys.readouterr()
+        return stop.value.code or 0, said.out, said.err
+
+    return call

