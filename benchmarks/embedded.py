@@ -1,6 +1,6 @@
-"""Are the embedded tasks fit for their purpose? Majority < 3 layers < teacher; all PTP labels; PeaBERT beside Patient KD.
+"""Are the embedded tasks fit? Majority < 3 layers < teacher; all four PTP labels; PeaBERT beside Patient KD.
 
-Run: make bench (or python benchmarks/embedded.py SEEDS). Uses the cells of `make tables SEEDS=3`, makes what is missing.
+Run: make bench (or python benchmarks/embedded.py SEEDS). Uses the cells of `make tables SEEDS=3`; makes the missing.
 """
 
 import json

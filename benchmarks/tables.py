@@ -1,6 +1,7 @@
 """What the README promises: seconds of `make table2`, of all tables, of a second run, of `make paper`; peak memory.
 
-Run: make bench. Everything starts from an empty cache, in folders of its own; installation is not counted.
+Run: make bench (or python benchmarks/tables.py FOLDER, to keep what is made). Everything starts from an empty cache,
+in folders of its own; installation is not counted.
 """
 
 import json
@@ -62,7 +63,8 @@ class Watch(threading.Thread):
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = sys.argv[1] if len(sys.argv) > 1 else scratch
         environment = {f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")}
         listing = [sys.executable, "-m", "repro", "list", "table2"]
         runs = {"list": [listing], "table2, empty cache": TABLES[1:2], "table2, again": TABLES[1:2],

@@ -1,12 +1,9 @@
-"""The results file of a cell, and its per-example predictions. No torch here."""
+"""The results file of a cell, and its per-example predictions. No torch here; pandas where it is used."""
 
 import json
 import shlex
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from repro import paths
 from repro.errors import MissingError
@@ -14,6 +11,10 @@ from repro.experiments import Cell
 from repro.files import sha256, write_atomic
 from repro.profiles import PROFILES, changes
 from repro.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 
 def path(cell: Cell) -> Path:
@@ -39,18 +40,23 @@ def read(cell: Cell) -> dict[str, Any]:
     return json.loads(path(cell).read_text())
 
 
-def predictions(cell: Cell) -> pd.DataFrame:
+def predictions(cell: Cell) -> "pd.DataFrame":
     """One row per example: index, label, logit_0 .. logit_{classes - 1}."""
+    import pandas as pd
+
     if not predictions_path(cell).is_file():
         raise MissingError(f"no predictions for cell {cell.id}; run: {command(cell)}")
     return pd.read_parquet(predictions_path(cell))
 
 
-def write(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits: np.ndarray) -> None:
+def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.ndarray") -> None:
     """Store a finished cell: predictions first, so that a result never stands without them.
 
     result: metrics in percent and provenance. labels: (examples,). logits: (examples, classes).
     """
+    import numpy as np
+    import pandas as pd
+
     columns = {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(logits.shape[1])}
     frame = pd.DataFrame({"index": np.arange(len(labels)), "label": labels.astype(np.int64), **columns})
     target = predictions_path(cell)

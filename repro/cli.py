@@ -16,6 +16,7 @@ from repro import experiments, recipe
 from repro.errors import InputError, ReproError, one_of
 from repro.experiments import Cell
 
+_STOPPED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
 
 
@@ -46,15 +47,15 @@ def main() -> None:
         text = _misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
+    if code == _STOPPED:
         print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
-        code = 130
     sys.exit(code)
 
 
 def _misuse(error: Any) -> str:
     """What is wrong with the command line, with the commands or options there are."""
-    text, command = error.format_message().rstrip("."), getattr(getattr(error, "ctx", None), "command", None)
+    text: str = error.format_message().rstrip(".")
+    command: Any = getattr(getattr(error, "ctx", None), "command", None)
     if text.startswith("No such option"):
         allowed = [name for option in command.params for name in option.opts if name.startswith("--")]
     else:

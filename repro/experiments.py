@@ -5,6 +5,7 @@ No torch here: listing a plan must cost nothing.
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -141,4 +142,5 @@ def _resolved(method: Method, recipe: Recipe) -> Method:
 def variant(recipe: str = "authors", overrides: dict[str, Any] | None = None) -> str:
     """The name of a run that is not the plain table, e.g. "textbook+beta=40"; "" for the plain one."""
     changed = [f"{name}={value}" for name, value in (overrides or {}).items()]
-    return "+".join([*([] if recipe == "authors" else [recipe]), *changed])
+    words = "+".join([*([] if recipe == "authors" else [recipe]), *changed])
+    return re.sub(r"[^A-Za-z0-9_=+.-]", "-", words)  # it becomes part of a file name

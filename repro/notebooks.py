@@ -3,6 +3,7 @@
 papermill only warns of an unknown parameter and turns 5e-5 into a string; here both are refused.
 """
 
+import logging
 import os
 import sys
 import tempfile
@@ -69,7 +70,7 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    os.environ.setdefault("REPRO_PROGRESS", "bar" if sys.stderr.isatty() else "lines")
+    os.environ.setdefault("REPRO_PROGRESS", "bar" if _wide_terminal() else "lines")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -80,6 +81,14 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
         raise _error(error.ename, error.evalue, source) from None
     except DeadKernelError as error:
         raise _error("DeadKernelError", f"{error} (out of memory?)", source) from None
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # it would say the same again, at length
+        raise
+
+
+def _wide_terminal() -> bool:
+    """Whether a bar can be seen: some terminals say that they have no columns."""
+    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
 
 
 def _error(name: str, text: str, source: Path) -> ReproError:

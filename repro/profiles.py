@@ -41,9 +41,9 @@ class Setting:
     teacher: Training
     ptp: Training
     student: Training
-    alpha: float = 0.7  # the authors' preset, as are T and beta
+    alpha: float = 0.7  # the authors' preset, as is T
     temperature: float = 10.0
-    beta: float = 100.0
+    beta: float = 100.0  # the authors', for 768 dimensions; see `beta_for`
     max_length: int = 128
     train_cap: int = 0  # 0: all
     dev_cap: int = 0
@@ -84,17 +84,23 @@ class Profile:
         return allowed[name]
 
 
+def beta_for(hidden: int) -> float:
+    """The authors' beta for states of another width: the mean over dimensions of unit vectors' distance is 768 / hidden
+    times larger, and 100 would drown the other terms."""
+    return round(100.0 * hidden / 768, 2)
+
+
 _STANDIN = "the encoder was tuned for sentence similarity (NLI and question pairs included): not comparable with BERT"
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile("demo", "embedded miniature tasks", "embedded miniature tasks: not GLUE",
-                Setting("embedded", Training(1e-3, 32, 6), Training(1e-3, 32, 6, 4), Training(1e-3, 32, 6),
-                        max_length=64, precision="float32", evaluations_per_epoch=2),
-                (2e-4, 5e-4, 1e-3, 2e-3), 1.2e-4, task_prefix="mini-"),
+                Setting("embedded", Training(1.5e-4, 32, 5), Training(3e-4, 32, 6, 4), Training(3e-4, 32, 8),
+                        beta=beta_for(64), max_length=64, precision="float32", evaluations_per_epoch=2),
+                (1e-4, 3e-4, 5e-4, 1e-3), 1.2e-4, task_prefix="mini-"),
         Profile("cpu", "GLUE, first 2,000 training and 1,000 dev examples", _STANDIN,
                 Setting("all-MiniLM-L6-v2", Training(5e-5, 32, 4), Training(5e-5, 32, 4, 3), Training(5e-5, 32, 4),
-                        train_cap=2000, dev_cap=1000, evaluations_per_epoch=2),
+                        beta=beta_for(384), train_cap=2000, dev_cap=1000, evaluations_per_epoch=2),
                 (2e-5, 5e-5, 1e-4, 2e-4), 4e-3),
         Profile("base", "GLUE", _STANDIN,
                 Setting("all-mpnet-base-v2", Training(3e-5, 32, 3), Training(2e-5, 64, 6, 4), Training(2e-5, 64, 6)),

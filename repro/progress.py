@@ -6,9 +6,8 @@ import time
 from contextlib import AbstractContextManager
 
 from tqdm import tqdm
-from tqdm.auto import tqdm as auto_tqdm
 
-_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left {postfix}"
+_FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
 
 
 class Progress(AbstractContextManager):
@@ -16,9 +15,8 @@ class Progress(AbstractContextManager):
 
     def __init__(self, total: float, what: str) -> None:
         mode = os.environ.get("REPRO_PROGRESS") or ("bar" if sys.stderr.isatty() or _in_notebook() else "lines")
-        bar = auto_tqdm if _in_notebook() and "REPRO_PROGRESS" not in os.environ else tqdm
         self._lines, self._start = mode == "lines", time.monotonic()
-        self._bar = bar(total=total, desc=what, bar_format=_FORMAT, disable=self._lines, dynamic_ncols=True)
+        self._bar = tqdm(total=total, desc=what, bar_format=_FORMAT, disable=self._lines, dynamic_ncols=True)
         self._total, self._done, self._what = total, 0.0, what
 
     def advance(self, work: float, name: str) -> None:

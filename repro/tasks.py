@@ -36,8 +36,10 @@ GLUE = (
     Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), "accuracy", (0.98, 0.70),
          ("question", "sentence")),
 )  # fmt: skip
+_MINI_THRESHOLDS = (0.80, 0.60)  # the authors' for RTE: the embedded teacher, too, is seldom surer
 TASKS = {task.name: task for task in GLUE} | {
-    f"mini-{task.name}": replace(task, name=f"mini-{task.name}", embedded=True) for task in GLUE
+    f"mini-{task.name}": replace(task, name=f"mini-{task.name}", embedded=True, thresholds=_MINI_THRESHOLDS)
+    for task in GLUE
 }
 
 

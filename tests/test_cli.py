@@ -122,6 +122,16 @@ def test_the_command_in_an_error_message_makes_just_that_cell(repro, chosen):
     assert [made.id for made in chosen] == [cell.id]
 
 
+def test_ctrl_c_is_one_line(repro, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "run_cells", stop)
+    code, _, err = repro("run", "table2")
+    assert code == 130
+    assert err.strip() == "stopped; finished stages are kept, the same command goes on from them"
+
+
 def test_status_counts_the_cells_that_are_done(repro):
     code, out, _ = repro("status", "--task", "RTE")
     assert code == 0

@@ -17,7 +17,7 @@ from repro.embedded import corpus, entailment, events, lexicon, questions
 COLUMNS = {"mini-RTE": ("sentence1", "sentence2"), "mini-MRPC": ("sentence1", "sentence2"), "mini-SST-2": ("sentence",),
            "mini-QNLI": ("question", "sentence")}  # fmt: skip
 POSITIVE = {"mini-RTE": 1 / 2, "mini-MRPC": 2 / 3, "mini-SST-2": 1 / 2, "mini-QNLI": 1 / 2}
-ROWS_SHA256 = "TODO"
+ROWS_SHA256 = "fc762afed85c08009656f1e9a494e06a6f7a24dac98a22feb2494616631f8fa7"
 EVERY_TASK = pytest.mark.parametrize("task", COLUMNS)
 
 
@@ -64,14 +64,14 @@ def test_four_percent_of_the_training_labels_are_turned_and_no_dev_label(task, m
 
 
 @EVERY_TASK
-def test_words_alone_hardly_tell_the_label(task):
-    """A linear model on the words of both sentences stays near the majority class."""
+def test_words_alone_tell_only_the_easy_part(task):
+    """A linear model on the words: near the majority class where two sentences must be compared."""
     vocabulary = {word: i for i, word in enumerate(sorted(_bag(texts(task, "train"))))}
     train, dev = (_counts(texts(task, split), vocabulary) for split in ("train", "dev"))
     weights = np.linalg.solve(train.T @ train + 10 * np.eye(train.shape[1]), train.T @ (2 * labels(task, "train") - 1))
     accuracy = np.mean((dev @ weights > 0) == labels(task, "dev"))
     majority = max(labels(task, "dev").mean(), 1 - labels(task, "dev").mean())
-    assert accuracy < majority + 0.15
+    assert accuracy < majority + (0.3 if task == "mini-SST-2" else 0.15)
 
 
 def _bag(pairs):
@@ -177,14 +177,23 @@ def test_importing_loads_neither_torch_nor_transformers():
 
 
 def test_corpus_is_reproducible_and_contains_no_task_sentence():
-    drawn = list(itertools.islice(corpus.pairs(1), 3000))
-    assert drawn == list(itertools.islice(corpus.pairs(1), 3000))
-    known = corpus.task_texts()
-    assert len(known) > 10_000
-    words = {word for follows in corpus.FOLLOWS.values() for group in follows for word in group}
-    for text in itertools.chain.from_iterable(drawn):
-        first, _, rest = text.partition(" ")
-        assert (rest if first in words else text).split(" , so ")[0] not in known
+    drawn = list(itertools.islice(corpus.examples(1), 3000))
+    assert drawn == list(itertools.islice(corpus.examples(1), 3000))
+    assert len(corpus.task_texts()) > 10_000
+    assert corpus.task_texts().isdisjoint(text for pair, _ in drawn for text in pair)
+    assert 0.47 < np.mean([broken for _, broken in drawn]) < 0.53
+
+
+def test_tampering_changes_one_sentence_of_the_pair():
+    rng, lost = random.Random(2), 0
+    for pair, _ in itertools.islice(corpus.examples(2), 2000):
+        changed = corpus.tampered(rng, pair)
+        different = [(one, other) for one, other in zip(pair, changed, strict=True) if one != other]
+        assert len(different) == 1, (pair, changed)
+        before, after = (text.split() for text in different[0])
+        assert len(before) - len(after) in (0, 1)
+        lost += len(after) < len(before)
+    assert 10 < lost < 250
 
 
 def test_weights_are_those_of_the_checksum():
@@ -212,4 +221,4 @@ def test_tokens_are_known_and_few(task):
     used = set(tokenizer.convert_ids_to_tokens(sorted(set(itertools.chain.from_iterable(ids)))))
     spelled = {f"##{letter}" for letter in "abcdefghijklmnopqrtuvwxyz0123456789"}  # all letters but the plural's
     assert not used & (spelled | {tokenizer.unk_token})
-    assert max(lengths) <= 40 and 12 <= np.mean(lengths) <= 28
+    assert max(lengths) <= 40 and 10 <= np.mean(lengths) <= 28

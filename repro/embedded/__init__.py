@@ -57,7 +57,7 @@ def _splits(task: str) -> dict[str, list[dict]]:
     examples = [dict(zip(grammar.columns, texts, strict=True)) | {"label": found[texts]} for texts in found]
     dev, train = examples[:DEV_ROWS], examples[DEV_ROWS:]
     for row in rng.sample(train, FLIPPED):
-        row["label"] = 1 - row["label"]
+        row["label"] = int(not row["label"])
     return {"train": train, "dev": dev}
 
 

@@ -136,5 +136,15 @@ def coordination(rng: Random) -> Pair:
     return (single, told, label) if from_one else (told, single, label)
 
 
-BUILDERS: tuple[Callable[[Random], Pair], ...] = (quantifier, negation, attitude, comparison, reference, alternation,
-                                                  coordination)  # fmt: skip
+def recall(rng: Random) -> Pair:
+    """Two events told, and one of them again in other words, or one that was not told: what a shallow reader can do."""
+    people = rng.sample(PEOPLE, 4)
+    told = [events.draw(rng, people[:2]), events.draw(rng, people[2:])]
+    claimed, wrong = rng.choice(told), rng.random() < 0.5
+    premise = rng.choice(("{0} before {1}", "after {0} , {1}", "{0} and {1}"))
+    claim = events.altered(rng, claimed, people) if wrong else claimed
+    return premise.format(*(events.say(rng, event) for event in told)), events.say(rng, claim), int(wrong)
+
+
+BUILDERS: tuple[Callable[[Random], Pair], ...] = (*(recall,) * 14, quantifier, negation, attitude, comparison,
+                                                  reference, alternation, coordination)  # fmt: skip

@@ -58,6 +58,18 @@ def other_frame(rng: Random, event: Event) -> Event:
     return replace(event, frame=rng.choice([frame for frame in frames if frame != event.frame]))
 
 
+def altered(rng: Random, event: Event, told: list[str]) -> Event:
+    """Another event: mostly a new one without anybody `told` of, else this one with one participant or verb changed."""
+    strangers = [person for person in PEOPLE if person not in told]
+    if rng.random() < 0.8:
+        return draw(rng, rng.sample(strangers, 2))
+    role = rng.choice(("agent", "patient", "frame", "thing" if event.thing else "frame"))
+    if role == "frame":
+        return other_frame(rng, event)
+    others = strangers if role != "thing" else [thing for thing in THINGS if thing != event.thing]
+    return replace(event, **{role: rng.choice(others)})
+
+
 def say(rng: Random, event: Event, negated: bool = False) -> str:
     """The event as a clause, in a random form."""
     return fill(rng.choice(FRAMES[event.frame]), event.roles, negated)

@@ -40,6 +40,15 @@ def _near_miss(rng: Random, event: events.Event, error: str) -> events.Event:
     return replace(event, thing=f"{rng.choice([other for other in COLOURS if other != colour])} {noun}")
 
 
+def reworded(rng: Random) -> Pair:
+    """One event said twice, or two that differ, mostly in all: what a shallow reader can tell."""
+    event, (where, elsewhere) = events.draw(rng), rng.sample(DAYS + PLACES, 2)
+    same = rng.random() < 0.5
+    again = event if same else events.altered(rng, event, [event.agent, event.patient])
+    first, second = events.say(rng, event), events.say(rng, again)
+    return _placed(rng, first, where), _placed(rng, second, where if same else elsewhere), int(same)
+
+
 def sequence(rng: Random) -> Pair:
     """Two events in time: A before B is B after A; a near miss turns the order or the roles of one event."""
     people = rng.sample(PEOPLE, 4)
@@ -77,4 +86,5 @@ def _compared(rng: Random, facts: list[tuple[str, str, tuple[str, str]]]) -> str
     return f" {rng.choice(('and', 'but'))} ".join(clauses)
 
 
-BUILDERS: tuple[Callable[[Random], Pair], ...] = (single, single, sequence, comparison)
+BUILDERS: tuple[Callable[[Random], Pair], ...] = (*(reworded,) * 8, single, single, sequence,
+                                                  comparison)  # fmt: skip

@@ -25,6 +25,19 @@ def participant(rng: Random) -> Asked:
     return events.ask(rng, _near_miss(rng, asked, other, role), role), sentence, ""
 
 
+def plain(rng: Random) -> Asked:
+    """Who or what of one of two events, or of one that the sentence does not tell: what a shallow reader can do."""
+    told = _two_events(rng)
+    sentence = rng.choice(LINKS).format(*(events.say(rng, event) for event in told))
+    asked, role = rng.choice(told), "a"
+    if rng.random() < 0.5:
+        return events.ask(rng, asked, role), sentence, asked.roles[role]
+    other = asked
+    while any(_answers(event, other, role) for event in told):
+        other = events.altered(rng, asked, [person for event in told for person in (event.agent, event.patient)])
+    return events.ask(rng, other, role), sentence, ""
+
+
 def _two_events(rng: Random) -> list[events.Event]:
     people = rng.sample(PEOPLE, 4)
     return [events.draw(rng, people[:2]), events.draw(rng, people[2:])]
@@ -79,7 +92,7 @@ def _asked_when(rng: Random, word: str, event: events.Event) -> str:
     return f"{word} was {events.fill(subject, event.roles)} {events.fill(rest, event.roles)} ?"
 
 
-CONSTRUCTS: tuple[Callable[[Random], Asked], ...] = (participant, participant, denied, circumstance)
+CONSTRUCTS: tuple[Callable[[Random], Asked], ...] = (*(plain,) * 8, participant, participant, denied, circumstance)
 
 
 def draw(rng: Random) -> tuple[str, str, int]:

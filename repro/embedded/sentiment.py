@@ -24,6 +24,13 @@ def plain(rng: Random, positive: int) -> str:
     return f"the {aspect} is {rng.choice(('', *(f'{word} ' for word in INTENSIFIERS)))}{_word(rng, positive)}"
 
 
+def praise(rng: Random, positive: int) -> str:
+    """One to three unnegated judgements that agree: what a shallow reader can tell."""
+    judged = (f"the {rng.choice(ASPECTS)} is {rng.choice(('', 'very ', 'so ', 'truly '))}{_word(rng, positive)}"
+              for _ in range(rng.randrange(1, 4)))  # fmt: skip
+    return " and ".join(judged)
+
+
 def quantified(rng: Random, positive: int) -> str:
     """Everyone or nobody found it so."""
     who, flips = rng.choice((("everyone", 0), ("nobody", 1), ("few people", 1), ("most people", 0)))
@@ -65,7 +72,8 @@ def outweighed(rng: Random, positive: int) -> str:
     return " and ".join(parts)
 
 
-CONSTRUCTS: tuple[Callable[[Random, int], str], ...] = (contrast, contrast, denied, reported, outweighed, quantified)
+CONSTRUCTS: tuple[Callable[[Random, int], str], ...] = (*(praise,) * 6, contrast, contrast, denied, reported,
+                                                        outweighed, quantified)  # fmt: skip
 
 
 def draw(rng: Random) -> Review:
