@@ -125,9 +125,7 @@ def train(model: BertForPreTraining, tokenizer: BertTokenizer, steps: int, maske
 
 def save(model: BertForPreTraining, tokenizer: BertTokenizer, folder: Path) -> str:
     """Write the encoder, without the pretraining heads, and the tokenizer; returns the weights' SHA-256."""
-    encoder = model.bert
-    encoder.config.hidden_dropout_prob = encoder.config.attention_probs_dropout_prob = 0.1  # for fine-tuning
-    encoder.save_pretrained(folder)
+    model.bert.save_pretrained(folder)  # without dropout, for fine-tuning too: 64 dimensions have none to spare
     tokenizer.save_pretrained(folder)
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
