@@ -11,6 +11,7 @@ from synthetic import finished
 from repro import diagrams, figures, results
 from repro.ptp import LABELS
 from repro.structure import effective_layers, layer_map
+from repro.tasks import task
 
 matplotlib.use("Agg")
 
@@ -99,7 +100,7 @@ def test_thresholds_mark_the_authors_own():
     sweep = results.threshold_sweep(finished("table1", "RTE,MRPC", 1, rows=30))
     axes = figures.thresholds(sweep)
     assert axes.shape == (2, 2)
-    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [0.95, 0.75]
+    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [task("mini-RTE").threshold, task("mini-MRPC").threshold]
 
 
 def test_no_text_leaves_the_picture_or_meets_another(folder):
