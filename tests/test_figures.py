@@ -100,7 +100,7 @@ def test_thresholds_mark_the_authors_own():
     sweep = results.threshold_sweep(finished("table1", "RTE,MRPC", 1, rows=30))
     axes = figures.thresholds(sweep)
     assert axes.shape == (2, 2)
-    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [task("mini-RTE").threshold, task("mini-MRPC").threshold]
+    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [*task("mini-MRPC").thresholds]
 
 
 def test_no_text_leaves_the_picture_or_meets_another(folder):
