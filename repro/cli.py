@@ -135,8 +135,18 @@ def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
     table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
                                     "overrides": changed})  # fmt: skip
     variant = experiments.variant(recipe_name, changed)
-    typer.echo("\n" + results.to_text(results.read_table(table, profile, variant)))
+    typer.echo("\n" + _with_gains(table, profile, variant))
     typer.echo(f"written: {_shown(target)}")
+
+
+def _with_gains(table: str, profile: str, variant: str) -> str:
+    """The table as text, and under it what the differences are worth that the paper claims."""
+    from repro import reading, results
+
+    text, pairs = results.to_text(results.read_table(table, profile, variant)), table.replace("table", "comparisons")
+    if pairs not in results.DERIVED:
+        return text
+    return "\n".join([text, *reading.gains(results.read_table(pairs, profile, variant)), ""])
 
 
 def _shown(path: Path) -> str:
@@ -148,10 +158,8 @@ def _shown(path: Path) -> str:
 def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
          changes: Changes = None) -> None:  # fmt: skip
     """Print a table that is there beside the paper's."""
-    from repro import results
-
     variant = experiments.variant(recipe_name, overrides(changes))
-    typer.echo(results.to_text(results.read_table(experiments.table(table).name, profile, variant)))
+    typer.echo(_with_gains(experiments.table(table).name, profile, variant))
 
 
 @app.command()

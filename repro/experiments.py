@@ -35,33 +35,40 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the paper. `rows` in the paper's order."""
+    """One table of the paper. `rows` in the paper's order; `pairs`: (method, against) that its text compares."""
 
     name: str
     caption: str
     paper_split: str
     rows: tuple[Row, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
 
 
 _PLAIN, _SPS = Method(loss="ablation"), Method(sharing="shuffled", loss="ablation")
 _PEA = Method(sharing="shuffled", ptp="both")
 _TEACHER, _PRINTED = Method("teacher", loss="finetune"), Method("printed")
-_PAIRS = [(Row(f"BERT{n}-PatientKD", n, Method()), Row(f"PeaBERT{n}", n, _PEA)) for n in (1, 2, 3)]
+_SIZES = [(Row(f"BERT{n}-PatientKD", n, Method()), Row(f"PeaBERT{n}", n, _PEA)) for n in (1, 2, 3)]
+_ABLATED = "BERT3+SPS"
 TABLES = {
     table.name: table
     for table in (
         Table("table1", "PTP labels of the teacher's predictions on the training data", "train",
               (Row("PTP labels", 0, Method("labels", loss="finetune")),)),
         Table("table2", "PeaBERT beside Patient KD", "test",
-              (Row("BERT-base", 0, _TEACHER), *(row for pair in _PAIRS for row in pair))),
+              (Row("BERT-base", 0, _TEACHER), *(row for pair in _SIZES for row in pair)),
+              (*((pea.name, kd.name) for kd, pea in _SIZES), ("PeaBERT1", "BERT2-PatientKD"),
+               ("PeaBERT2", "BERT3-PatientKD"))),
         Table("table3", "Six layers: PeaBERT beside DistilBERT and TinyBERT", "dev",
               (Row("DistilBERT", 6, _PRINTED), Row("TinyBERT", 6, _PRINTED), Row("PeaBERT", 6, _PEA))),
         Table("table4", "Ablation of SPS", "dev",
-              (Row("BERT3", 3, _PLAIN), Row("SPS-1", 3, replace(_SPS, sharing="paired")), Row("SPS-2", 3, _SPS))),
+              (Row("BERT3", 3, _PLAIN), Row("SPS-1", 3, replace(_SPS, sharing="paired")), Row("SPS-2", 3, _SPS)),
+              (("SPS-1", "BERT3"), ("SPS-2", "SPS-1"), ("SPS-2", "BERT3"))),
         Table("table5", "Ablation of PTP", "dev",
-              (Row("BERT3+SPS", 3, _SPS), Row("BERT3+SPS+PTP-1", 3, replace(_SPS, ptp="correct")),
-               Row("BERT3+SPS+PTP-2", 3, replace(_SPS, ptp="confident")),
-               Row("BERT3+SPS+PTP", 3, replace(_SPS, ptp="both")))),
+              (Row(_ABLATED, 3, _SPS), Row(f"{_ABLATED}+PTP-1", 3, replace(_SPS, ptp="correct")),
+               Row(f"{_ABLATED}+PTP-2", 3, replace(_SPS, ptp="confident")),
+               Row(f"{_ABLATED}+PTP", 3, replace(_SPS, ptp="both"))),
+              ((f"{_ABLATED}+PTP-1", _ABLATED), (f"{_ABLATED}+PTP-2", _ABLATED), (f"{_ABLATED}+PTP", _ABLATED),
+               (f"{_ABLATED}+PTP", f"{_ABLATED}+PTP-1"), (f"{_ABLATED}+PTP", f"{_ABLATED}+PTP-2"))),
     )
 }  # fmt: skip
 

@@ -1,20 +1,17 @@
 """What a table says, in sentences whose every number is taken from its rows."""
 
-import itertools
-
 import pandas as pd
 
 from repro.experiments import table
 
 
 def of(frame: pd.DataFrame) -> str:
-    """Markdown: ours and the paper's average of each method, and the gain of each method over the row above it."""
+    """Markdown: ours and the paper's average of each method; Table 1: the share of each label."""
     if frame["table"].iloc[0] == "table1":
         return _labels(frame)
     run = frame[(frame["task"] == "Avg") & frame["mean"].notna()].to_dict("records")
-    lines = [_average(row) for row in run]
-    gains = [_gain(before, row) for before, row in _pairs(run)]
-    return "\n".join(["On average:", "", *(f"- {line}" for line in lines + gains), "", _caution(run)])
+    lines = [f"- {_average(row)}" for row in run]
+    return "\n".join(["On average:", "", *lines, "", _caution(run)])
 
 
 def _average(row: dict) -> str:
@@ -22,17 +19,24 @@ def _average(row: dict) -> str:
     return f"**{row['method']}**: {row['mean']:.1f}{spread}; the paper {row['paper']:.1f}."
 
 
-def _pairs(run: list[dict]) -> list[tuple[dict, dict]]:
-    """Rows to compare: in Table 2 PeaBERT with Patient KD of as many layers, else each row with the one above."""
-    if run[0]["table"] == "table2":
-        students = [row for row in run if row["method"] != "BERT-base"]
-        return list(zip(students[::2], students[1::2], strict=True))
-    return list(itertools.pairwise(run))
+def gains(pairs: pd.DataFrame) -> list[str]:
+    """One sentence for each pair of methods that the paper compares: the difference on average, and what it is worth.
+
+    pairs: as made by comparisons.of.
+    """
+    rows = pairs[pairs["task"] == "Avg"].to_dict("records")
+    return [
+        f"{row['method']} against {row['against']}: {row['difference']:+.1f} points, 95 % interval "
+        f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f} ({_worth(row)}); the paper {row['paper']:+.1f}."
+        for row in rows
+    ]
 
 
-def _gain(before: dict, row: dict) -> str:
-    ours, paper = row["mean"] - before["mean"], row["paper"] - before["paper"]
-    return f"{row['method']} against {before['method']}: {ours:+.1f}; the paper {paper:+.1f}."
+def _worth(row: dict) -> str:
+    """What the interval says; if nothing, how large a difference it could have seen."""
+    if row["ci_low"] > 0 or row["ci_high"] < 0:
+        return "better" if row["ci_low"] > 0 else "worse"
+    return f"undecided: this sample shows differences from {row['detectable']:.1f} up"
 
 
 def _caution(run: list[dict]) -> str:

@@ -7,18 +7,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repro import metrics, paths, stats
+from repro import metrics, paths, printed, stats
 from repro.errors import InputError, MissingError, one_of
 from repro.experiments import TABLES, Cell, Row, table
 from repro.files import write_atomic
 from repro.labels import table1, threshold_sweep
+from repro.printed import DIGITS
 from repro.profiles import profile
-from repro.rows import DIGITS, PRINTED, Group, generator, groups, origin, summary, table_frame, with_types
+from repro.rows import PRINTED, Group, generator, groups, origin, summary, table_frame, with_types
 from repro.tasks import TASKS, task
 from repro.views import beside_paper, to_text
 
-__all__ = ["aggregate", "beside_paper", "printed", "read_all", "read_table", "table1", "table_path", "threshold_sweep",
+__all__ = ["aggregate", "beside_paper", "read_all", "read_table", "table1", "table_path", "threshold_sweep",
            "to_text", "write_table"]  # fmt: skip
+
+# CSV files beside the tables, and the table whose cells they are made from
+DERIVED = {"thresholds": "table1"}
+DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
 
 
 def aggregate(cells: list[Cell]) -> pd.DataFrame:
@@ -48,18 +53,13 @@ def _of(found: dict[tuple[str, str], Group], row: Row, name: str) -> Group:
 
 def _scored_rows(members: list[Group]) -> list[dict[str, Any]]:
     """The rows of one method: each task, then the average, whose interval averages the tasks' independent draws."""
-    scores, draws = np.stack([_scores(g) for g in members]), np.stack([_draws(g) for g in members])
+    scores, draws = np.stack([group.scores for group in members]), np.stack([_draws(g) for g in members])
     named = [
-        _beside(origin([group]) | summary(score, draw) | {"task": group.task}, *_single(group.task))
+        _beside(origin([group]) | summary(score, draw) | {"task": group.task}, *printed.column(group.task))
         for group, score, draw in zip(members, scores, draws, strict=True)
     ]
     values = origin(members) | summary(scores.mean(axis=0), draws.mean(axis=0)) | {"task": "Avg"}
-    return [*named, _beside(values, *_average([group.task for group in members]))]
-
-
-def _scores(group: Group) -> np.ndarray:
-    """The stored scores (seeds,) in percent, by the task's metric."""
-    return np.array([result["metrics"][task(group.task).metric] for result in group.results])
+    return [*named, _beside(values, *printed.average([group.task for group in members]))]
 
 
 def _draws(group: Group) -> np.ndarray:
@@ -69,52 +69,27 @@ def _draws(group: Group) -> np.ndarray:
 
 def _beside(values: dict[str, Any], columns: list[str], metric: str) -> dict[str, Any]:
     """The row with the paper's number (the mean of the printed `columns`) and the difference to it."""
-    value = paper(values["table"], values["method"], columns)
+    value = printed.paper(values["table"], values["method"], columns)
     delta = round(values["mean"] - value, DIGITS) if "mean" in values else None
     return values | {"metric": metric, "paper": value, "delta": delta}
-
-
-def _single(name: str) -> tuple[list[str], str]:
-    """The printed column of a task, and its metric."""
-    return [task(name).paper_name], task(name).metric
-
-
-def _average(names: list[str]) -> tuple[list[str], str]:
-    """The printed columns an average is compared with: the printed Avg if all four tasks are there, else its parts."""
-    columns = [task(name).paper_name for name in names]
-    return (["Avg"] if len(columns) == 4 else columns), f"mean of {len(columns)}"
 
 
 def _printed_rows(row: Row, cell: Cell, names: list[str]) -> list[dict[str, Any]]:
     """The rows of a method that is copied from the paper: no mean, the printed number."""
     said = {"table": cell.table, "method": row.name, "layers": row.layers, "seeds": 0, "profile": cell.profile,
-            "parameters": _printed_parameters(cell.table, row.name), "split": table(cell.table).paper_split,
+            "parameters": printed.parameters(cell.table, row.name), "split": table(cell.table).paper_split,
             "backbone": PRINTED, "data": PRINTED, "recipe": PRINTED}  # fmt: skip
-    rows = [_beside(said | {"task": name}, *_single(name)) for name in names]
-    return [*rows, _beside(said | {"task": "Avg"}, *_average(names))]
-
-
-def printed() -> pd.DataFrame:
-    """The numbers of the paper's tables 2 to 5 as printed: results/paper/tables.csv, indexed by ("table2", method)."""
-    frame = pd.read_csv(paths.PAPER / "tables.csv", dtype={"table": str, "parameters": str})
-    return frame.assign(table="table" + frame["table"]).set_index(["table", "method"])
-
-
-def paper(table_name: str, method: str, columns: list[str]) -> float:
-    """The mean of a method's printed numbers in these columns ("RTE", ..., "Avg"), in percent."""
-    numbers = printed()
-    return round(float(np.mean([float(str(numbers[name][table_name, method])) for name in columns])), DIGITS)
-
-
-def _printed_parameters(table_name: str, method: str) -> int:
-    """42,600,000 for the printed "42.6M"."""
-    return round(float(str(printed()["parameters"][table_name, method]).removesuffix("M")) * 1e6)
+    rows = [_beside(said | {"task": name}, *printed.column(name)) for name in names]
+    return [*rows, _beside(said | {"task": "Avg"}, *printed.average(names))]
 
 
 def table_path(name: str, profile_name: str, variant: str = "") -> Path:
-    """results/<profile>/<name>.csv, or <name>.<variant>.csv for a run with changed settings."""
-    if name not in [*TABLES, "thresholds"]:
-        raise one_of("table", name, [*TABLES, "thresholds"])
+    """results/<profile>/<name>.csv, or <name>.<variant>.csv for a run with changed settings.
+
+    name: a table's, or of what is derived beside it: see DERIVED.
+    """
+    if name not in [*TABLES, *DERIVED]:
+        raise one_of("table", name, [*TABLES, *DERIVED])
     if variant and not re.fullmatch(r"[A-Za-z0-9_=+-][A-Za-z0-9_=+.-]*", variant):
         raise InputError(f"a variant's name is made of letters, digits and any of _=+.-, got {variant!r}")
     return paths.results(profile(profile_name).name) / (f"{name}.{variant}.csv" if variant else f"{name}.csv")
@@ -135,7 +110,7 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
     """The table as it was written; MissingError, with the command that makes it, if there is none."""
     path = table_path(name, profile_name, variant)
     if not path.is_file():
-        target = "table1" if name == "thresholds" else name
+        target = DERIVED.get(name, name)
         raise MissingError(f"no {name}{variant and f' ({variant})'} for profile {profile_name}: {path} is not there; "
                            f"run: make {target} PROFILE={profile_name}")  # fmt: skip
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))

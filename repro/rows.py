@@ -11,6 +11,7 @@ from repro import cells as files
 from repro import metrics, paths, stats
 from repro.errors import InputError, MissingError
 from repro.experiments import Cell
+from repro.printed import DIGITS
 from repro.profiles import changes, profile
 from repro.tasks import TASKS, task
 
@@ -18,7 +19,9 @@ COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split",
            "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
 MORE_COLUMNS = ("parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
-DIGITS = 4  # decimals stored, so that a CSV is the same to the byte wherever it is derived
+_WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers"}
+_NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
+            "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable"}  # fmt: skip
 _SEED = 20210112  # of every interval
 
 
@@ -35,6 +38,11 @@ class Group:
     def task(self) -> str:
         """The task of all its cells."""
         return self.cells[0].task
+
+    @property
+    def scores(self) -> np.ndarray:
+        """The stored scores (seeds,) in percent, by the task's metric."""
+        return np.array([result["metrics"][task(self.task).metric] for result in self.results])
 
 
 def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
@@ -155,8 +163,6 @@ def table_frame(rows: list[dict[str, Any]], extra: tuple[str, ...] = ()) -> pd.D
 
 def with_types(frame: pd.DataFrame) -> pd.DataFrame:
     """The same values with the columns' types: whole numbers, numbers, text."""
-    whole = ("layers", "seeds", "parameters", "parameters_full", "effective_layers")
-    numbers = ("mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share")
-    types = {c: "Int64" if c in whole else "float64" if c in numbers else "str" for c in frame}
+    types = {name: "Int64" if name in _WHOLE else "float64" if name in _NUMBERS else "str" for name in frame}
     text = [name for name in types if types[name] == "str"]
     return frame.astype(dict.fromkeys(text, object)).fillna(dict.fromkeys(text, "")).astype(types)

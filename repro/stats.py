@@ -1,9 +1,10 @@
-"""Means, spreads and bootstrap intervals of scores. Pure NumPy; knows nothing of training or of tables.
+"""Means, spreads, bootstrap intervals and paired tests of scores. Knows nothing of training or of tables.
 
 One convention: the last axis is the examples, the first of `predicted` the seeds; a random generator is handed down.
+SciPy and statsmodels are imported where they are used: a plan does not wait for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -31,12 +32,16 @@ def bootstrap_scores(metric: Metric, labels: np.ndarray, predicted: np.ndarray, 
     metric: a function of (..., n) labels and predictions. labels: (n,); predicted: (seeds, n). Returns (draws,).
     """
     _, rows = _checked(predicted, labels)
-    step = max(1, _BLOCK // rows)
     blocks = [
-        _scores(metric, labels, predicted, rng.integers(0, rows, (min(step, draws - start), rows)))
-        for start in range(0, draws, step)
+        _scores(metric, labels, predicted, rng.integers(0, rows, (count, rows))) for count in _counts(draws, rows)
     ]
     return _over_seeds(np.concatenate(blocks), rng)
+
+
+def _counts(draws: int, rows: int) -> Iterator[int]:
+    """`draws` in blocks of as many as fit into memory at a time."""
+    step = max(1, _BLOCK // rows)
+    return (min(step, draws - start) for start in range(0, draws, step))
 
 
 def _scores(metric: Metric, labels: np.ndarray, predicted: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -56,6 +61,97 @@ def bootstrap_shares(classes: int, predicted: np.ndarray, rng: np.random.Generat
     weights = rng.multinomial(rows, counts / rows, size=draws)  # (draws, kinds)
     member = (kinds[..., None] == np.arange(classes)).astype(float)  # (seeds, kinds, classes)
     return _over_seeds(np.stack([100.0 * (weights @ one) / rows for one in member], axis=1), rng)
+
+
+def bootstrap_pairs(metric: Metric, labels: np.ndarray, first: np.ndarray, second: np.ndarray,
+                    rng: np.random.Generator, draws: int = 1000) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Two methods under the same resampled examples and the same resampled seeds.
+
+    labels: (n,); first, second: (seeds, n), of the same seeds on the same examples. Returns the difference of the mean
+    scores, second minus first, and the probability of improvement: the share of pairs of seeds in which the second is
+    better, half for ties (Agarwal et al. 2021, rliable). Both (draws,).
+    """
+    seeds, rows = _checked_pair(labels, first, second)
+    both, improved = [], []
+    for count in _counts(draws, rows):
+        chosen, drawn = rng.integers(0, rows, (count, rows)), rng.integers(0, seeds, (count, seeds))
+        one, other = (
+            np.take_along_axis(_scores(metric, labels, made, chosen), drawn, axis=1) for made in (first, second)
+        )
+        both.append((other - one).mean(axis=1))
+        improved.append(improvement(one, other))
+    return np.concatenate(both), np.concatenate(improved)
+
+
+def improvement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Share of pairs of seeds in which the second scores higher, half for ties. Both: (..., seeds). Returns (...)."""
+    gap = second[..., :, None] - first[..., None, :]
+    return (np.sign(gap) + 1).mean(axis=(-2, -1)) / 2
+
+
+def permuted_pairs(metric: Metric, labels: np.ndarray, first: np.ndarray, second: np.ndarray,
+                   rng: np.random.Generator, draws: int = 2000) -> np.ndarray:  # fmt: skip
+    """The differences of the mean scores if the two methods did not differ, by a paired permutation over examples.
+
+    In each draw every example's predictions change sides, or not, in all seeds together: the example is the unit, as
+    seeds share it. Arguments as `bootstrap_pairs`. Returns (draws,), to be compared by `p_value`.
+    """
+    _, rows = _checked_pair(labels, first, second)
+    made = []
+    for count in _counts(draws, rows):
+        swap = rng.integers(0, 2, (count, rows)).astype(bool)
+        gap = [metric(labels, np.where(swap, a, b)) - metric(labels, np.where(swap, b, a))
+               for a, b in zip(first, second, strict=True)]  # fmt: skip
+        made.append(np.mean(gap, axis=0))
+    return np.concatenate(made)
+
+
+def p_value(observed: float, null: np.ndarray) -> float:
+    """Two-sided, the observed value counted among the draws, so that it is never 0 (Phipson and Smyth 2010)."""
+    return float((1 + np.sum(np.abs(null) >= abs(observed) - 1e-9)) / (1 + len(null)))
+
+
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Two-sided p of a mean difference over seeds, by exact sign flips; NaN for one seed. At least 2 / 2 ** seeds.
+
+    differences: (seeds,) or, for several tasks at once, (tasks, seeds): each is one unit. The authority on whether the
+    methods, not only these trained models, differ.
+    """
+    from scipy.stats import permutation_test
+
+    units = np.ravel(differences)
+    if len(units) < 2:
+        return float("nan")
+    test = permutation_test((units, -units), lambda a, b, axis: (a - b).mean(axis=axis), permutation_type="samples",
+                            n_resamples=1 << 14, vectorized=True, rng=np.random.default_rng(0))  # fmt: skip
+    return float(test.pvalue)
+
+
+def mcnemar_p(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Exact McNemar test of each seed's two models: do they err equally often? Returns p (seeds,)."""
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    _checked_pair(labels, first, second)
+    right = [(np.asarray(made) == labels).astype(int) for made in (first, second)]
+    tables = [np.bincount(2 * a + b, minlength=4).reshape(2, 2) for a, b in zip(*right, strict=True)]
+    return np.array([mcnemar(table, exact=True).pvalue for table in tables])
+
+
+def holm(values: np.ndarray) -> np.ndarray:
+    """p values adjusted for as many tests (Holm 1979). values: (tests,). Returns (tests,)."""
+    from statsmodels.stats.multitest import multipletests
+
+    return multipletests(values, method="holm")[1]
+
+
+def detectable(draws: np.ndarray, power: float = 0.8, alpha: float = 0.05) -> float:
+    """The smallest true difference that a two-sided test would find with this power, from a bootstrap's spread.
+
+    draws: (draws,) of differences. Returns (z_{1 - alpha / 2} + z_power) standard errors, in the draws' unit.
+    """
+    from scipy.stats import norm
+
+    return float((norm.ppf(1 - alpha / 2) + norm.ppf(power)) * np.std(draws, ddof=1))
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -80,3 +176,10 @@ def _checked(predicted: np.ndarray, labels: np.ndarray | None = None) -> tuple[i
     if labels is not None and labels.shape != predicted.shape[1:]:
         raise ValueError(f"labels must be {predicted.shape[1:]}, got {labels.shape}")
     return predicted.shape[0], predicted.shape[1]
+
+
+def _checked_pair(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """As `_checked` for two methods; ValueError also if they are not of the same seeds and examples."""
+    if first.shape != second.shape:
+        raise ValueError(f"both methods need the same seeds and examples, got shapes {first.shape} and {second.shape}")
+    return _checked(first, labels)

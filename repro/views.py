@@ -97,6 +97,21 @@ def _label_view(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(index=order, columns=pd.Index(LABELS))
 
 
+def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Pairs of methods by tasks: "difference [95 % interval] (the paper's)" in points, * if p is under 0.05 after Holm.
+
+    pairs: as made by comparisons.of. Every value is text.
+    """
+    values = [
+        f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]{'*' if row['p_holm'] < 0.05 else ''} "
+        f"({row['paper']:+.1f})"
+        for row in pairs.to_dict("records")
+    ]
+    named = pairs.assign(pair=pairs["method"] + " – " + pairs["against"], value=values)
+    wide = named.pivot(index="pair", columns="task", values="value")
+    return wide.reindex(index=list(dict.fromkeys(named["pair"])), columns=task_names(pairs))
+
+
 def title(frame: pd.DataFrame) -> str:
     """E.g. "Table 2, profile demo: PeaBERT beside Patient KD"."""
     name = frame["table"].iloc[0]

@@ -12,7 +12,7 @@ import pytest
 from synthetic import finish, finished, gold, noisy, result
 
 from repro import cells as files
-from repro import paths, ptp, results
+from repro import paths, printed, ptp, results
 from repro.errors import InputError, MissingError, ReproError
 from repro.experiments import TABLES, plan
 from repro.rows import COLUMNS, MORE_COLUMNS
@@ -287,8 +287,8 @@ def test_parameters_as_decision_d17_says():
 
 
 def test_printed_numbers_are_the_paper_s():
-    assert len(results.printed()) == 17
-    assert results.paper("table5", "BERT3+SPS+PTP", ["Avg"]) == 84.5
+    assert len(printed.numbers()) == 17
+    assert printed.paper("table5", "BERT3+SPS+PTP", ["Avg"]) == 84.5
 
 
 def test_aggregation_is_quick():

@@ -114,3 +114,101 @@ def test_shares_resample_seeds():
 def test_shapes_are_checked(labels, predicted):
     with pytest.raises(ValueError, match="must be"):
         stats.bootstrap_scores(metrics.accuracy, labels, predicted, rng())
+
+
+LABELS = np.array([0, 1, 1, 0, 1, 0, 1, 1])
+
+
+def wrong_on(*rows: int) -> np.ndarray:
+    """Predictions (8,) that miss just these examples."""
+    return np.where(np.isin(np.arange(8), rows), 1 - LABELS, LABELS)
+
+
+def test_mcnemar_by_hand():
+    """One is wrong where the other is right on 5 examples, never the reverse: 2 / 2 ** 5."""
+    first, second = wrong_on(0, 1, 2, 3, 4, 7)[None], wrong_on(7)[None]
+    assert stats.mcnemar_p(LABELS, first, second) == pytest.approx([2 / 2**5])
+
+
+def test_mcnemar_of_each_seed():
+    first, second = np.stack([wrong_on(0, 1), wrong_on(3)]), np.stack([wrong_on(), wrong_on(4)])
+    assert stats.mcnemar_p(LABELS, first, second) == pytest.approx([2 / 2**2, 1.0])
+
+
+def test_permutation_over_examples_agrees_with_mcnemar():
+    """Of accuracy and one seed it is the same test: five discordant examples, all on one side."""
+    first, second = wrong_on(0, 1, 2, 3, 4)[None], wrong_on()[None]
+    null = stats.permuted_pairs(metrics.accuracy, LABELS, first, second, rng(), 20_000)
+    assert set(np.round(np.abs(null) / 12.5, 6)) == {1, 3, 5}  # an odd number of eighths
+    assert stats.p_value(62.5, null) == pytest.approx(2 / 2**5, abs=0.006)
+
+
+def test_examples_change_sides_in_all_seeds_together():
+    first, second = np.stack([wrong_on(0)] * 3), np.stack([wrong_on()] * 3)
+    null = stats.permuted_pairs(metrics.accuracy, LABELS, first, second, rng(), 200)
+    assert set(null) == {-12.5, 12.5}  # were the seeds apart, thirds would occur
+
+
+def test_p_value_counts_the_observed_draw():
+    assert stats.p_value(3.0, np.array([1.0, -3.0, 2.0])) == 0.5
+    assert stats.p_value(9.0, np.zeros(99)) == 0.01
+
+
+@pytest.mark.parametrize(("gaps", "p"), [([1, 2, 3], 2 / 8), ([1, 2, -0.5], 4 / 8), ([[1, 2], [2, 1]], 2 / 16)])
+def test_sign_flips_by_hand(gaps, p):
+    assert stats.sign_flip_p(np.array(gaps, float)) == pytest.approx(p)
+
+
+def test_one_seed_says_nothing_about_seeds():
+    assert np.isnan(stats.sign_flip_p(np.array([4.0])))
+
+
+def test_holm_by_hand():
+    assert stats.holm(np.array([0.01, 0.04, 0.03])) == pytest.approx([0.03, 0.06, 0.06])
+
+
+def test_improvement_counts_pairs_and_halves_of_ties():
+    assert stats.improvement(np.array([60.0, 70.0]), np.array([70.0, 65.0])) == pytest.approx((1 + 1 + 0.5 + 0) / 4)
+
+
+def test_paired_differences_are_narrower_than_unpaired():
+    """Errors on the same examples cancel: the second method only mends 5 of the first's 100 errors in 400."""
+    labels = np.zeros(400, int)
+    first = (np.arange(400) < 100).astype(int)[None]
+    second = (np.arange(400) < 95).astype(int)[None]
+    gaps, improved = stats.bootstrap_pairs(metrics.accuracy, labels, first, second, rng(), 4000)
+    assert gaps.mean() == pytest.approx(1.25, abs=0.03)
+    assert gaps.std() == pytest.approx(100 * np.sqrt(0.0125 * 0.9875 / 400), rel=0.05)
+    assert set(improved) <= {0.5, 1.0}
+
+
+def test_seeds_are_resampled_in_pairs():
+    """Seed 0 gains 100 points, seed 1 none: never a loss."""
+    first, second = np.stack([1 - LABELS, LABELS]), np.stack([LABELS, LABELS])
+    gaps, _ = stats.bootstrap_pairs(metrics.accuracy, LABELS, first, second, rng(), 500)
+    assert set(gaps) == {0.0, 50.0, 100.0}
+
+
+def test_detectable_is_2_8_standard_errors():
+    draws = rng().normal(0.5, 2.0, 40_000)
+    assert stats.detectable(draws) == pytest.approx((1.959964 + 0.841621) * 2.0, rel=0.02)
+
+
+def test_a_detectable_difference_is_detected_four_times_in_five():
+    """The promise itself: at the true difference that `detectable` names, the interval excludes 0 in about 80 %."""
+    error = 1.0
+    smallest = stats.detectable(rng().normal(0, error, 40_000))
+    seen = rng().normal(smallest, error, 20_000)
+    assert np.mean(np.abs(seen) > 1.959964 * error) == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.parametrize("function", [stats.bootstrap_pairs, stats.permuted_pairs])
+def test_pairs_need_the_same_seeds(function):
+    with pytest.raises(ValueError, match="same seeds and examples"):
+        function(metrics.accuracy, LABELS, LABELS[None], np.stack([LABELS] * 2), rng())
+
+
+def test_the_same_generator_seed_gives_the_same_interval():
+    first, second = wrong_on(0, 5)[None], wrong_on(1)[None]
+    one, two = (stats.bootstrap_pairs(metrics.f1, LABELS, first, second, rng(), 200)[0] for _ in range(2))
+    assert stats.interval(one) == stats.interval(two)
