@@ -184,6 +184,19 @@ def report(profile: Profile = "demo", tables: Annotated[str, typer.Option(help="
 
 
 @app.command()
+def sensitivity(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, engine: Engine = "processes") -> None:
+    """The headline difference with every decision flipped, one at a time."""
+    from repro import results
+    from repro import sensitivity as flipped
+    from repro.notebooks import table_notebook
+
+    flipped.plan(profile, tasks, seeds)  # refuses bad input before a kernel starts
+    table_notebook("decisions", profile, {"tasks": tasks, "seeds": seeds, "engine": engine})
+    typer.echo("\n" + flipped.view(results.read_table("decisions", profile)).to_string())
+    typer.echo(f"written: {_shown(results.table_path('decisions', profile))}")
+
+
+@app.command()
 def doctor() -> None:
     """What is here, what is missing and how to get it."""
     from repro.doctor import findings

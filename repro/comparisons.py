@@ -40,12 +40,17 @@ def of(cells: list[Cell]) -> pd.DataFrame:
     seed of the method beats one of the other, with interval. detectable: smallest difference to be found with 80 %
     power. A table that declares no pair gives no row. Raises as `rows.groups`.
     """
-    found = groups(cells)
-    names = [name for name in TASKS if name in {group.task for group in found.values()}]
     rows: list[dict[str, Any]] = []
     for method, against in table(cells[0].table).pairs:
-        rows += _rows([_pair(found[method, name], found[against, name]) for name in names])
+        rows += _rows(pairs_of(cells, method, against))
     return with_types(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def pairs_of(cells: list[Cell], method: str, against: str) -> list[Pair]:
+    """The pair on each task, in GLUE's order. cells: those of both methods, or a whole plan."""
+    found = groups([cell for cell in cells if cell.method in (method, against)])
+    names = [name for name in TASKS if (method, name) in found]
+    return [_pair(found[method, name], found[against, name]) for name in names]
 
 
 def _pair(method: Group, against: Group) -> Pair:
@@ -86,9 +91,14 @@ def _row(pairs: list[Pair], name: str = "") -> dict[str, Any]:
         "task": name or cell.task, "metric": metric,
         "seeds": by_seed.shape[1], "examples": sum(len(pair.method.labels) for pair in pairs),
         "mcnemar": "" if name else "; ".join(f"{p:.2g}" for p in pairs[0].mcnemar),
-        "profile": cell.profile, "recipe": cell.recipe.name, "settings": changed(cell),
-        "data": profile(cell.profile).data,
-    } | {key: _rounded(value) for key, value in numbers.items()}  # fmt: skip
+        "recipe": cell.recipe.name, "settings": changed(cell),
+    } | source(pairs[0]) | {key: _rounded(value) for key, value in numbers.items()}  # fmt: skip
+
+
+def source(pair: Pair) -> dict[str, str]:
+    """Which profile and data a difference comes from."""
+    name = pair.method.cells[0].profile
+    return {"profile": name, "data": profile(name).data}
 
 
 def _improvement(pairs: list[Pair]) -> float:

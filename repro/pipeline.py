@@ -201,7 +201,7 @@ def finish(cell: Cell) -> None:
         "metrics": {name: float(metrics.score(name, labels, logits.argmax(1))) for name in metrics.METRICS},
         "seconds": {stage.kind: artefacts[stage.kind].meta["seconds"] for stage in made},
         "stages": {stage.kind: stage.key for stage in made},
-        "selection": {key: trained[key] for key in ("rule", "steps", "best_step", "best_score")},
+        "selection": {key: trained[key] for key in ("rule", "steps", "best_step", "best_score")} | _last(cell, trained),
         "parameters": trained["parameters"], "effective_layers": _depth(cell),
         "data": {"train": data.train.fingerprint, "dev": data.dev.fingerprint, "source": data.train.source,
                  "train_rows": len(data.train.labels), "dev_rows": len(data.dev.labels)},
@@ -211,6 +211,12 @@ def finish(cell: Cell) -> None:
     if cell.model.ptp != "none":
         result["ptp"] = {key: artefacts["ptp"].meta[key] for key in ("thresholds", "label_counts", "best_score")}
     cells.write(cell, result, labels, logits)
+
+
+def _last(cell: Cell, trained: dict[str, Any]) -> dict[str, float]:
+    """The dev score of a student's last step beside that of its best on dev: how optimistic the choice is."""
+    chosen = cell.model.kind == "student" and trained["rule"] == "best_dev"
+    return {"last_score": trained["history"][-1]["score"]} if chosen else {}
 
 
 def _depth(cell: Cell) -> int:

@@ -39,6 +39,21 @@ def _worth(row: dict) -> str:
     return f"undecided: this sample shows differences from {row['detectable']:.1f} up"
 
 
+def decisions(frame: pd.DataFrame) -> str:
+    """Markdown: the headline difference under no flip, its range over all flips, and the flips that move it."""
+    rows = frame[(frame["task"] == "Avg") & ((frame["acts"] == "yes") | (frame["option"] == "none"))]
+    base, flipped = rows.iloc[0], rows.iloc[1:]
+    moved = flipped[(flipped["change_low"] > 0) | (flipped["change_high"] < 0)]
+    named = [f"{r['decision']} {r['option']}={r['value']} ({r['change']:+.1f})" for r in moved.to_dict("records")]
+    low, high = flipped["difference"].min(), flipped["difference"].max()
+    ahead, behind = (flipped["ci_low"] > 0).sum(), (flipped["ci_high"] < 0).sum()
+    return (
+        f"Under the {base['recipe']} recipe the difference is {base['difference']:+.1f} points; over {len(flipped)} "
+        f"flips it runs from {low:+.1f} to {high:+.1f}. Beyond chance on these examples: {', '.join(named) or 'none'}. "
+        f"{ahead} flips put PeaBERT3 clearly ahead, {behind} clearly behind."
+    )
+
+
 def _caution(run: list[dict]) -> str:
     split = table(run[0]["table"]).paper_split
     other = f"; the paper's are from {split}" if split != "dev" else ""

@@ -21,8 +21,8 @@ from repro.views import beside_paper, to_text
 __all__ = ["aggregate", "beside_paper", "read_all", "read_table", "table1", "table_path", "threshold_sweep",
            "to_text", "write_table"]  # fmt: skip
 
-# CSV files beside the tables, and the table whose cells they are made from
-DERIVED = {"thresholds": "table1"}
+# CSV files beside the tables, and the make target that writes them
+DERIVED = {"thresholds": "table1", "decisions": "decisions"}
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
 
 

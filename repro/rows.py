@@ -17,11 +17,12 @@ from repro.tasks import TASKS, task
 
 COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split", "mean", "sd", "seeds", "ci_low",
            "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
-MORE_COLUMNS = ("parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
+MORE_COLUMNS = ("last", "parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
 _WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers"}
 _NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
-            "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable"}  # fmt: skip
+            "last", "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable", "change",
+            "change_low", "change_high"}  # fmt: skip
 _SEED = 20210112  # of every interval
 
 
@@ -132,10 +133,16 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "table": cell.table, "method": cell.method, "profile": source.name, "data": source.data,
         "backbone": cell.setting.backbone, "recipe": cell.recipe.name, "settings": changed(cell),
         "split": _joined(map(_split, members)), "precision": _joined(result["precision"] for result in results),
-        "checkpoint": _joined(result["selection"]["rule"] for result in results),
+        "checkpoint": _joined(result["selection"]["rule"] for result in results), "last": _last(results),
         "effective_layers": depth, "layers": cell.layers or depth,
         "parameters": counts["layers"], "parameters_full": counts["with_embeddings"],
     }  # fmt: skip
+
+
+def _last(results: list[dict[str, Any]]) -> float:
+    """The mean score of the runs' last steps, where the best on dev was taken; NaN where it was not."""
+    scores = [result["selection"].get("last_score", np.nan) for result in results]
+    return round(float(np.mean(scores)), DIGITS)
 
 
 def changed(cell: Cell) -> str:

@@ -17,11 +17,14 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
     predicted = logits.argmax(axis=1)
     rule = cell.recipe.checkpoint if cell.model.kind == "student" else cell.recipe.teacher_checkpoint
     layers = cell.layers or 4
+    score = float(metrics.score(task(cell.task).metric, labels, logits.argmax(axis=1)))
+    last = {"last_score": score - 2.0} if cell.model.kind == "student" and rule == "best_dev" else {}
     return {
         "metrics": {name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS},
         "seconds": {"teacher": 1.0}, "device": "cpu", "precision": "float32", "threads": 1, "versions": {},
         "commit": "", "data": {"train": "a" * 8, "dev": "b" * 8, "train_rows": 4, "dev_rows": len(labels)},
-        "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8}, "stages": {}, "selection": {"rule": rule},
+        "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8}, "selection": {"rule": rule} | last,
+        "stages": {"student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"},
         "parameters": {"layers": 100_000 * layers, "with_embeddings": 100_000 * layers + 500_000,
                        "total": 100_000 * layers + 500_100},
         "effective_layers": layers * (2 if cell.model.sharing != "none" else 1),

@@ -307,3 +307,16 @@ def test_no_torch():
 def test_errors_are_the_project_s():
     assert issubclass(MissingError, ReproError)
     assert issubclass(InputError, ReproError)
+
+
+def test_both_selections_stand_in_a_row():
+    """The chosen checkpoint's score and the last step's, two points lower in these made-up runs."""
+    frame = results.aggregate(finished("table4", "RTE,MRPC", 2, rows=60))
+    assert (frame["mean"] - frame["last"]).tolist() == pytest.approx([2.0] * len(frame), abs=1e-3)
+    assert "2.0 points above the last step" in " ".join(results.to_text(frame).split())
+
+
+def test_no_optimism_is_claimed_of_the_last_step():
+    frame = results.aggregate(finished("table4", "RTE", 1, rows=60, recipe="authors+checkpoint=last"))
+    assert frame["last"].isna().all()
+    assert "optimistic" not in results.to_text(frame)
