@@ -1,7 +1,6 @@
 """The paper's tables in LaTeX, and one document with every table and figure of a profile. No torch here."""
 
 import os
-import re
 import shutil
 import subprocess
 import tempfile
@@ -12,15 +11,13 @@ import pandas as pd
 
 from repro import diagrams, figures, paths
 from repro.errors import ReproError
-from repro.experiments import table
+from repro.experiments import TABLES
 from repro.files import write_atomic
-from repro.ptp import LABELS
+from repro.latex import escape, latex
 from repro.recipe import Recipe
 from repro.results import read_all
-from repro.views import heading, marked, notes, parameter_counts, recipe_of, task_names, with_spread
+from repro.views import recipe_of
 
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-            "†": r"$^\dagger$", "<": r"$<$", ">": r"$>$"} | {mark: "\\" + mark for mark in "&%$#_{}"}  # fmt: skip
 _NO_LATEX = ("paper.pdf was not made: it needs latexmk and pdflatex "
              "(Debian: apt-get install latexmk texlive-latex-recommended)")  # fmt: skip
 _CAPTIONS = {
@@ -29,6 +26,8 @@ _CAPTIONS = {
     "figure2": "The framework: the SPS student is pretrained to predict the PTP labels, then distilled. Arrows between "
                "the networks: the matched layers.",
     "table1": r"Table~\ref{tab:table1}, drawn: the PTP labels within each gold class of the training data.",
+    "decisions": r"Table~\ref{tab:decisions}, drawn: mean over tasks. Dashed: nothing flipped. Blue: the flip "
+                 r"moves the difference beyond the interval of the same resampled examples.",
     "thresholds": "How the PTP labels depend on the confidence threshold. Dotted: the authors' thresholds.",
 }  # fmt: skip
 _SCORES = (r"Table~\ref{tab:NAME}, drawn: mean and 95\,\% bootstrap interval over seeds and dev examples, beside the "
@@ -39,87 +38,13 @@ _PREAMBLE = (r"\documentclass[a4paper,10pt]{article}", r"\usepackage[margin=2cm]
              r"\renewcommand{\floatpagefraction}{0.8}", r"\begin{document}")  # fmt: skip
 
 
-def escape(text: str) -> str:
-    """Text for LaTeX: its special characters, and those of ours that pdflatex lacks."""
-    return "".join(_SPECIAL.get(mark, mark) for mark in text)
-
-
-def latex(frame: pd.DataFrame) -> str:
-    """The table as a LaTeX table environment (booktabs): ours with standard deviation, the paper's, the difference.
-
-    frame: as read by results.read_table. Table 1: the share of each PTP label and the number of examples.
-    """
-    name = frame["table"].iloc[0]
-    wide = _label_columns(frame) if name == "table1" else _score_columns(frame)
-    styler = wide.style.format(escape=None)
-    heads, group = (2, 2) if name == "table1" else (1, 3)  # columns of names; columns under one heading
-    columns = (
-        "l" * heads + "r" * (wide.shape[1] % group) + (r"@{\hspace{7pt}}" + "r" * group) * (wide.shape[1] // group)
-    )
-    text = styler.to_latex(hrules=True, column_format=columns, multicol_align="c", multirow_align="naive",
-                           caption=caption(frame), label=f"tab:{name}", position="!htbp", position_float="centering",
-                           clines="skip-last;data" if name == "table1" else None)  # fmt: skip
-    return _fitted(_spaced(text) if name == "table1" else _ruled(text, len(task_names(frame))))
-
-
-def caption(frame: pd.DataFrame) -> str:
-    """The paper's subject, then the notes that stand under the table everywhere, escaped."""
-    beside = "; beside it the paper's number and the difference"
-    said = " ".join(notes(frame)).replace(", the paper's number in parentheses", beside)
-    return escape(f"{table(frame['table'].iloc[0]).caption}. {said}")
-
-
-def _score_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Methods by (task, ours | paper | difference) as LaTeX, after the parameters."""
-    methods = list(dict.fromkeys(frame["method"]))
-    wide = pd.DataFrame({("", "Params"): parameter_counts(frame)}, index=[escape(marked(method)) for method in methods])
-    for name in task_names(frame):
-        part = frame[frame["task"] == name].set_index("method").loc[methods].reset_index()
-        top = escape(heading(part))
-        wide[top, "ours"] = [with_spread(m, s, r"{\tiny$\pm$}") for m, s in zip(part["mean"], part["sd"], strict=True)]
-        wide[top, "paper"] = [f"{value:.1f}" for value in part["paper"]]
-        wide[top, r"$\Delta$"] = ["" if pd.isna(value) else f"${value:+z.1f}$" for value in part["delta"]]
-    return wide
-
-
-def _label_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """(task, gold class) by (PTP label, share | count) as LaTeX."""
-    index = pd.MultiIndex.from_frame(frame[["task", "gold"]].drop_duplicates().map(escape), names=[None, None])
-    columns: dict[tuple[str, str], list[str]] = {}
-    for label in LABELS:
-        part = frame[frame["method"] == label]
-        shares = zip(part["mean"], part["sd"], strict=True)
-        columns[label, r"\%"] = [with_spread(mean, sd, r"{\tiny$\pm$}") for mean, sd in shares]
-        columns[label, "count"] = [f"{count:,.0f}" for count in part["count"]]
-    return pd.DataFrame(columns, index=index)
-
-
-def _ruled(text: str, tasks: int) -> str:
-    """A short rule under each task's heading."""
-    rules = " ".join(rf"\cmidrule(lr){{{3 + 3 * k}-{5 + 3 * k}}}" for k in range(tasks))
-    head, line, rest = re.split(r"(\\toprule\n.*\\\\\n)", text, maxsplit=1)
-    return f"{head}{line}{rules}\n{rest}"
-
-
-def _spaced(text: str) -> str:
-    """A little space between the tasks of Table 1 in place of pandas' lines, which cut into booktabs' rows."""
-    return re.sub(r"\\cline\{.*?\} *\n", r"\\addlinespace[2pt]\n", text)
-
-
-def _fitted(text: str) -> str:
-    """Small type, narrow columns, and never wider than the page's text."""
-    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-    start, end = r"\begin{tabular}", r"\end{tabular}"
-    text = text.replace(start, f"\\scriptsize\n\\setlength{{\\tabcolsep}}{{2.4pt}}\n{fit}\n{start}", 1)
-    return text.replace(end, end + "}", 1)
-
-
 def document(profile_name: str, names: list[str]) -> str:
     """paper.tex: the diagrams of the method, then the tables of these names, each with its figure."""
     parts = [_figure(name, _CAPTIONS[name]) for name in ("figure1", "figure2")]
     for name in names:
-        tables = [rf"\input{{{name}}}"] if name != "thresholds" else []
-        parts += [*tables, _figure(name, _CAPTIONS.get(name, _SCORES.replace("NAME", name)))]
+        text = _CAPTIONS.get(name, _SCORES.replace("NAME", name))
+        parts += [rf"\input{{{name}}}"] * (name != "thresholds")
+        parts += [_figure(name, text)] * (not name.startswith("comparisons"))
     title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}")
     return "\n".join([*_PREAMBLE, rf"\section*{{{title}}}", *parts, r"\end{document}", ""])
 
@@ -131,7 +56,7 @@ def _figure(name: str, text: str) -> str:
 
 def write_tables(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Path]:
     """figures/<profile>/tableN.tex for every table, and paper.tex that holds them all; returns the paths."""
-    texts = {f"{name}.tex": latex(frame) for name, frame in frames.items() if name != "thresholds"}
+    texts = {f"{name}.tex": latex(name, frame) for name, frame in frames.items() if name != "thresholds"}
     texts["paper.tex"] = document(profile_name, list(frames))
     folder = paths.figures(profile_name)
     for name, text in texts.items():
@@ -144,15 +69,16 @@ def write_figures(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pa
     folder, recipe = paths.figures(profile_name), _recipe(frames)
     made = figures.save(diagrams.figure1(recipe.sps6_order), folder, "figure1")
     made += figures.save(diagrams.figure2(3, teacher_depth(frames), recipe.layer_map), folder, "figure2")
+    drawn = {"thresholds": figures.thresholds, "decisions": figures.decisions}
     for name, frame in frames.items():
-        draw = figures.thresholds if name == "thresholds" else figures.of_table
-        made += figures.save(draw(frame), folder, name)
+        if not name.startswith("comparisons"):
+            made += figures.save(drawn.get(name, figures.of_table)(frame), folder, name)
     return made
 
 
 def _recipe(frames: dict[str, pd.DataFrame]) -> Recipe:
     """The recipe that the tables were run with; the authors' without any."""
-    return next((recipe_of(frame) for name, frame in frames.items() if name != "thresholds"), Recipe())
+    return next((recipe_of(frame) for name, frame in frames.items() if name in TABLES), Recipe())
 
 
 def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:

@@ -117,15 +117,16 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
 
 
 def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataFrame]:
-    """The named tables by name ("table2"), and "thresholds" with table 1. MissingError names all that are not there.
+    """The named tables by name ("table2"), what is derived beside them, and "decisions" where it was run.
 
-    tables: comma-separated numbers or names.
+    tables: comma-separated numbers or names. MissingError names all that are not there.
     """
     parts = [part.strip() for part in tables.split(",") if part.strip()]
     names = [table(part if part.startswith("table") else f"table{part}").name for part in parts]
-    names += ["thresholds"] if "table1" in names else []
+    names += [name for name, target in DERIVED.items() if target in names]
     absent = [name for name in names if not table_path(name, profile_name).is_file()]
     if absent:
         raise MissingError(f"no {', '.join(absent)} for profile {profile_name} in {paths.results(profile_name)}; "
                            f"run: make tables PROFILE={profile_name}")  # fmt: skip
+    names += ["decisions"] * table_path("decisions", profile_name).is_file()
     return {name: read_table(name, profile_name) for name in names}

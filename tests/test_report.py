@@ -6,9 +6,9 @@ import shutil
 import matplotlib
 import nbformat
 import pytest
-from synthetic import finished
+from synthetic import finish, finished
 
-from repro import paths, report, results
+from repro import comparisons, latex, paths, report, results, sensitivity
 from repro.errors import MissingError, ReproError
 
 matplotlib.use("Agg")
@@ -29,17 +29,19 @@ def make(*names, tasks="RTE,MRPC", seeds=2, **options):
         results.write_table(name, "demo", results.table1(cells) if name == "table1" else results.aggregate(cells))
         if name == "table1":
             results.write_table("thresholds", "demo", results.threshold_sweep(cells))
+        elif name != "table3":
+            results.write_table(name.replace("table", "comparisons"), "demo", comparisons.of(cells))
     return results.read_all("demo", ",".join(names))
 
 
 def test_escapes():
-    assert report.escape("50 % of a_b & {c} #1 $2") == r"50 \% of a\_b \& \{c\} \#1 \$2"
-    assert report.escape("\\ ~ ^ < ±") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} $<$ $\pm$"
+    assert latex.escape("50 % of a_b & {c} #1 $2") == r"50 \% of a\_b \& \{c\} \#1 \$2"
+    assert latex.escape("\\ ~ ^ < ±") == r"\textbackslash{} \textasciitilde{} \textasciicircum{} $<$ $\pm$"
 
 
 def test_a_table_in_latex():
     frame = make("table3")["table3"]
-    text = report.latex(frame)
+    text = latex.latex("table3", frame)
     ours = frame[(frame["method"] == "PeaBERT") & (frame["task"] == "mini-RTE")].iloc[0]
     expected = rf"{ours['mean']:.1f}{{\tiny$\pm$}}{ours['sd']:.1f} & 73.6 & ${ours['delta']:+.1f}$"
     assert rf"PeaBERT & 0.60M & {expected}" in text
@@ -50,31 +52,51 @@ def test_a_table_in_latex():
 
 
 def test_the_caption_says_what_the_numbers_are():
-    said = report.caption(make("table2")["table2"])
+    said = latex.caption(make("table2")["table2"])
     words = ("2 seeds", "embedded miniature tasks: not GLUE", "GLUE's test server", "recipe: authors", "Checkpoint:",
              "optimistic", "encoder: embedded (float32)")  # fmt: skip
     assert [word for word in words if word not in said] == []
 
 
 def test_no_special_character_is_left_bare():
-    for frame in (make("table1")["table1"], make("table4")["table4"]):
-        text = report.latex(frame).replace("{!}{%", "").replace(r"\label{tab:", "")
-        assert re.findall(r"(?<!\\)[#_%~±†]", text) == []
+    for name, frame in make("table1", "table4").items():
+        if name == "thresholds":
+            continue
+        text = latex.latex(name, frame).replace("{!}{%", "").replace(r"\label{tab:", "")
+        assert re.findall(r"(?<!\\)[#_%~±†–]", text) == []
 
 
 def test_changed_settings_are_escaped_in_the_caption():
     cells = finished("table4", "RTE", 1, rows=20, overrides={"student.batch_size": 16})
-    assert r"Changed settings: student.batch\_size=16." in report.caption(results.aggregate(cells))
+    assert r"Changed settings: student.batch\_size=16." in latex.caption(results.aggregate(cells))
 
 
 def test_the_document_inputs_what_was_written(folders):
     frames = make("table1", "table4")
     written = {path.name for path in report.write_tables("demo", frames)}
-    assert written == {"table1.tex", "table4.tex", "paper.tex"}
+    assert written == {"table1.tex", "table4.tex", "comparisons4.tex", "paper.tex"}
     text = (folders / "figures/demo/paper.tex").read_text()
-    assert re.findall(r"\\input\{(.*?)\}", text) == ["table1", "table4"]
+    assert re.findall(r"\\input\{(.*?)\}", text) == ["table1", "table4", "comparisons4"]
     pictures = re.findall(r"\\includegraphics\[.*?\]\{(.*?)\}", text)
     assert pictures == ["figure1.pdf", "figure2.pdf", "table1.pdf", "table4.pdf", "thresholds.pdf"]
+
+
+def test_the_differences_in_latex():
+    frames = make("table4")
+    text = latex.latex("comparisons4", frames["comparisons4"])
+    row = frames["comparisons4"].iloc[0]
+    assert rf"SPS-1 -- BERT3 & {row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]" in text
+    assert "(+2.1)" in text  # 63.5 - 61.4, printed
+    assert r"95 \% bootstrap intervals" in text
+
+
+def test_decisions_are_reported_where_they_were_run(folders):
+    plans = sensitivity.plan("demo", "RTE", 1)
+    finish(sensitivity.all_cells(plans), rows=20)
+    results.write_table("decisions", "demo", sensitivity.of(plans))
+    frames = make("table4")
+    assert "decisions.tex" in {path.name for path in report.write_tables("demo", frames)}
+    assert "authors+kl\\_reduction=batchmean" in (folders / "figures/demo/decisions.tex").read_text()
 
 
 def test_the_same_tables_give_the_same_bytes(folders):
@@ -139,10 +161,10 @@ def test_the_notebook_makes_everything(folders, capsys, monkeypatch):
     assert "Table 4, profile demo: Ablation of SPS" in capsys.readouterr().out
     made = {path.name for path in (folders / "figures/demo").iterdir()}
     pictures = {f"{name}.{kind}" for name in ("figure1", "figure2", "table4") for kind in ("pdf", "png")}
-    assert made == pictures | {"paper.tex", "table4.tex"}
+    assert made == pictures | {"paper.tex", "table4.tex", "comparisons4.tex"}
 
 
 def test_the_notebook_stops_at_missing_tables(folders):
-    with pytest.raises(MissingError, match=r"no table2, table3 for profile cpu .*make tables PROFILE=cpu"):
+    with pytest.raises(MissingError, match=r"no table2, table3, comparisons2 for profile cpu .*make tables PROFILE=cpu"):
         run_notebook(profile="cpu", tables="2,3")
     assert not (folders / "figures").exists()
