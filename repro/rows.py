@@ -76,11 +76,21 @@ def _check_one_plan(cells: list[Cell]) -> None:
 def _check_done(cells: list[Cell]) -> None:
     absent = [cell for cell in cells if not files.done(cell)]
     if absent:
-        first = absent[0]
-        options = f"TASKS={','.join(sorted({c.task for c in cells}))} SEEDS={len({c.seed for c in cells})}"
-        raise MissingError(f"{len(absent)} of {len(cells)} cells of {first.table} have no result (or a damaged one): "
-                           f"{', '.join(cell.id for cell in absent)}; run: make {first.table} "
-                           f"PROFILE={first.profile} {options}")  # fmt: skip
+        named = ", ".join(cell.id for cell in absent)
+        raise MissingError(f"{len(absent)} of {len(cells)} cells of {cells[0].table} have no result "
+                           f"(or a damaged one): {named}; run: {_remake(cells)}")  # fmt: skip
+
+
+def _remake(cells: list[Cell]) -> str:
+    """The command that makes all these cells, with their recipe and changed settings."""
+    first = cells[0]
+    tasks, seeds = ",".join(sorted({cell.task for cell in cells})), len({cell.seed for cell in cells})
+    if changed(first):
+        settings = " ".join(f"--set {change}" for change in changed(first).split("; "))
+        return (f"python -m repro table {first.table} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
+                f"--recipe {first.recipe.name} {settings}")  # fmt: skip
+    recipe = "" if first.recipe.name == "authors" else f" RECIPE={first.recipe.name}"
+    return f"make {first.table} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
 
 
 def _group(cells: list[Cell]) -> Group:

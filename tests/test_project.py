@@ -1,6 +1,8 @@
 """What the project says about itself is so: commands, paths, pins, layers, decisions."""
 
 import ast
+import importlib.util
+import json
 import os
 import re
 import shlex
@@ -13,7 +15,7 @@ import pytest
 import typer.main
 import yaml
 
-from repro import cli, recipe
+from repro import cli, recipe, results
 from repro.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -139,6 +141,26 @@ def test_the_decisions_are_those_of_the_code():
     text = (ROOT / "REPRODUCIBILITY.md").read_text()
     table = text.partition("<!-- decisions -->\n")[2].partition("\n<!-- end -->")[0]
     assert table == recipe.markdown(), "put the output of python -m repro decisions between the two marks"
+
+
+def marked(name):
+    """What stands between two marks of the README."""
+    return (ROOT / "README.md").read_text().partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
+
+
+def test_the_readme_s_costs_are_those_measured():
+    report = json.loads((ROOT / "benchmarks" / "results" / "tables.json").read_text())
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    assert marked("costs") == tables.markdown(report)
+    assert f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_s_table_is_the_committed_one(monkeypatch):
+    monkeypatch.setenv("REPRO_RESULTS", str(ROOT / "results"))
+    table = results.to_text(results.read_table("table2", "demo"))
+    assert marked("table2") == f"```text\n{table}```", "put the output of python -m repro show table2 there"
 
 
 # make

@@ -214,7 +214,7 @@ def test_unknown_names_are_refused(name, profile, variant, message):
 def test_missing_tables_are_named_with_the_command():
     with pytest.raises(MissingError, match="make table2 PROFILE=cpu"):
         results.read_table("table2", "cpu")
-    with pytest.raises(MissingError, match=r"table1, table4, thresholds .*make tables PROFILE=demo"):
+    with pytest.raises(MissingError, match=r"table1, table4, thresholds, comparisons4 .*make tables PROFILE=demo"):
         results.read_all("demo", "1, 4")
     with pytest.raises(InputError, match="table7"):
         results.read_all("demo", "7")
@@ -320,3 +320,10 @@ def test_no_optimism_is_claimed_of_the_last_step():
     frame = results.aggregate(finished("table4", "RTE", 1, rows=60, recipe="authors+checkpoint=last"))
     assert frame["last"].isna().all()
     assert "optimistic" not in results.to_text(frame)
+
+
+def test_the_command_for_missing_cells_keeps_recipe_and_changes():
+    with pytest.raises(MissingError, match=r"make table4 PROFILE=demo TASKS=mini-RTE SEEDS=1 RECIPE=textbook$"):
+        results.aggregate(plan("table4", "demo", "RTE", 1, "textbook"))
+    with pytest.raises(MissingError, match=r"--seeds 1 --recipe authors --set beta=40.0 --set student.epochs=3$"):
+        results.aggregate(plan("table4", "demo", "RTE", 1, overrides={"beta": 40.0, "student.epochs": 3}))
