@@ -39,7 +39,7 @@ def measure(commands: list[list[str]], environment: dict[str, str]) -> tuple[flo
 
 
 class Watch(threading.Thread):
-    """Samples the proportional memory of a process and all its children, five times a second."""
+    """Samples the proportional memory of a process and all its children every second: more often would slow them."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -47,7 +47,7 @@ class Watch(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        while not self.ended.wait(0.2):
+        while not self.ended.wait(1.0):
             self.peak = max(self.peak, self._now())
 
     def _now(self) -> float:
