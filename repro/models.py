@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from repro import backbones
+from repro import backbones, cls_only
 from repro.sharing import layers_of, share
 from repro.structure import Use
 
@@ -35,6 +35,8 @@ class Classifier(nn.Module):
         self._states: list[Tensor] = []
         for layer in layers_of(encoder):
             layer.register_forward_hook(self._keep_cls)
+        if encoder.config.model_type in cls_only.FITTING:
+            cls_only.restrict(layers_of(encoder)[-1])
 
     def forward(self, **inputs: Tensor) -> Output:
         """inputs: what the encoder takes, each (batch, tokens)."""
