@@ -85,8 +85,13 @@ def test_an_unknown_option_is_refused(name, value):
     refused(f"authors+{name}={value}", f"unknown recipe option {name!r}; use one of: ptp_thresholds, temperature")
 
 
-@given(st.sampled_from([*OPTIONS]), plain)
-def test_an_unknown_value_is_refused(name, value):
+valued = st.sampled_from([(name, str(option)) for name, options in OPTIONS.items() for option in options[:4]])
+misspelt = st.tuples(valued, st.sampled_from([str.upper, str.lower, " {}".format, "{} ".format, "{}0".format]))
+
+
+@given(st.tuples(st.sampled_from([*OPTIONS]), plain) | misspelt.map(lambda found: (found[0][0], found[1](found[0][1]))))
+def test_an_unknown_value_is_refused(named):
+    name, value = named
     if value in map(str, OPTIONS[name]):
         assert str(getattr(parse(f"authors+{name}={value}"), name)) == value
     else:
