@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from repro import paths
 from repro.errors import MissingError
-from repro.experiments import Cell
+from repro.experiments import Cell, digest
 from repro.files import sha256, write_atomic
 from repro.profiles import PROFILES, changes
 from repro.recipe import Recipe
@@ -62,8 +62,14 @@ def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.
     target = predictions_path(cell)
     write_atomic(target, lambda temporary: frame.to_parquet(temporary, index=False))
     row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
-    text = json.dumps(row, indent=1, sort_keys=True) + "\n"
+    text = json.dumps(sealed(row), indent=1, sort_keys=True) + "\n"
     write_atomic(path(cell), lambda temporary: temporary.write_text(text))
+
+
+def sealed(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with `sha256`, the checksum of all its other fields, so that `verify` finds any later edit."""
+    content = {name: value for name, value in row.items() if name != "sha256"}
+    return content | {"sha256": digest(content, 64)}
 
 
 def command(cell: Cell) -> str:

@@ -3,7 +3,6 @@
 What is heavy is imported by the command that needs it, so that `list` answers at once.
 """
 
-import ast
 import json
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from repro import cells as files
 from repro import experiments, recipe
 from repro.errors import InputError, ReproError, one_of
 from repro.experiments import Cell
+from repro.paths import shown as _shown
+from repro.profiles import assignments as overrides
 
 _STOPPED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
@@ -61,20 +62,6 @@ def _misuse(error: Any) -> str:
     else:
         allowed = list(getattr(command, "commands", ()))
     return f"{text}; use one of: {', '.join(allowed)}" if allowed else text
-
-
-def overrides(changes: list[str] | None) -> dict[str, Any]:
-    """{"beta": 40} of ["beta=40"]; a value that is no literal is text. InputError for one without "="."""
-    parsed = {}
-    for change in changes or []:
-        name, equals, value = change.partition("=")
-        if not (name and equals):
-            raise InputError(f"--set wants name=value, e.g. beta=40, got {change!r}")
-        try:
-            parsed[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            parsed[name] = value
-    return parsed
 
 
 @app.command("list")
@@ -149,11 +136,6 @@ def _with_gains(table: str, profile: str, variant: str) -> str:
     return "\n".join([text, *reading.gains(results.read_table(pairs, profile, variant)), ""])
 
 
-def _shown(path: Path) -> str:
-    """Relative to where the user is, if it lies below."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
 @app.command()
 def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
          changes: Changes = None) -> None:  # fmt: skip
@@ -194,6 +176,24 @@ def sensitivity(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, 
     table_notebook("decisions", profile, {"tasks": tasks, "seeds": seeds, "engine": engine})
     typer.echo("\n" + flipped.view(results.read_table("decisions", profile)).to_string())
     typer.echo(f"written: {_shown(results.table_path('decisions', profile))}")
+
+
+@app.command()
+def explain(number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")]) -> None:
+    """How a table's number came to be: cells, stages, data, encoder, versions, and the command that remakes it."""
+    from repro import provenance
+
+    typer.echo(provenance.explain(*provenance.parse(number)))
+
+
+@app.command()
+def verify(profile: Profile = "demo") -> None:
+    """Derive every number again from the stored predictions; exit code 1 if anything differs."""
+    from repro import verification
+
+    verdict = verification.verify(profile)
+    typer.echo("\n".join(verdict.lines()))
+    raise typer.Exit(1 if verdict.findings else 0)
 
 
 @app.command()

@@ -21,3 +21,8 @@ def results(profile: str) -> Path:
 def figures(profile: str) -> Path:
     """LaTeX tables and pictures of one profile."""
     return Path(os.environ.get("REPRO_FIGURES", ROOT / "figures")) / profile
+
+
+def shown(path: Path) -> str:
+    """A path as a message says it: relative to where the user is, if it lies below."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,5 +1,6 @@
 """With what a table is made: encoder, data and hyper-parameters of each profile, declared once. No torch here."""
 
+import ast
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -135,6 +136,19 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
         setting = replace(setting, **{head: new})
     return setting
 
+
+def assignments(changes: list[str] | None) -> dict[str, Any]:
+    """{"beta": 40} of ["beta=40"]; a value that is no literal is text. InputError for one without "="."""
+    parsed = {}
+    for change in changes or []:
+        name, equals, value = change.partition("=")
+        if not (name and equals):
+            raise InputError(f"a changed setting is name=value, e.g. beta=40, got {change!r}")
+        try:
+            parsed[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[name] = value
+    return parsed
 
 
 def changes(setting: Setting, base: Setting) -> dict[str, Any]:

@@ -78,10 +78,10 @@ def _check_done(cells: list[Cell]) -> None:
     if absent:
         named = ", ".join(cell.id for cell in absent)
         raise MissingError(f"{len(absent)} of {len(cells)} cells of {cells[0].table} have no result "
-                           f"(or a damaged one): {named}; run: {_remake(cells)}")  # fmt: skip
+                           f"(or a damaged one): {named}; run: {remake(cells)}")  # fmt: skip
 
 
-def _remake(cells: list[Cell]) -> str:
+def remake(cells: list[Cell]) -> str:
     """The command that makes all these cells, with their recipe and changed settings."""
     first = cells[0]
     tasks, seeds = ",".join(sorted({cell.task for cell in cells})), len({cell.seed for cell in cells})

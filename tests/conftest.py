@@ -5,7 +5,11 @@ import sys
 
 import matplotlib
 import pytest
+from hypothesis import settings
 
+# No deadline: a busy machine is no error. The same examples in every run: a failure is found again.
+settings.register_profile("here", max_examples=50, deadline=None, derandomize=True, database=None)
+settings.load_profile("here")
 matplotlib.use("Agg")
 os.environ.update(HF_HUB_OFFLINE="1", REPRO_PROGRESS="lines", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
 

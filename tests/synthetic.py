@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from repro import cells as files
-from repro import metrics
+from repro import metrics, structure
 from repro.experiments import Cell, plan
 from repro.tasks import task
 
@@ -16,18 +16,22 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
     """A result as the pipeline writes it."""
     predicted = logits.argmax(axis=1)
     rule = cell.recipe.checkpoint if cell.model.kind == "student" else cell.recipe.teacher_checkpoint
-    layers = cell.layers or 4
+    layers, order = cell.layers or 4, cell.recipe.sps6_order
+    depth = len(structure.effective_layers(layers, cell.model.sharing, order)) if cell.layers else layers
+    train_rows = len(labels) if cell.model.kind == "labels" else 4
     score = float(metrics.score(task(cell.task).metric, labels, logits.argmax(axis=1)))
     last = {"last_score": score - 2.0} if cell.model.kind == "student" and rule == "best_dev" else {}
     return {
         "metrics": {name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS},
-        "seconds": {"teacher": 1.0}, "device": "cpu", "precision": "float32", "threads": 1, "versions": {},
-        "commit": "", "data": {"train": "a" * 8, "dev": "b" * 8, "train_rows": 4, "dev_rows": len(labels)},
-        "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8}, "selection": {"rule": rule} | last,
+        "seconds": {"teacher": 1.0}, "device": "cpu", "precision": "float32", "threads": 1, "commit": "",
+        "versions": {"python": "3.11"}, "data": {"train": "a" * 8, "dev": "b" * 8, "source": "made up",
+                                                 "train_rows": train_rows, "dev_rows": len(labels)},
+        "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8, "fingerprint": "d" * 8},
+        "selection": {"rule": rule} | last,
         "stages": {"student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"},
         "parameters": {"layers": 100_000 * layers, "with_embeddings": 100_000 * layers + 500_000,
                        "total": 100_000 * layers + 500_100},
-        "effective_layers": layers * (2 if cell.model.sharing != "none" else 1),
+        "effective_layers": depth,
     }  # fmt: skip
 
 

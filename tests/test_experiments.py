@@ -1,5 +1,8 @@
 """Plans, cell ids, recipes and overrides."""
 
+import copy
+import json
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +12,9 @@ from hypothesis import strategies as st
 from repro.cells import command
 from repro.errors import InputError
 from repro.experiments import TABLES, Cell, plan
+from repro.profiles import PRECISIONS, PROFILES, Training, assignments, override
 from repro.recipe import TEXTBOOK, Recipe, parse
+from repro.rows import changed
 
 
 def test_the_papers_tables():
@@ -54,14 +59,122 @@ def test_there_are_21_decisions_each_with_both_readings():
         assert len(entry.metadata["options"]) > 1
 
 
-changes = st.fixed_dictionaries({}, optional={f.name: st.sampled_from(f.metadata["options"]) for f in fields(Recipe)})
+OPTIONS = {entry.name: entry.metadata["options"] for entry in fields(Recipe)}
+changes = st.fixed_dictionaries({}, optional={name: st.sampled_from(options) for name, options in OPTIONS.items()})
+recipes = changes.map(lambda options: Recipe(**options))
 
 
-@given(changes)
-def test_a_recipe_is_what_its_name_says(options):
-    recipe = Recipe(**options)
-    assert parse(recipe.name) == recipe
+@given(recipes, recipes)
+def test_a_recipe_is_what_its_name_says(one, other):
+    assert parse(one.name) == one
+    assert (one.name == other.name) == (one == other)
     assert parse("textbook") == TEXTBOOK
+
+
+@given(changes, st.sampled_from(["authors", "textbook"]), st.randoms(use_true_random=False))
+def test_options_can_be_named_in_any_order_on_either_base(options, base, random):
+    words = [f"{name}={value}" for name, value in random.sample([*options.items()], len(options))]
+    assert parse("+".join([base, *words])) == replace(parse(base), **options)
+
+
+plain = st.text(st.characters(exclude_characters="+="), max_size=12)
+
+
+@given(plain.filter(lambda name: name not in OPTIONS), plain)
+def test_an_unknown_option_is_refused(name, value):
+    refused(f"authors+{name}={value}", f"unknown recipe option {name!r}; use one of: ptp_thresholds, temperature")
+
+
+valued = st.sampled_from([(name, str(option)) for name, options in OPTIONS.items() for option in options[:4]])
+misspelt = st.tuples(valued, st.sampled_from([str.upper, str.lower, " {}".format, "{} ".format, "{}0".format]))
+
+
+@given(st.tuples(st.sampled_from([*OPTIONS]), plain) | misspelt.map(lambda found: (found[0][0], found[1](found[0][1]))))
+def test_an_unknown_value_is_refused(named):
+    name, value = named
+    if value in map(str, OPTIONS[name]):
+        assert str(getattr(parse(f"authors+{name}={value}"), name)) == value
+    else:
+        refused(f"textbook+{name}={value}", f"unknown recipe option {name} {value!r}; use one of: ")
+
+
+@given(plain.filter(lambda base: base not in ("authors", "textbook")))
+def test_an_unknown_base_is_refused(base):
+    refused(base, f"unknown recipe {base!r}; use one of: authors, textbook")
+
+
+def refused(text, message):
+    with pytest.raises(InputError) as caught:
+        parse(text)
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+positive = st.floats(1e-6, 1e6)
+trainings = st.builds(Training, positive, *[st.integers(1, 512)] * 2, st.integers(0, 9))
+few = {"alpha": st.floats(0, 1), "beta": positive, "temperature": positive, "max_length": st.integers(1, 512),
+       "train_cap": st.integers(0, 9999), "dev_cap": st.integers(0, 9999), "precision": st.sampled_from(PRECISIONS),
+       "backbone": st.sampled_from([profile.setting.backbone for profile in PROFILES.values()]),
+       "teacher": trainings, "ptp": trainings, "student": trainings}  # fmt: skip
+
+
+@st.composite
+def cells(draw):
+    """A cell of any table, profile, seed, recipe and setting."""
+    cell = draw(st.sampled_from(plan(draw(st.sampled_from([*TABLES])), draw(st.sampled_from([*PROFILES])))))
+    setting = replace(cell.setting, **draw(st.fixed_dictionaries({}, optional=few)))
+    return replace(cell, seed=draw(st.integers(0, 99)), recipe=draw(recipes), setting=setting)
+
+
+@given(cells(), cells(), st.sampled_from([entry.name for entry in fields(Cell)]))
+def test_two_cells_have_one_id_if_and_only_if_they_are_one_recipe(one, other, name):
+    """Drawn apart, and with all but one field in common."""
+    for second in (other, replace(one, **{name: getattr(other, name)})):
+        assert (one.id == second.id) == (one.as_dict() == second.as_dict())
+
+
+@given(cells())
+def test_an_id_outlives_a_file_and_can_name_one(cell):
+    shuffled = dict(reversed(json.loads(json.dumps(cell.as_dict())).items()))
+    restored = Cell.from_dict(shuffled)
+    assert (restored.id, restored.as_dict(), restored.setting) == (cell.id, cell.as_dict(), cell.setting)
+    assert re.fullmatch(r"[a-z0-9+-]+-s\d+-[0-9a-f]{8}", cell.id)
+
+
+def leaves(data, path=()):
+    """Every value of nested dictionaries, with its path."""
+    for name, value in data.items():
+        yield from leaves(value, (*path, name)) if isinstance(value, dict) else [((*path, name), value)]
+
+
+def another(path, value):
+    """Another value that the field may have."""
+    options = OPTIONS[path[1]] if path[0] == "recipe" else PRECISIONS if path[-1] == "precision" else None
+    if options:
+        return next(option for option in options if option != value)
+    return value + "x" if type(value) is str else value + 1 if type(value) is int else value / 2 or 0.5
+
+
+@given(cells())
+def test_a_change_of_any_field_changes_the_id(cell):
+    data, ids = cell.as_dict(), {cell.id}
+    found = [*leaves(data)]
+    for path, value in found:
+        changed_data = copy.deepcopy(data)
+        inner = changed_data
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = another(path, value)
+        ids.add(Cell.from_dict(changed_data).id)
+    assert len(found) == 6 + 4 + 9 + 3 * 4 + 19  # the cell's own, model, setting, its trainings, recipe
+    assert len(ids) == len(found) + 1
+
+
+@given(cells())
+def test_the_settings_column_of_a_table_gives_the_settings_back(cell):
+    """What `verify` and `explain` plan with."""
+    said = [text for text in changed(cell).split("; ") if text]
+    assert override(PROFILES[cell.profile].setting, assignments(said)) == cell.setting
 
 
 @pytest.mark.parametrize(

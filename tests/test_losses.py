@@ -91,3 +91,110 @@ def test_normalised_patience_ignores_scale_and_is_bounded(scale, seed):
     value = patience(a, b).item()
     assert 0 <= value <= 4 / 8  # two unit vectors are at most 2 apart: 4 over 8 dimensions
     assert patience(scale * a, b).item() == pytest.approx(value, abs=1e-12)
+
+
+def pair(seed, shape):
+    """Two random tensors in float64."""
+    return torch.from_numpy(np.random.default_rng(seed).normal(scale=2.0, size=(2, *shape)))
+
+
+seeds, temperatures = st.integers(0, 2**31), st.floats(0.5, 20)
+shapes = st.tuples(st.integers(1, 5), st.integers(2, 4))
+
+
+@given(seeds, shapes, temperatures)
+def test_kl_is_at_least_what_pinsker_s_inequality_allows(seed, shape, temperature):
+    """KL >= ||p - q||_1^2 / 2: never negative, and zero for equal distributions only."""
+    teacher, student = pair(seed, shape)
+    p, q = (torch.softmax(z / temperature, -1) for z in (teacher, student))
+    least = ((p - q).abs().sum(-1) ** 2 / 2).mean().item() * temperature**2
+    assert least > 0
+    assert soft_cross_entropy(student, teacher, temperature).item() >= least * (1 - 1e-9)
+
+
+@given(seeds, shapes, temperatures, st.sampled_from(["mean", "batchmean"]), st.sampled_from(["both_squared", "paper"]))
+def test_kl_sees_neither_a_shift_nor_the_order_of_classes(seed, shape, temperature, reduction, reading):
+    teacher, student = pair(seed, shape)
+    shifts = torch.from_numpy(np.random.default_rng(seed).normal(size=(2, shape[0], 1)))
+    options = (temperature, reduction, reading)
+    value = soft_cross_entropy(student, teacher, *options).item()
+    shifted = soft_cross_entropy(student + shifts[0], teacher + shifts[1], *options).item()
+    turned = soft_cross_entropy(student.flip(1), teacher.flip(1), *options).item()
+    assert shifted == pytest.approx(value, rel=1e-9, abs=1e-12)
+    assert turned == pytest.approx(value, rel=1e-9, abs=1e-12)
+    own = teacher if reading == "both_squared" else teacher / temperature
+    assert soft_cross_entropy(own + shifts[0], teacher, *options).item() == pytest.approx(0.0, abs=1e-12)
+
+
+@given(seeds, shapes, temperatures)
+def test_the_readings_of_kl_are_multiples_of_each_other(seed, shape, temperature):
+    teacher, student = pair(seed, shape)
+    value = soft_cross_entropy(student, teacher, temperature).item()
+    mean = soft_cross_entropy(student, teacher, temperature, "mean").item()
+    assert mean * shape[1] == pytest.approx(value, rel=1e-12)
+    letter = soft_cross_entropy(student / temperature, teacher, temperature, reading="paper").item()
+    assert letter * temperature**2 == pytest.approx(value, rel=1e-9, abs=1e-12)
+    scaled = soft_cross_entropy(student * temperature, teacher * temperature, temperature).item()
+    assert scaled == pytest.approx(soft_cross_entropy(student, teacher, 1.0).item() * temperature**2, rel=1e-9)
+
+
+@given(seeds, shapes, temperatures)
+def test_the_gradient_of_kl_is_the_difference_of_the_distributions(seed, shape, temperature):
+    """d/dz_s of KL * T^2 is T (q - p) per example: what makes T^2 the right factor (Hinton et al. 2015)."""
+    teacher, student = pair(seed, shape)
+    student.requires_grad_()
+    soft_cross_entropy(student, teacher, temperature).backward()
+    p, q = torch.softmax(teacher / temperature, -1), torch.softmax(student.detach() / temperature, -1)
+    torch.testing.assert_close(student.grad, temperature * (q - p) / shape[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "batchmean"])
+@pytest.mark.parametrize("reading", ["both_squared", "paper"])
+def test_kl_has_the_gradient_of_its_finite_differences(reduction, reading):
+    teacher, student = pair(1, (3, 3))
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: soft_cross_entropy(z, teacher, 2.5, reduction, reading), (student,))
+
+
+@pytest.mark.parametrize("match", ["normalized_mean", "mean", "sum"])
+def test_patience_has_the_gradient_of_its_finite_differences(match):
+    teacher, student = pair(2, (3, 2, 4))
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda states: patience(states, teacher, match), (student,))
+
+
+def test_weighted_cross_entropy_has_the_gradient_of_its_finite_differences():
+    labels, (logits, _) = torch.tensor([0, 2, 2, 1]), pair(3, (4, 3))
+    logits.requires_grad_()
+    weights = balanced_weights(labels, 3).double()
+    assert torch.autograd.gradcheck(lambda z: cross_entropy(z, labels, weights), (logits,))
+
+
+@given(seeds, st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 8)), st.floats(0.01, 100))
+def test_patience_by_its_geometry(seed, shape, scale):
+    student, teacher = pair(seed, shape)
+    cosine = torch.nn.functional.cosine_similarity(student, teacher, dim=-1).mean().item()
+    value = patience(student, teacher).item()
+    assert value == pytest.approx((2 - 2 * cosine) / shape[2], abs=1e-12)  # ||a - b||^2 of unit vectors
+    assert 0 <= value <= 4 / shape[2] + 1e-12
+    assert patience(scale * student, teacher / scale).item() == pytest.approx(value, abs=1e-12)
+    assert patience(-teacher, teacher).item() == pytest.approx(4 / shape[2], abs=1e-12)
+    assert patience(scale * teacher, teacher).item() == pytest.approx(0.0, abs=1e-12)
+
+
+@given(seeds, st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(2, 8)), st.floats(0.01, 100))
+def test_unnormalised_patience_grows_with_the_square(seed, shape, scale):
+    student, teacher = pair(seed, shape)
+    mean, total = patience(student, teacher, "mean").item(), patience(student, teacher, "sum").item()
+    assert total == pytest.approx(mean * shape[1] * shape[2], rel=1e-9)
+    assert patience(scale * student, scale * teacher, "mean").item() == pytest.approx(scale**2 * mean, rel=1e-9)
+    assert patience(teacher, student, "sum").item() == pytest.approx(total, rel=1e-12)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
+def test_balanced_weights_give_every_label_the_same_say(rows):
+    labels = torch.tensor(rows)
+    shares = torch.bincount(labels, weights=balanced_weights(labels, 4)[labels].double(), minlength=4)
+    present = sorted(set(rows))
+    assert shares[present].tolist() == pytest.approx([len(rows) / len(present)] * len(present), rel=1e-6)
+    assert shares.sum().item() == pytest.approx(len(rows), rel=1e-6)

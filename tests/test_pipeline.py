@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from repro import cells, engine, metrics, pipeline, ptp, stages, store
+from repro import cells, engine, metrics, pipeline, ptp, stages, store, verification
 from repro.errors import InputError, MissingError, ReproError
 from repro.experiments import plan
 
@@ -46,6 +46,7 @@ def test_every_cell_has_its_result_and_predictions(table5):
         assert row["cell"] == cell.as_dict()
         pretrained = {"ptp"} if cell.model.ptp != "none" else set()
         assert set(row["seconds"]) == {"teacher", "outputs", "student"} | pretrained
+        assert verification.check_cell(cells.path(cell)) == []
 
 
 def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):

@@ -57,13 +57,73 @@ def test_unknown_variant():
         ptp.variant_labels("three", MADE, GOLD, (0.8, 0.6))
 
 
-@given(st.integers(0, 2**31), st.floats(0.51, 0.99), st.floats(0.51, 0.99))
-def test_labels_split_by_right_and_by_sure(seed, t1, t2):
+seeds, cuts = st.integers(0, 2**31), st.floats(0.51, 0.99)
+
+
+def teacher(seed, rows=40, classes=2):
+    """Random logits (rows, classes) of all degrees of confidence, and gold labels (rows,)."""
     rng = np.random.default_rng(seed)
-    made, gold = rng.normal(scale=3, size=(40, 2)), rng.integers(0, 2, 40)
+    return rng.normal(scale=3, size=(rows, classes)), rng.integers(0, classes, rows)
+
+
+@given(seeds, cuts, cuts)
+def test_labels_split_by_right_and_by_sure(seed, t1, t2):
+    made, gold = teacher(seed)
     four = ptp.labels(made, gold, (t1, t2))
     assert ((four < 2) == (made.argmax(1) == gold)).all()
-    probability = np.exp(made).max(1) / np.exp(made).sum(1)
-    assert ((four % 2 == 0) == (probability > np.where(four < 2, t1, t2))).all()
-    shifted = ptp.labels(made + rng.normal(size=(40, 1)), gold, (t1, t2))
-    assert (shifted == four).mean() > 0.97  # softmax does not see a shift, but for ties at the cut
+    probability, cut = np.exp(made).max(1) / np.exp(made).sum(1), np.where(four < 2, t1, t2)
+    assert ((four % 2 == 0) == (probability > cut)).all()
+    shifted = ptp.labels(made + np.random.default_rng(seed).normal(size=(40, 1)), gold, (t1, t2))
+    away = np.abs(probability - cut) > 1e-12  # at the cut itself, rounding decides
+    assert (shifted == four)[away].all()
+
+
+@given(seeds, cuts, cuts, st.integers(2, 4))
+def test_the_four_labels_are_a_partition(seed, t1, t2, classes):
+    made, gold = teacher(seed, classes=classes)
+    four = ptp.labels(made, gold, (t1, t2))
+    counts = np.bincount(four, minlength=4)
+    assert len(counts) == 4 and counts.sum() == len(gold)
+    assert counts[:2].sum() == (made.argmax(1) == gold).sum()
+    parts = [ptp.variant_labels(name, made, gold, (t1, t2), "t2_when_wrong") for name in ("correct", "confident")]
+    assert (2 * parts[0] + parts[1] == four).all()
+    assert (ptp.variant_labels("both", made, gold, (t1, t2)) == four).all()
+
+
+@given(seeds, cuts, cuts)
+def test_an_example_s_label_depends_on_no_other_example(seed, t1, t2):
+    made, gold = teacher(seed)
+    four = ptp.labels(made, gold, (t1, t2))
+    order = np.random.default_rng(seed).permutation(len(gold))
+    assert (ptp.labels(made[order], gold[order], (t1, t2)) == four[order]).all()
+    alone = [ptp.labels(made[k : k + 1], gold[k : k + 1], (t1, t2)).item() for k in range(len(gold))]
+    assert alone == four.tolist()
+
+
+@given(seeds, cuts, cuts, cuts)
+def test_a_higher_threshold_only_takes_confidence_away(seed, low, high, other):
+    made, gold = teacher(seed)
+    low, high = sorted((low, high))
+    for column, wrong in ((0, False), (1, True)):
+        before, after = (ptp.labels(made, gold, (cut, other) if column == 0 else (other, cut)) for cut in (low, high))
+        assert set(after - before) <= {0, 1}  # confident to unconfident, never back, never between right and wrong
+        assert not (after != before)[(made.argmax(1) != gold) != wrong].any()  # t1 is about the right, t2 the wrong
+
+
+@given(seeds, cuts, cuts, st.floats(1, 5))
+def test_sharper_logits_only_add_confidence(seed, t1, t2, sharper):
+    made, gold = teacher(seed)
+    before, after = ptp.labels(made, gold, (t1, t2)), ptp.labels(sharper * made, gold, (t1, t2))
+    probability = ptp.confidence(made)
+    away = np.abs(probability - np.where(before < 2, t1, t2)) > 1e-12
+    assert set((before - after)[away]) <= {0, 1}
+    assert (before // 2 == after // 2).all()
+
+
+@given(seeds)
+def test_the_median_threshold_halves_each_group(seed):
+    made, gold = teacher(seed)
+    cut = ptp.thresholds("median", TASKS["RTE"], made, gold)
+    counts = np.bincount(ptp.labels(made, gold, cut), minlength=4)
+    for sure, unsure in (counts[:2], counts[2:]):
+        assert sure == (sure + unsure) // 2  # strictly above the median: without the middle one
