@@ -197,6 +197,21 @@ def verify(profile: Profile = "demo") -> None:
 
 
 @app.command()
+def claims(profile: Profile = "demo") -> None:
+    """Every claim of the paper beside what the profile's tables say of it, with a verdict by rule."""
+    from repro import results
+    from repro.notebooks import table_notebook
+
+    target = results.table_path("ledger", profile)
+    table_notebook("claims", profile, {})
+    frame = results.read_table("ledger", profile)
+    for verdict, count in frame["verdict"].value_counts().items():
+        typer.echo(f"{count:3} {verdict}")
+    typer.echo(f"{(frame['adds_up'] == 'no').sum():3} do not add up in the paper's own tables")
+    typer.echo(f"written: {_shown(target)}")
+
+
+@app.command()
 def doctor() -> None:
     """What is here, what is missing and how to get it."""
     from repro.doctor import findings

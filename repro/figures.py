@@ -144,26 +144,6 @@ def _common_start(methods: list[str]) -> str:
     return methods[0] if all(name.startswith(methods[0]) for name in methods) else ""
 
 
-def decisions(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """The headline difference under each decision flipped: mean over tasks with its 95 % interval; dashed: no flip.
-
-    frame: decisions.csv. Dark: the flip changes the difference beyond the same resamples' 95 % interval.
-    """
-    rows = frame[(frame["task"] == "Avg") & ((frame["acts"] == "yes") | (frame["option"] == "none"))]
-    ax = new(WIDE, 0.8 + 0.19 * len(rows)) if ax is None else ax
-    for place, row in enumerate(rows.to_dict("records")):
-        known = row["option"] == "none" or row["change_low"] > 0 or row["change_high"] < 0
-        ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=OURS if known else GREY, lw=1.3)
-        ax.plot(row["difference"], -place, "o", color=OURS if known else GREY, ms=4)
-    names = (rows["decision"] + " " + rows["option"].str.replace("_", " ") + ": " + rows["value"]).tolist()
-    ax.set_yticks(-np.arange(len(rows)), [f"as {rows['recipe'].iloc[0]}", *names[1:]])
-    ax.axvline(rows["difference"].iloc[0], color=OURS, ls=(0, (4, 3)), lw=0.8, zorder=0)
-    ax.axvline(0, color="black", lw=0.6, zorder=0)
-    ax.set(xlabel="PeaBERT3 minus BERT3-PatientKD, mean over tasks (points)", ylim=(0.7 - len(rows), 0.7))
-    ax.grid(axis="x")
-    return ax
-
-
 def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
     """Table 1: one panel per task, one stacked bar per gold class, and the four counts beside each bar."""
     names = [name for name in task_names(frame) if name in TASKS]

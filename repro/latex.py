@@ -4,7 +4,7 @@ import re
 
 import pandas as pd
 
-from repro import sensitivity
+from repro import claims, sensitivity
 from repro.experiments import table
 from repro.ptp import LABELS
 from repro.views import heading, marked, notes, pair_view, parameter_counts, task_names, with_spread
@@ -13,6 +13,8 @@ _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textas
             "†": r"$^\dagger$", "<": r"$<$", ">": r"$>$"} | {mark: "\\" + mark for mark in "&%$#_{}"}  # fmt: skip
 _PAIRS = ("Differences in points, on the same examples and seeds ({} of them), with 95 % bootstrap intervals, and the "
           "paper's difference. *: p < 0.05 by paired permutation, Holm-adjusted over the tasks. {}.")  # fmt: skip
+_CLAIMS = ("The paper's numeric and comparative claims: as printed; recomputed from the entries of its own tables "
+           "(!: does not add up); ours with profile {}; and the verdict, by the rule of repro.claims.")  # fmt: skip
 _DECISIONS = ("PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, each decision flipped alone; "
               "seeds: {}. –: the flip changes no training of these two students. {}.")  # fmt: skip
 
@@ -101,7 +103,9 @@ def _fitted(text: str) -> str:
 
 
 def latex(name: str, frame: pd.DataFrame) -> str:
-    """The LaTeX of a table, of the comparisons beside it, or of the decisions."""
+    """The LaTeX of a table, of the comparisons beside it, of the decisions or of the claims."""
+    if name == "ledger":
+        return plain(claims.view(frame), name, _CLAIMS.format(frame["profile"].iloc[0]))
     if name == "decisions":
         return plain(sensitivity.view(frame), name, _DECISIONS.format(frame["seeds"].iloc[0], frame["data"].iloc[0]))
     if name.startswith("comparisons"):

@@ -54,6 +54,13 @@ def decisions(frame: pd.DataFrame) -> str:
     )
 
 
+def claims(frame: pd.DataFrame) -> str:
+    """Markdown: how many claims have which verdict, and how many do not add up. frame: as made by claims.of."""
+    counts = frame["verdict"].value_counts()
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    return f"{len(frame)} claims: {said}. {(frame['adds_up'] == 'no').sum()} do not add up in the paper's own tables."
+
+
 def _caution(run: list[dict]) -> str:
     split = table(run[0]["table"]).paper_split
     other = f"; the paper's are from {split}" if split != "dev" else ""

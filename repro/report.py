@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from repro import diagrams, figures, paths
+from repro import diagrams, figures, forest, paths
 from repro.errors import ReproError
 from repro.experiments import TABLES
 from repro.files import write_atomic
@@ -28,6 +28,7 @@ _CAPTIONS = {
     "table1": r"Table~\ref{tab:table1}, drawn: the PTP labels within each gold class of the training data.",
     "decisions": r"Table~\ref{tab:decisions}, drawn: mean over tasks. Dashed: nothing flipped. Blue: the flip "
                  r"moves the difference beyond the interval of the same resampled examples.",
+    "ledger": r"Table~\ref{tab:ledger}, drawn: the claims about differences, ours with 95\,\% intervals.",
     "thresholds": "How the PTP labels depend on the confidence threshold. Dotted: the authors' thresholds.",
 }  # fmt: skip
 _SCORES = (r"Table~\ref{tab:NAME}, drawn: mean and 95\,\% bootstrap interval over seeds and dev examples, beside the "
@@ -69,7 +70,7 @@ def write_figures(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pa
     folder, recipe = paths.figures(profile_name), _recipe(frames)
     made = figures.save(diagrams.figure1(recipe.sps6_order), folder, "figure1")
     made += figures.save(diagrams.figure2(3, teacher_depth(frames), recipe.layer_map), folder, "figure2")
-    drawn = {"thresholds": figures.thresholds, "decisions": figures.decisions}
+    drawn = {"thresholds": figures.thresholds, "decisions": forest.decisions, "ledger": forest.claims}
     for name, frame in frames.items():
         if not name.startswith("comparisons"):
             made += figures.save(drawn.get(name, figures.of_table)(frame), folder, name)

@@ -86,10 +86,10 @@ def _printed_rows(row: Row, cell: Cell, names: list[str]) -> list[dict[str, Any]
 def table_path(name: str, profile_name: str, variant: str = "") -> Path:
     """results/<profile>/<name>.csv, or <name>.<variant>.csv for a run with changed settings.
 
-    name: a table's, or of what is derived beside it: see DERIVED.
+    name: a table's, of what is derived beside it (see DERIVED), or "ledger", made from the other CSVs.
     """
-    if name not in [*TABLES, *DERIVED]:
-        raise one_of("table", name, [*TABLES, *DERIVED])
+    if name not in [*TABLES, *DERIVED, "ledger"]:
+        raise one_of("table", name, [*TABLES, *DERIVED, "ledger"])
     if variant and not re.fullmatch(r"[A-Za-z0-9_=+-][A-Za-z0-9_=+.-]*", variant):
         raise InputError(f"a variant's name is made of letters, digits and any of _=+.-, got {variant!r}")
     return paths.results(profile(profile_name).name) / (f"{name}.{variant}.csv" if variant else f"{name}.csv")
@@ -117,7 +117,7 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
 
 
 def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataFrame]:
-    """The named tables by name ("table2"), what is derived beside them, and "decisions" where it was run.
+    """The named tables by name ("table2"), what is derived beside them; "decisions" and "ledger" where they were made.
 
     tables: comma-separated numbers or names. MissingError names all that are not there.
     """
@@ -128,5 +128,5 @@ def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataF
     if absent:
         raise MissingError(f"no {', '.join(absent)} for profile {profile_name} in {paths.results(profile_name)}; "
                            f"run: make tables PROFILE={profile_name}")  # fmt: skip
-    names += ["decisions"] * table_path("decisions", profile_name).is_file()
+    names += [name for name in ("decisions", "ledger") if table_path(name, profile_name).is_file()]
     return {name: read_table(name, profile_name) for name in names}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import finish
 
-from repro import figures, reading, results, sensitivity
+from repro import forest, reading, results, sensitivity
 from repro.recipe import Recipe
 
 
@@ -76,7 +76,7 @@ def test_sentence_names_what_moves_the_difference(frame):
 
 
 def test_figure_has_a_line_per_acting_flip(frame):
-    ax = figures.decisions(frame)
+    ax = forest.decisions(frame)
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == ["as authors", "D1 ptp thresholds: one", "D1 ptp thresholds: median", "D3 kl reduction: batchmean"]
     assert Recipe().kl_reduction == "mean"  # else the flips above are not flips
