@@ -70,6 +70,7 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
     import papermill
     from nbclient.exceptions import DeadKernelError
 
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # of tqdm, without JupyterLab's widgets
     os.environ.setdefault("REPRO_PROGRESS", "bar" if _wide_terminal() else "lines")
     try:
         with warnings.catch_warnings():

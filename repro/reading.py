@@ -34,6 +34,8 @@ def gains(pairs: pd.DataFrame) -> list[str]:
 
 def _worth(row: dict) -> str:
     """What the interval says; if nothing, how large a difference it could have seen."""
+    if row["detectable"] == 0:
+        return "the same answers on every example"
     if row["ci_low"] > 0 or row["ci_high"] < 0:
         return "better" if row["ci_low"] > 0 else "worse"
     return f"undecided: this sample shows differences from {row['detectable']:.1f} up"

@@ -17,9 +17,10 @@ from repro.tasks import TASKS, task
 
 COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split", "mean", "sd", "seeds", "ci_low",
            "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
-MORE_COLUMNS = ("last", "parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
+MORE_COLUMNS = ("last", "one_class", "parameters_full", "effective_layers", "precision", "checkpoint", "profile",
+                "settings")  # fmt: skip
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
-_WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers"}
+_WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers", "one_class"}
 _NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
             "last", "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable", "change",
             "change_low", "change_high", "printed", "recomputed", "ours"}  # fmt: skip
@@ -144,9 +145,16 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "backbone": cell.setting.backbone, "recipe": cell.recipe.name, "settings": changed(cell),
         "split": _joined(map(_split, members)), "precision": _joined(result["precision"] for result in results),
         "checkpoint": _joined(result["selection"]["rule"] for result in results), "last": _last(results),
+        "one_class": sum(_one_class(group) for group in members),
         "effective_layers": depth, "layers": cell.layers or depth,
         "parameters": counts["layers"], "parameters_full": counts["with_embeddings"],
     }  # fmt: skip
+
+
+def _one_class(group: Group) -> int:
+    """How many seeds' models give every example the same class: no better than guessing, whatever the score."""
+    predicted = group.logits.argmax(axis=2)  # (seeds, n)
+    return int((predicted == predicted[:, :1]).all(axis=1).sum())
 
 
 def _last(results: list[dict[str, Any]]) -> float:

@@ -125,11 +125,19 @@ def notes(frame: pd.DataFrame) -> list[str]:
     seeds = f"{first['seeds']} seed{'s' if first['seeds'] > 1 else ''}"
     said = [_what(frame, seeds), _splits(run), f"Data: {first['data']}; encoder: {first['backbone']} "
             f"({first['precision']}); recipe: {first['recipe']}.", _checkpoints(run)]  # fmt: skip
+    said += _collapsed(run)
     said += [f"Changed settings: {first['settings']}."] if first["settings"] else []
     said += [f"{PRINTED_MARK} as printed in the paper; not run here."] if len(run) < len(frame) else []
     said += [f"{name}: {task(name).training_note}." for name in task_names(run)
              if name in TASKS and task(name).training_note]  # fmt: skip
     return [*said, f"Profile {first['profile']}: {profile(first['profile']).note}."]
+
+
+def _collapsed(run: pd.DataFrame) -> list[str]:
+    """The runs that answer one class throughout: their score is that of a guess."""
+    rows = run[(run["one_class"] > 0) & (run["task"] != "Avg")]
+    named = [f"{method} ({', '.join(part['task'])})" for method, part in rows.groupby("method", sort=False)]
+    return [f"One class for every example, in at least one seed: {'; '.join(named)}."] if named else []
 
 
 def _what(frame: pd.DataFrame, seeds: str) -> str:

@@ -327,3 +327,18 @@ def test_the_command_for_missing_cells_keeps_recipe_and_changes():
         results.aggregate(plan("table4", "demo", "RTE", 1, "textbook"))
     with pytest.raises(MissingError, match=r"--seeds 1 --recipe authors --set beta=40.0 --set student.epochs=3$"):
         results.aggregate(plan("table4", "demo", "RTE", 1, overrides={"beta": 40.0, "student.epochs": 3}))
+
+
+def test_a_collapsed_student_is_called_one():
+    """All wrong is told from all of one class: only the latter learnt nothing."""
+
+    def predict(cell, labels):
+        told = np.ones_like(labels) if cell.method == "SPS-1" else labels
+        return np.eye(2)[told] * 4.0
+
+    frame = results.aggregate(finish(plan("table4", "demo", "RTE,MRPC", 2), predict, rows=50))
+    assert row(frame, "SPS-1", "mini-RTE")["one_class"] == 2
+    assert row(frame, "SPS-1", "Avg")["one_class"] == 4
+    assert row(frame, "SPS-2", "Avg")["one_class"] == 0
+    said = " ".join(results.to_text(frame).split())
+    assert "One class for every example, in at least one seed: SPS-1 (mini-RTE, mini-MRPC)." in said
