@@ -19,10 +19,11 @@ COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split",
            "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
 MORE_COLUMNS = ("last", "parameters_full", "effective_layers", "precision", "checkpoint", "profile", "settings")
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
-_WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers"}
+_WHOLE = {"layers", "seed", "seeds", "pairs", "examples", "parameters", "parameters_full", "effective_layers"}
 _NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
             "last", "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable", "change",
-            "change_low", "change_high", "printed", "recomputed", "ours"}  # fmt: skip
+            "change_low", "change_high", "printed", "recomputed", "ours", "t1", "t2", "before", "after", "agreement",
+            "agreement_low", "agreement_high", "chance", "kappa"}  # fmt: skip
 _SEED = 20210112  # of every interval
 
 
@@ -59,7 +60,7 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
         found.setdefault((cell.method, cell.task), []).append(cell)
     read = {key: _group(members) for key, members in found.items()}
     for name in {name for _, name in read}:
-        _check_same([group for (_, other), group in read.items() if other == name], name)
+        check_same([group for (_, other), group in read.items() if other == name], name)
     return read
 
 
@@ -115,7 +116,7 @@ def _check_scores(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits
                          f"remove {files.path(cell)} and run: {files.command(cell)}")  # fmt: skip
 
 
-def _check_same(members: list[Group], name: str) -> None:
+def check_same(members: list[Group], name: str) -> None:
     """All results of a task must come from the same data and encoder."""
     origins = {(r["data"]["train"], r["data"]["dev"], r["backbone"]["sha256"]) for g in members for r in g.results}
     if len(origins) > 1:
