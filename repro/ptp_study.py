@@ -24,7 +24,7 @@ LABELLED, TEACHER, BEFORE, AFTER = (
 )  # fmt: skip
 ALL = "all"  # in the place of a label or a gold class: every example
 ORIGIN = ("profile", "data", "backbone", "recipe", "settings", "precision", "split", "checkpoint")
-SHARES = ("task", "rule", "seed", "gold", "label", "count", "share", "t1", "t2", *ORIGIN)
+SHARES = ("task", "rule", "seed", "seeds", "gold", "label", "count", "share", "t1", "t2", *ORIGIN)
 DIFFICULTY = ("task", "rule", "label", "seeds", "count", "share", "before", "after", "difference", "ci_low", "ci_high",
               "method_before", "method_after", *ORIGIN)  # fmt: skip
 AGREEMENT = ("task", "rule", "label", "seeds", "pairs", "agreement", "agreement_low", "agreement_high", "chance",
@@ -61,7 +61,7 @@ def _of(cells: list[Cell], *wanted: tuple[str, str]) -> list[Cell]:
 
 def _share_rows(group: Group, rule: str) -> list[dict[str, Any]]:
     predicted, cuts = assigned(group, rule)
-    said = _origin(group) | {"task": group.task, "rule": rule}
+    said = _origin(group) | {"task": group.task, "rule": rule, "seeds": len(predicted)}
     return [
         said | {"seed": cell.seed, "gold": gold, "t1": round(t1, DIGITS), "t2": round(t2, DIGITS)} | row
         for cell, one, (t1, t2) in zip(group.cells, predicted, cuts, strict=True)
@@ -148,19 +148,19 @@ def agreement(cells: list[Cell]) -> pd.DataFrame:
     cells: those of `plan`. Columns: AGREEMENT; agreement: percent, mean over pairs of seeds, with the lowest and
     highest pair. "all": share of the examples with the same label; of one label: of the examples that have it under one
     teacher, the share that has it under the other, too. chance: what two independent teachers with these labels'
-    frequencies would reach; kappa: (agreement - chance) / (100 - chance), Cohen's. Of one seed: no row.
+    frequencies would reach; kappa: (agreement - chance) / (100 - chance), Cohen's. One seed has no pair.
     """
     rows = [
         _origin(group) | {"task": group.task, "rule": rule, "label": label, "seeds": len(group.logits)} | row
-        for group in _labelled(cells) if len(group.logits) > 1
-        for rule in ptp.RULES for label, row in _agreements(assigned(group, rule)[0])
+        for group in _labelled(cells) for rule in ptp.RULES for label, row in _agreements(assigned(group, rule)[0])
     ]  # fmt: skip
     return with_types(pd.DataFrame(rows, columns=list(AGREEMENT)))
 
 
 def _agreements(predicted: np.ndarray) -> Iterable[tuple[str, dict[str, float]]]:
     """One row for all examples and one per label, over the pairs of seeds. predicted: (seeds, n)."""
-    made = np.array([_pair(first, second) for first, second in combinations(predicted, 2)])  # (pairs, 1 + labels, 2)
+    pairs = [_pair(first, second) for first, second in combinations(predicted, 2)]
+    made = np.reshape(pairs, (len(pairs), 1 + len(ptp.LABELS), 2))
     for k, label in enumerate((ALL, *ptp.LABELS)):
         same, chance = made[~np.isnan(made[:, k, 0]), k].T  # a label that neither teacher gives says nothing
         yield label, {"pairs": len(same)} | _mean_agreement(same, chance)

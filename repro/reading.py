@@ -121,7 +121,7 @@ def _gains(difficulty: pd.DataFrame) -> list[str]:
 
 
 def _agreement(agreement: pd.DataFrame) -> list[str]:
-    rows = agreement[agreement["label"] == "all"].to_dict("records")
+    rows = agreement[(agreement["label"] == "all") & (agreement["pairs"] > 0)].to_dict("records")
     return [
         f"- **{row['task']}** ({row['rule']}): the same label for {row['agreement']:.1f} % (by chance "
         f"{row['chance']:.1f} %; kappa {row['kappa']:.2f}), mean over {row['pairs']} pairs." for row in rows

@@ -10,7 +10,7 @@ import pandas as pd
 from repro import cells as files
 from repro import metrics, paths, stats
 from repro.errors import InputError, MissingError
-from repro.experiments import Cell
+from repro.experiments import TABLES, Cell
 from repro.printed import DIGITS
 from repro.profiles import changes, profile
 from repro.tasks import TASKS, task
@@ -82,16 +82,21 @@ def _check_done(cells: list[Cell]) -> None:
                            f"(or a damaged one): {named}; run: {remake(cells)}")  # fmt: skip
 
 
-def remake(cells: list[Cell]) -> str:
-    """The command that makes all these cells, with their recipe and changed settings."""
+def remake(cells: list[Cell], target: str = "") -> str:
+    """The command that makes all these cells, with their recipe and changed settings.
+
+    target: of make; by default the table of the first.
+    """
     first = cells[0]
+    target = target or first.table
     tasks, seeds = ",".join(sorted({cell.task for cell in cells})), len({cell.seed for cell in cells})
     if changed(first):
         settings = " ".join(f"--set {change}" for change in changed(first).split("; "))
-        return (f"python -m repro table {first.table} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
+        command = f"table {target}" if target in TABLES else target
+        return (f"python -m repro {command} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
                 f"--recipe {first.recipe.name} {settings}")  # fmt: skip
     recipe = "" if first.recipe.name == "authors" else f" RECIPE={first.recipe.name}"
-    return f"make {first.table} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
+    return f"make {target} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
 
 
 def _group(cells: list[Cell]) -> Group:

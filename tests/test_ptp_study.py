@@ -8,10 +8,17 @@ from sklearn.metrics import cohen_kappa_score
 from synthetic import finish, finished, gold, result
 
 from repro import cells as files
-from repro import ptp, ptp_figures, ptp_study, reading, results
+from repro import derivation, ptp, ptp_figures, ptp_study, reading, results
 from repro.errors import InputError, MissingError
+from repro.experiments import variant as variant_of
+from repro.verification import verify
 
 CC, UC, CW, UW = ptp.LABELS
+MAKERS = {
+    "ptp_labels": ptp_study.shares,
+    "ptp_difficulty": ptp_study.difficulty,
+    "ptp_agreement": ptp_study.agreement,
+}
 BEFORE, AFTER = {0, 1, 4, 7}, {0, 1, 2, 5, 9}  # which of the ten examples each student has right
 
 
@@ -185,7 +192,8 @@ def test_a_label_of_neither_teacher_has_no_agreement():
 
 def test_one_teacher_agrees_with_nobody():
     frame = ptp_study.agreement(study(1))
-    assert frame.empty and list(frame) == list(ptp_study.AGREEMENT)
+    assert set(frame["pairs"]) == {0} and list(frame) == list(ptp_study.AGREEMENT)
+    assert frame[["agreement", "chance", "kappa"]].isna().all(axis=None)
 
 
 # files, sentences, pictures
@@ -194,14 +202,22 @@ def test_one_teacher_agrees_with_nobody():
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_written_and_read_again(seeds):
     cells = study(seeds)
-    made = {
-        "ptp_labels": ptp_study.shares,
-        "ptp_difficulty": ptp_study.difficulty,
-        "ptp_agreement": ptp_study.agreement,
-    }
-    for name, make in made.items():
+    for name, make in MAKERS.items():
         results.write_table(name, "demo", make(cells))
         pd.testing.assert_frame_equal(results.read_table(name, "demo"), make(cells))
+
+
+@pytest.mark.parametrize(("recipe", "changes"), [("authors", {}), ("textbook", {"student.epochs": 2})])
+def test_verify_derives_the_csvs_again(recipe, changes):
+    cells = finish(ptp_study.plan("demo", "RTE,QNLI", 2, recipe, changes), predict, rows=10)
+    variant = variant_of(recipe, changes)
+    made = [results.write_table(name, "demo", make(cells), variant) for name, make in MAKERS.items()]
+    assert (verify("demo").tables, verify("demo").findings) == (3, [])
+    made[1].write_text(made[1].read_text().replace(",25.0,", ",26.0,", 1))
+    (finding,) = verify("demo").findings
+    assert f"(mini-RTE, {UC}), column share: stored 26.0, recomputed 25.0" in finding
+    command = f"python -m repro ptp --profile demo --tasks mini-QNLI,mini-RTE --seeds 2 --recipe {recipe}"
+    assert derivation.command(made[0]).startswith(command if changes else "make ptp PROFILE=demo TASKS=mini-")
 
 
 def test_a_missing_csv_is_named_with_its_command():
@@ -211,13 +227,13 @@ def test_a_missing_csv_is_named_with_its_command():
 
 def test_sentences_hold_the_csvs_numbers():
     cells = study(2)
-    said = reading.ptp(*(make(cells) for make in (ptp_study.shares, ptp_study.difficulty, ptp_study.agreement)))
+    said = reading.ptp(*(make(cells) for make in MAKERS.values()))
     assert "wrong on 30.0 %; confident on 64 % of the correct ones and 67 % of the wrong ones (two)" in said
     assert f"{CC} 56 %" in said and f"{UW} 0 %" in said
     assert "leaves out zero: nowhere." in said
     assert "**mini-RTE** (two): the same label for 90.0 % (by chance 31.0 %; kappa 0.86), mean over 1 pairs" in said
     alone = study(1)
-    said = reading.ptp(*(make(alone) for make in (ptp_study.shares, ptp_study.difficulty, ptp_study.agreement)))
+    said = reading.ptp(*(make(alone) for make in MAKERS.values()))
     assert "Two or more seeds are needed" in said and "say nothing of others" in said
 
 
