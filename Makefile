@@ -26,7 +26,7 @@ OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
 
-.PHONY: help setup tables decisions claims paper verify test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables decisions ptp claims paper verify test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -71,6 +71,9 @@ tables: setup  ## all five
 
 decisions: setup  ## the headline difference with each of the 21 decisions flipped
 	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}"
+
+ptp: setup  ## PTP's labels, their difficulty, their agreement between teachers
+	@$(REPRO) ptp $(OPTIONS)
 
 claims: .venv/.base  ## every claim of the paper with a verdict, from the tables that are there
 	@$(REPRO) claims --profile "$${PROFILE:-demo}"

@@ -212,6 +212,20 @@ def claims(profile: Profile = "demo") -> None:
 
 
 @app.command()
+def ptp(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_name: RecipeName = "authors",
+        changes: Changes = None, engine: Engine = "processes") -> None:  # fmt: skip
+    """PTP's labels by threshold rule and teacher, and what they say of difficulty."""
+    from repro import notebooks, ptp_study, results
+
+    given: dict[str, Any] = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": overrides(changes)}
+    ptp_study.plan(profile, **given)  # refuses bad input before a kernel starts
+    notebooks.table_notebook("ptp", profile, given | {"engine": engine})
+    named = ("ptp_difficulty", profile, experiments.variant(recipe_name, given["overrides"]))
+    typer.echo("\n" + ptp_study.view(results.read_table(*named)).to_string())
+    typer.echo(f"written: {_shown(results.table_path(*named))}")
+
+
+@app.command()
 def doctor() -> None:
     """What is here, what is missing and how to get it."""
     from repro.doctor import findings

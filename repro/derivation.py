@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro import comparisons, experiments, results, sensitivity
+from repro import comparisons, experiments, ptp_study, results, sensitivity
 from repro.errors import InputError, MissingError, one_of
 from repro.experiments import TABLES, Cell
 from repro.paths import shown
@@ -47,12 +47,24 @@ def _from_table(name: str, make: Callable[[list[Cell]], pd.DataFrame], *key: str
     return Maker(plan, lambda plans: make(*plans.values()), *([key] if key else []))
 
 
+def _from_study(make: Callable[[list[Cell]], pd.DataFrame], *key: str) -> Maker:
+    """A CSV of the PTP study, whose cells are of several tables."""
+
+    def plan(run: Run) -> Plans:
+        return {run.recipe: ptp_study.plan(run.profile, run.tasks, run.seeds, run.recipe, run.overrides)}
+
+    return Maker(plan, lambda plans: make(*plans.values()), key)
+
+
 # A line here makes a new kind of CSV verifiable; a test holds the names against results.DERIVED.
 MAKERS = {
     "table1": _from_table("table1", results.table1, "method", "task", "gold"),
     "thresholds": _from_table("table1", results.threshold_sweep, "task", "t", "label"),
     "decisions": Maker(lambda run: sensitivity.plan(run.profile, run.tasks, run.seeds), sensitivity.of,
                        ("recipe", "task")),
+    "ptp_labels": _from_study(ptp_study.shares, "task", "rule", "seed", "gold", "label"),
+    "ptp_difficulty": _from_study(ptp_study.difficulty, "task", "label"),
+    "ptp_agreement": _from_study(ptp_study.agreement, "task", "rule", "label"),
 } | {
     name: _from_table(name, results.aggregate) for name in TABLES if name != "table1"
 } | {
@@ -135,4 +147,4 @@ def command(path: Path) -> str:
     name, run, (first, *_) = split(path)[0], run_of(path), plans_of(path).values()
     if name == "decisions":
         return f"make decisions PROFILE={run.profile} TASKS={run.tasks} SEEDS={run.seeds}"
-    return remake(first)
+    return remake(first, results.DERIVED.get(name, name))

@@ -20,10 +20,10 @@ def table1(cells: list[Cell]) -> pd.DataFrame:
     gold class, in percent) and `gold`, `count` (examples, mean over seeds). The paper prints no counts to compare with.
     """
     members = list(groups(cells).values())
-    labels = [_labels(group) for group in members]
+    labels = [assigned(group, group.cells[0].recipe.ptp_thresholds)[0] for group in members]
     rows, totals = [], []
     for group, predicted in zip(members, labels, strict=True):
-        for gold, chosen in _classes(group).items():
+        for gold, chosen in gold_classes(group).items():
             shares = _shares(predicted[:, chosen]), _draws(predicted[:, chosen], group.task)
             rows += _rows([group], group.task, gold, *shares, int(np.count_nonzero(chosen)))
             totals += [shares] if gold == "all" else []
@@ -32,14 +32,14 @@ def table1(cells: list[Cell]) -> pd.DataFrame:
     return table_frame(rows + _rows(members, "Avg", "all", scores, draws, size), ("gold", "count"))
 
 
-def _labels(group: Group) -> np.ndarray:
-    """PTP labels (seeds, n) with the thresholds of the cell's recipe, each seed's own where they are medians."""
-    rule, known = group.cells[0].recipe.ptp_thresholds, task(group.task)
-    cuts = [ptp.thresholds(rule, known, logits, group.labels) for logits in group.logits]
-    return np.stack([ptp.labels(one, group.labels, cut) for one, cut in zip(group.logits, cuts, strict=True)])
+def assigned(group: Group, rule: str) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """PTP labels (seeds, n) of a group of Table 1's cells under a rule of D1, and each seed's own (t1, t2)."""
+    cuts = [ptp.thresholds(rule, task(group.task), logits, group.labels) for logits in group.logits]
+    predicted = [ptp.labels(one, group.labels, cut) for one, cut in zip(group.logits, cuts, strict=True)]
+    return np.stack(predicted), cuts
 
 
-def _classes(group: Group) -> dict[str, np.ndarray]:
+def gold_classes(group: Group) -> dict[str, np.ndarray]:
     """Which examples (n,) belong to each gold class; to "all", every one. A class without examples is left out."""
     named = {name: group.labels == k for k, name in enumerate(task(group.task).labels)}
     return {"all": np.ones(len(group.labels), bool)} | {name: mask for name, mask in named.items() if mask.any()}

@@ -6,6 +6,7 @@ from repro.errors import InputError, one_of
 from repro.tasks import Task
 
 LABELS = ("confidently correct", "unconfidently correct", "confidently wrong", "unconfidently wrong")
+RULES = ("two", "one", "median")  # of the thresholds (decision D1)
 VARIANTS = ("both", "correct", "confident")  # PTP, PTP-1, PTP-2 (section 4.4)
 
 
@@ -26,7 +27,7 @@ def thresholds(option: str, task: Task, logits: np.ndarray, gold: np.ndarray) ->
     if option == "one":
         return t1, t1
     if option != "median":
-        raise one_of("ptp_thresholds", option, ("two", "one", "median"))
+        raise one_of("ptp_thresholds", option, RULES)
     certain, right = confidence(logits), logits.argmax(axis=1) == gold
     return _median(certain[right]), _median(certain[~right])
 

@@ -78,3 +78,53 @@ def _labels(frame: pd.DataFrame) -> str:
         for name, part in rows.groupby("task", sort=False)
     ]
     return "\n".join(["Share of the training examples:", "", *lines])
+
+
+def ptp(shares: pd.DataFrame, difficulty: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    """Markdown: how sure the teachers are, what the students know without and gain by PTP, whether teachers agree.
+
+    The frames of ptp_labels.csv, ptp_difficulty.csv and ptp_agreement.csv.
+    """
+    parts = {"Training examples": _confidence(shares), "Dev examples": _gains(difficulty),
+             "Two teachers": _agreement(agreement)}  # fmt: skip
+    return "\n".join(line for title, lines in parts.items() for line in (f"{title}:", "", *lines, ""))
+
+
+def _confidence(shares: pd.DataFrame) -> list[str]:
+    every = shares[shares["gold"] == "all"]
+    mean = every.pivot_table(index=["task", "rule"], columns="label", values="share", sort=False)
+    lines = []
+    for name, rows in mean.groupby(level="task", sort=False):
+        wrong = rows.iloc[0][["confidently wrong", "unconfidently wrong"]].sum()
+        rules = "; ".join(map(_sure, rows.reset_index().to_dict("records")))
+        lines.append(f"- **{name}**: the teacher is wrong on {wrong:.1f} %; confident on {rules}.")
+    return lines
+
+
+def _sure(row: dict) -> str:
+    """How many of the correct and of the wrong predictions are confident under one rule."""
+    part = {kind: (row[f"confidently {kind}"], row[f"unconfidently {kind}"]) for kind in ("correct", "wrong")}
+    said = [f"{100 * sure / (sure + not_sure):.0f} % of the {kind} ones" if sure + not_sure else f"no {kind} one"
+            for kind, (sure, not_sure) in part.items()]  # fmt: skip
+    return f"{' and '.join(said)} ({row['rule']})"
+
+
+def _gains(difficulty: pd.DataFrame) -> list[str]:
+    lines = []
+    for name, rows in difficulty[difficulty["count"] > 0].groupby("task", sort=False):
+        known = [f"{row['label']} {row['before']:.0f} %" for row in rows.to_dict("records")]
+        clear = rows[(rows["ci_low"] > 0) | (rows["ci_high"] < 0)].to_dict("records")
+        moved = [f"{r['label']} {r['difference']:+.1f} ({r['ci_low']:+.1f} to {r['ci_high']:+.1f})" for r in clear]
+        lines.append(f"- **{name}**: right without PTP: {', '.join(known)}. PTP's gain in points where the interval "
+                     f"leaves out zero: {', '.join(moved) or 'nowhere'}.")  # fmt: skip
+    seeds = int(difficulty["seeds"].max())
+    few = " One seed: they say nothing of others." if seeds == 1 else ""
+    return [*lines, "", f"{len(difficulty)} intervals (95 %), not adjusted for their number.{few}"]
+
+
+def _agreement(agreement: pd.DataFrame) -> list[str]:
+    rows = agreement[(agreement["label"] == "all") & (agreement["pairs"] > 0)].to_dict("records")
+    return [
+        f"- **{row['task']}** ({row['rule']}): the same label for {row['agreement']:.1f} % (by chance "
+        f"{row['chance']:.1f} %; kappa {row['kappa']:.2f}), mean over {row['pairs']} pairs." for row in rows
+    ] or ["One teacher per task: nothing to compare. Two or more seeds are needed."]  # fmt: skip

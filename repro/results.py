@@ -23,6 +23,7 @@ __all__ = ["aggregate", "beside_paper", "read_all", "read_table", "table1", "tab
 
 # CSV files beside the tables, and the make target that writes them
 DERIVED = {"thresholds": "table1", "decisions": "decisions"}
+DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from repro import cells as files
 from repro import metrics, paths, stats
 from repro.errors import InputError, MissingError
-from repro.experiments import Cell
+from repro.experiments import TABLES, Cell
 from repro.printed import DIGITS
 from repro.profiles import changes, profile
 from repro.tasks import TASKS, task
@@ -20,10 +20,12 @@ COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split",
 MORE_COLUMNS = ("last", "one_class", "parameters_full", "effective_layers", "precision", "checkpoint", "profile",
                 "settings")  # fmt: skip
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
-_WHOLE = {"layers", "seeds", "examples", "parameters", "parameters_full", "effective_layers", "one_class"}
+_WHOLE = {"layers", "seed", "seeds", "pairs", "examples", "parameters", "parameters_full", "effective_layers",
+          "one_class"}  # fmt: skip
 _NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
             "last", "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable", "change",
-            "change_low", "change_high", "printed", "recomputed", "ours"}  # fmt: skip
+            "change_low", "change_high", "printed", "recomputed", "ours", "t1", "t2", "before", "after", "agreement",
+            "agreement_low", "agreement_high", "chance", "kappa"}  # fmt: skip
 _SEED = 20210112  # of every interval
 
 
@@ -60,7 +62,7 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
         found.setdefault((cell.method, cell.task), []).append(cell)
     read = {key: _group(members) for key, members in found.items()}
     for name in {name for _, name in read}:
-        _check_same([group for (_, other), group in read.items() if other == name], name)
+        check_same([group for (_, other), group in read.items() if other == name], name)
     return read
 
 
@@ -82,16 +84,21 @@ def _check_done(cells: list[Cell]) -> None:
                            f"(or a damaged one): {named}; run: {remake(cells)}")  # fmt: skip
 
 
-def remake(cells: list[Cell]) -> str:
-    """The command that makes all these cells, with their recipe and changed settings."""
+def remake(cells: list[Cell], target: str = "") -> str:
+    """The command that makes all these cells, with their recipe and changed settings.
+
+    target: of make; by default the table of the first.
+    """
     first = cells[0]
+    target = target or first.table
     tasks, seeds = ",".join(sorted({cell.task for cell in cells})), len({cell.seed for cell in cells})
     if changed(first):
         settings = " ".join(f"--set {change}" for change in changed(first).split("; "))
-        return (f"python -m repro table {first.table} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
+        command = f"table {target}" if target in TABLES else target
+        return (f"python -m repro {command} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
                 f"--recipe {first.recipe.name} {settings}")  # fmt: skip
     recipe = "" if first.recipe.name == "authors" else f" RECIPE={first.recipe.name}"
-    return f"make {first.table} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
+    return f"make {target} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
 
 
 def _group(cells: list[Cell]) -> Group:
@@ -116,7 +123,7 @@ def _check_scores(cell: Cell, result: dict[str, Any], labels: np.ndarray, logits
                          f"remove {files.path(cell)} and run: {files.command(cell)}")  # fmt: skip
 
 
-def _check_same(members: list[Group], name: str) -> None:
+def check_same(members: list[Group], name: str) -> None:
     """All results of a task must come from the same data and encoder."""
     origins = {(r["data"]["train"], r["data"]["dev"], r["backbone"]["sha256"]) for g in members for r in g.results}
     if len(origins) > 1:

@@ -54,6 +54,8 @@ BAD = [
     (("table", "table2", "--set", "alpha=2.0"), ("2.0", "0 .. 1")),
     (("show", "table7"), ("'table7'", TABLES)),
     (("show", "table2"), ("no table2", "make table2 PROFILE=demo")),
+    (("ptp", "--task", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
+    (("ptp", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("status", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
     (("report", "--tables", "2"), ("no table2", "make tables PROFILE=demo")),
     (("report", "--tables", "8"), ("'table8'", TABLES)),

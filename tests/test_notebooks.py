@@ -158,3 +158,21 @@ def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache,
     reading = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4).cells[-1].outputs[0]
     first = frame[frame["mean"].notna()].iloc[0]
     assert f"{first['mean']:.1f}" in reading["data"]["text/markdown"]
+
+
+def test_the_ptp_notebook_makes_its_csvs_and_pictures(repro, own_folders, monkeypatch, cache):
+    monkeypatch.setenv("REPRO_CACHE", str(cache))
+    changes = [word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")]
+    code, out, err = repro("ptp", "--task", "RTE", "--seeds", "2", "--engine", "serial", *changes)
+    assert code == 0, err
+    variant = experiments.variant("authors", BUDGET)
+    names = ("ptp_labels", "ptp_difficulty", "ptp_agreement")
+    shares, difficulty, agreement = (results.read_table(name, "demo", variant) for name in names)
+    assert set(shares["seed"]) == {0, 1} and set(agreement["pairs"]) <= {0, 1}
+    assert difficulty["count"].tolist()[-1] == 32 == difficulty["count"].iloc[:-1].sum()
+    assert all(label in out for label in difficulty["label"])
+    pictures = {path.name for path in (own_folders / "figures" / "demo").iterdir()}
+    assert pictures == {f"{name}.{variant}.{kind}" for name in names[:2] for kind in ("pdf", "png")}
+    executed = nbformat.read(own_folders / "results" / "demo" / "notebooks" / "ptp.ipynb", as_version=4)
+    said = executed.cells[-1].outputs[0]["data"]["text/markdown"]
+    assert f"kappa {agreement[agreement['label'] == 'all'].iloc[0]['kappa']:.2f}" in said

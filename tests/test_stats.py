@@ -212,3 +212,63 @@ def test_the_same_generator_seed_gives_the_same_interval():
     first, second = wrong_on(0, 5)[None], wrong_on(1)[None]
     one, two = (stats.bootstrap_pairs(metrics.f1, LABELS, first, second, rng(), 200)[0] for _ in range(2))
     assert stats.interval(one) == stats.interval(two)
+
+
+# accuracy within a part of the examples
+
+
+def part(before, after, member=None):
+    """(seeds, n) booleans of lists of 0 and 1; every example counts unless `member` says otherwise."""
+    before, after = (np.atleast_2d(np.array(given, bool)) for given in (before, after))
+    return before, after, np.ones_like(before) if member is None else np.atleast_2d(np.array(member, bool))
+
+
+def test_one_example_shows_nothing():
+    assert stats.interval(stats.bootstrap_within(*part([0], [1]), rng())) == (-100, 100)
+
+
+def test_three_examples_that_agree_leave_a_wide_interval():
+    low, high = stats.interval(stats.bootstrap_within(*part([0, 1, 1], [0, 1, 1]), rng()))
+    assert low < -30 and high > 30
+
+
+def test_many_examples_give_the_plain_bootstrap_s_spread():
+    before, after = np.zeros(4000, int), (np.arange(4000) < 800).astype(int)  # 20 % gain
+    draws = stats.bootstrap_within(*part(before, after), rng(), 4000)
+    assert draws.mean() == pytest.approx(20, abs=0.1)
+    assert draws.std() == pytest.approx(100 * np.sqrt(0.2 * 0.8 / 4000), rel=0.06)
+
+
+def test_only_members_count():
+    member = [[1] * 500 + [0] * 500]
+    draws = stats.bootstrap_within(*part([0] * 1000, [1] * 500 + [0] * 500, member), rng())
+    assert stats.interval(draws)[0] > 98
+
+
+def test_seeds_within_a_part_are_resampled():
+    """One seed gains on every example, one on none: 0, 50 and 100 with chances 1/4, 1/2 and 1/4."""
+    draws = stats.bootstrap_within(*part([[0] * 900] * 2, [[1] * 900, [0] * 900]), rng(), 4000)
+    shares = [np.mean(np.abs(draws - value) < 3) for value in (0, 50, 100)]
+    assert shares == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+
+
+def test_a_draw_without_a_member_is_left_out():
+    draws = stats.bootstrap_within(*part([[0], [0]], [[1], [1]], [[1], [0]]), rng())
+    assert 0 < len(draws) < 1000 and np.isfinite(draws).all()
+
+
+def test_a_part_without_examples_is_refused():
+    with pytest.raises(ValueError, match="no example"):
+        stats.bootstrap_within(*part([0, 1], [0, 1], [0, 0]), rng())
+
+
+def test_the_interval_of_few_examples_covers_where_the_plain_one_does_not():
+    """True gain 10 points (20 % won, 10 % lost), five examples."""
+    random, covered, plain = rng(), 0, 0
+    for _ in range(100):
+        gain = random.choice([1, -1, 0], p=[0.2, 0.1, 0.7], size=5)
+        low, high = stats.interval(stats.bootstrap_within(*part(gain == -1, gain == 1), random, 300))
+        covered += low <= 10 <= high
+        low, high = stats.interval(100 * gain[random.integers(0, 5, (300, 5))].mean(axis=1))
+        plain += low <= 10 <= high
+    assert covered >= 95 > 85 > plain
