@@ -5,6 +5,7 @@ results/<profile>/ledger.csv. No torch here.
 """
 
 import math
+from collections.abc import Hashable
 from typing import Any
 
 import pandas as pd
@@ -15,13 +16,14 @@ from repro.printed import DIGITS
 from repro.profiles import profile
 from repro.tasks import GLUE, TASKS
 
+Fields = dict[Hashable, Any]  # a row of the ledger, or what was found about it
 BERT_LAYER = 7_087_872  # parameters of one layer of BERT-base: 768 hidden, 3,072 intermediate
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "not testable here")
 COLUMNS = ("id", "section", "statement", "unit", "printed", "recomputed", "adds_up", "ours", "ci_low", "ci_high",
            "seeds", "size_in_interval", "verdict", "reason", "profile")  # fmt: skip
 _TASKS = [task.name for task in GLUE]
 _DIFFERENCES = ("difference", "mean difference", "largest difference", "everywhere")
-_ABSENT: dict[str, Any] = {"ours": math.nan, "ci_low": math.nan, "ci_high": math.nan, "seeds": 0}
+_ABSENT: Fields = {"ours": math.nan, "ci_low": math.nan, "ci_high": math.nan, "seeds": 0}
 
 
 def ledger() -> pd.DataFrame:
@@ -55,7 +57,7 @@ def _frame(name: str, profile_name: str) -> pd.DataFrame | None:
     return frame.assign(task=[TASKS[task].paper_name if task in TASKS else task for task in frame["task"]])
 
 
-def _row(claim: dict[str, Any], frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> dict[str, Any]:
+def _row(claim: Fields, frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> Fields:
     again = recomputed(claim)
     found = ours(claim, frame, pairs, name)
     said = verdict(claim, found)
@@ -74,7 +76,7 @@ def adds_up(value: float, again: float) -> str:
     return "yes" if abs(value - again) <= 0.05 + 1e-9 else "no"
 
 
-def recomputed(claim: dict[str, Any]) -> float:
+def recomputed(claim: Fields) -> float:
     """The claim's value from the single entries of the paper's own tables, averages taken anew; NaN for a cost."""
     table, kind = claim["table"], claim["kind"]
     if kind == "cost":
@@ -98,15 +100,15 @@ def _joined(kind: str, gaps: list[float]) -> float:
     return max(gaps) if kind == "largest difference" else sum(gaps) / len(gaps)
 
 
-def _pairs(claim: dict[str, Any]) -> list[tuple[str, str]]:
+def _pairs(claim: Fields) -> list[tuple[str, str]]:
     return [(method, against) for method, _, against in (pair.partition(">") for pair in claim["pairs"].split("; "))]
 
 
-def _tasks(claim: dict[str, Any]) -> list[str]:
+def _tasks(claim: Fields) -> list[str]:
     return _TASKS if claim["task"] == "each" else [claim["task"]]
 
 
-def ours(claim: dict[str, Any], frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> dict[str, Any]:
+def ours(claim: Fields, frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> Fields:
     """Our value with its 95 % interval and seeds, or NaN with the "reason" why there is none.
 
     Of several differences the interval is that of the largest, or runs between the means of the single ends (they
@@ -125,7 +127,7 @@ def ours(claim: dict[str, Any], frame: pd.DataFrame | None, pairs: pd.DataFrame 
     return _differences(claim, pairs)
 
 
-def _untestable(claim: dict[str, Any], name: str) -> str:
+def _untestable(claim: Fields, name: str) -> str:
     """Why no run of this profile can test the claim; "" if one can."""
     if claim["kind"] == "cost":
         return "a time on other hardware (the paper's: two T4, eight V100)"
@@ -138,7 +140,7 @@ def _untestable(claim: dict[str, Any], name: str) -> str:
     return "copied by the paper, not run" if claim["pairs"] in ("DistilBERT", "TinyBERT") else ""
 
 
-def _unmade(claim: dict[str, Any], frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> str:
+def _unmade(claim: Fields, frame: pd.DataFrame | None, pairs: pd.DataFrame | None, name: str) -> str:
     """What must be run first; "" if all is there."""
     wanted = set(_TASKS if claim["task"] in ("each", "Avg") else [claim["task"]])
     compared = pairs if claim["kind"] in _DIFFERENCES else frame
@@ -148,7 +150,7 @@ def _unmade(claim: dict[str, Any], frame: pd.DataFrame | None, pairs: pd.DataFra
     return f"not run on {', '.join(missing)}: make {claim['table']} PROFILE={name}" if missing else ""
 
 
-def _parameters(claim: dict[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
+def _parameters(claim: Fields, frame: pd.DataFrame) -> Fields:
     """Millions of a method, or the largest gap between two methods of a pair; exact, so the interval is a point."""
     counts = frame.groupby("method")["parameters"].first()
     if claim["kind"] == "parameters":
@@ -158,19 +160,19 @@ def _parameters(claim: dict[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
     return {"ours": value, "ci_low": value, "ci_high": value, "seeds": int(frame["seeds"].max())}
 
 
-def _differences(claim: dict[str, Any], pairs: pd.DataFrame) -> dict[str, Any]:
+def _differences(claim: Fields, pairs: pd.DataFrame) -> Fields:
     keys = [(method, against, task) for method, against in _pairs(claim) for task in _tasks(claim)]
     rows = pairs.set_index(["method", "against", "task"]).loc[keys].reset_index()
     lows, highs, value = rows["ci_low"], rows["ci_high"], _joined(claim["kind"], rows["difference"].tolist())
     largest = claim["kind"] == "largest difference"
-    single = rows.loc[rows["difference"].idxmax()] if largest else rows.mean(numeric_only=True)
+    single = rows.iloc[int(rows["difference"].argmax())] if largest else rows.mean(numeric_only=True)
     low, high = (math.nan, math.nan) if claim["kind"] == "everywhere" else (single["ci_low"], single["ci_high"])
     return {"ours": round(value, DIGITS), "ci_low": round(low, DIGITS), "ci_high": round(high, DIGITS),
             "seeds": int(rows["seeds"].iloc[0]), "lows": lows.tolist(), "highs": highs.tolist(),
             "detectable": float(single["detectable"]), "examples": int(rows["examples"].max())}  # fmt: skip
 
 
-def verdict(claim: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
+def verdict(claim: Fields, found: Fields) -> dict[str, str]:
     """The rule, the same for every claim of a kind.
 
     A difference is "reproduced" if its whole 95 % interval lies on the claimed side of 0, "not reproduced" if the whole
@@ -192,22 +194,20 @@ def verdict(claim: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
     return {"verdict": "reproduced" if fits else "not reproduced", "reason": reason}
 
 
-def _by_sign(claim: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
-    sign = -1 if claim["printed"] < 0 else 1
+def _by_sign(claim: Fields, found: Fields) -> dict[str, str]:
+    """Every claimed difference is a gain, so that the claimed side is above 0."""
     whole = claim["kind"] == "everywhere"
-    ends = [(low, high) for low, high in zip(found["lows"], found["highs"], strict=True)]
-    if not whole:
-        ends = [(found["ci_low"], found["ci_high"])]
-    if sign < 0:
-        ends = [(-high, -low) for low, high in ends]
+    ends = list(zip(found["lows"], found["highs"], strict=True)) if whole else [(found["ci_low"], found["ci_high"])]
     if all(low > 0 for low, _ in ends):
         return {"verdict": "reproduced", "reason": "the interval lies on the claimed side of 0"}
     if any(high < 0 for _, high in ends):
         return {"verdict": "not reproduced", "reason": "an interval lies on the other side of 0"}
-    return {"verdict": "inconclusive", "reason": "" if whole else _sample(found)}
+    held = sum(low <= 0 for low, _ in ends)
+    said = f"{held} of {len(ends)} intervals hold 0" if whole else _sample(found)
+    return {"verdict": "inconclusive", "reason": said}
 
 
-def _sample(found: dict[str, Any]) -> str:
+def _sample(found: Fields) -> str:
     """How large a sample would settle it: the error shrinks with the root of the examples (and of the seeds)."""
     size = abs(found["ours"])
     if size < 0.05:
@@ -232,7 +232,7 @@ def view(frame: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _said(row: dict[str, Any]) -> str:
+def _said(row: Fields) -> str:
     size = row["verdict"] == "reproduced" and row["size_in_interval"] == "yes"
     return f"{row['verdict']}, size too" if size else row["verdict"]
 
@@ -243,7 +243,7 @@ def _number(value: float, unit: str) -> str:
     return format(value, {"points": "+.1f", "cells": ".0f", "parameters": ".0f"}.get(unit, ".1f"))
 
 
-def _with_interval(row: dict[str, Any]) -> str:
+def _with_interval(row: Fields) -> str:
     value = _number(row["ours"], row["unit"])
     if pd.isna(row["ci_low"]) or row["ci_low"] == row["ci_high"]:
         return value

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from repro.figures import GREY, OURS, THEIRS, WIDE, new
+from repro.figures import GREY, OURS, THEIRS, WIDE, figure_of, new
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "reproduced": {"color": "#00795B", "marker": "o"},
@@ -53,5 +53,5 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.grid(axis="x")
     marks = [*(ax.plot([], [], ls="-", ms=4.5, lw=1.3, label=name, **look)[0] for name, look in _LOOKS.items()),
              ax.plot([], [], "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, label="the paper's")[0]]  # fmt: skip
-    ax.get_figure().legend(handles=marks, loc="outside lower center", ncols=4)
+    figure_of(ax).legend(handles=marks, loc="outside lower center", ncols=4)
     return ax

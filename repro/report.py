@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from repro import diagrams, figures, forest, paths
+from repro import diagrams, figures, forest, paths, ptp_figures
 from repro.errors import ReproError
 from repro.experiments import TABLES
 from repro.files import write_atomic
@@ -29,10 +31,18 @@ _CAPTIONS = {
     "decisions": r"Table~\ref{tab:decisions}, drawn: mean over tasks. Dashed: nothing flipped. Blue: the flip "
                  r"moves the difference beyond the interval of the same resampled examples.",
     "ledger": r"Table~\ref{tab:ledger}, drawn: the claims about differences, ours with 95\,\% intervals.",
+    "ptp_labels": "PTP labels within each gold class by threshold rule (decision D1), one bar per teacher seed.",
+    "ptp_difficulty": "Dev accuracy of the three-layer SPS student by the PTP label that the teacher gives, before and "
+                      "after PTP, and the paired differences with 95\\,\\% intervals.",
     "thresholds": "How the PTP labels depend on the confidence threshold. Dotted: the authors' thresholds.",
 }  # fmt: skip
 _SCORES = (r"Table~\ref{tab:NAME}, drawn: mean and 95\,\% bootstrap interval over seeds and dev examples, beside the "
            "paper's numbers.")  # fmt: skip
+_DRAWN: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "thresholds": figures.thresholds, "decisions": forest.decisions, "ledger": forest.claims,
+    "ptp_labels": ptp_figures.label_shares, "ptp_difficulty": ptp_figures.accuracies,
+}  # fmt: skip
+_ONLY_DRAWN = ("thresholds", "ptp_labels", "ptp_difficulty")  # a picture says what their many rows hold
 _PREAMBLE = (r"\documentclass[a4paper,10pt]{article}", r"\usepackage[margin=2cm]{geometry}",
              r"\usepackage{booktabs,graphicx,caption}", r"\captionsetup{font=small}",
              r"\renewcommand{\topfraction}{0.95}", r"\renewcommand{\textfraction}{0.03}",
@@ -44,7 +54,7 @@ def document(profile_name: str, names: list[str]) -> str:
     parts = [_figure(name, _CAPTIONS[name]) for name in ("figure1", "figure2")]
     for name in names:
         text = _CAPTIONS.get(name, _SCORES.replace("NAME", name))
-        parts += [rf"\input{{{name}}}"] * (name != "thresholds")
+        parts += [rf"\input{{{name}}}"] * (name not in _ONLY_DRAWN)
         parts += [_figure(name, text)] * (not name.startswith("comparisons"))
     title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}")
     return "\n".join([*_PREAMBLE, rf"\section*{{{title}}}", *parts, r"\end{document}", ""])
@@ -57,7 +67,7 @@ def _figure(name: str, text: str) -> str:
 
 def write_tables(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Path]:
     """figures/<profile>/tableN.tex for every table, and paper.tex that holds them all; returns the paths."""
-    texts = {f"{name}.tex": latex(name, frame) for name, frame in frames.items() if name != "thresholds"}
+    texts = {f"{name}.tex": latex(name, frame) for name, frame in frames.items() if name not in _ONLY_DRAWN}
     texts["paper.tex"] = document(profile_name, list(frames))
     folder = paths.figures(profile_name)
     for name, text in texts.items():
@@ -70,10 +80,9 @@ def write_figures(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pa
     folder, recipe = paths.figures(profile_name), _recipe(frames)
     made = figures.save(diagrams.figure1(recipe.sps6_order), folder, "figure1")
     made += figures.save(diagrams.figure2(3, teacher_depth(frames), recipe.layer_map), folder, "figure2")
-    drawn = {"thresholds": figures.thresholds, "decisions": forest.decisions, "ledger": forest.claims}
     for name, frame in frames.items():
         if not name.startswith("comparisons"):
-            made += figures.save(drawn.get(name, figures.of_table)(frame), folder, name)
+            made += figures.save(_DRAWN.get(name, figures.of_table)(frame), folder, name)
     return made
 
 

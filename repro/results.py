@@ -25,6 +25,7 @@ __all__ = ["aggregate", "beside_paper", "read_all", "read_table", "table1", "tab
 DERIVED = {"thresholds": "table1", "decisions": "decisions"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
+EXTRAS = ("decisions", "ledger", "ptp_labels", "ptp_difficulty")  # reported where they were made
 
 
 def aggregate(cells: list[Cell]) -> pd.DataFrame:
@@ -118,7 +119,7 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
 
 
 def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataFrame]:
-    """The named tables by name ("table2"), what is derived beside them; "decisions" and "ledger" where they were made.
+    """The named tables by name ("table2"), what is derived beside them; EXTRAS where they were made.
 
     tables: comma-separated numbers or names. MissingError names all that are not there.
     """
@@ -129,5 +130,5 @@ def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataF
     if absent:
         raise MissingError(f"no {', '.join(absent)} for profile {profile_name} in {paths.results(profile_name)}; "
                            f"run: make tables PROFILE={profile_name}")  # fmt: skip
-    names += [name for name in ("decisions", "ledger") if table_path(name, profile_name).is_file()]
+    names += [name for name in EXTRAS if table_path(name, profile_name).is_file()]
     return {name: read_table(name, profile_name) for name in names}

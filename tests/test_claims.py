@@ -40,6 +40,11 @@ def claim(name):
     return LEDGER.loc[name].to_dict()
 
 
+def test_every_claimed_difference_is_a_gain():
+    """The rule takes the claimed side to be above 0."""
+    assert (LEDGER.loc[LEDGER["unit"] == "points", "printed"] > 0).all()
+
+
 def test_there_are_at_least_30_claims_with_ids_of_their_own():
     assert len(LEDGER) >= 30
     assert LEDGER.index.is_unique
