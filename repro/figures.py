@@ -184,7 +184,7 @@ def _label_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
 def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
     """The share of each PTP label by threshold: correct predictions above, wrong ones below, a column per task.
 
-    frame: thresholds.csv. Dotted: the authors' thresholds, t1 for correct and t2 for wrong predictions (decision D1).
+    frame: thresholds.csv. Dotted: the task's t1 for correct and t2 for wrong predictions (decision D1).
     """
     names = list(dict.fromkeys(frame["task"]))
     made = new(WIDE, 3.2, 2, len(names), sharex=True, sharey="row", squeeze=False) if axes is None else axes
@@ -194,14 +194,15 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
             sns.lineplot(part, x="t", y="share", hue="label", palette=LABEL_COLOURS, ax=ax, legend=False, lw=1.5)
             ax.axvline(cut, color=GREY, ls=":", lw=1.0)
             ax.set(xlim=(0.5, 1.0), xlabel="", ylabel="")
-            ax.set_ylim(bottom=0)
             ax.set_xticks([0.5, 0.75, 1.0], ["0.5", "0.75", "1"])
             ax.grid(axis="y")
         column[0].set_title(name)
         column[1].set_xlabel("threshold t")
+    for row, labels in zip(np.asarray(made), (LABELS[:2], LABELS[2:]), strict=True):  # shared: the tallest panel decides
+        row[0].set_ylim(0, 1.05 * frame.loc[frame["label"].isin(labels), "share"].max())
     made[0][0].set_ylabel("correct (% of train)")
     made[1][0].set_ylabel("wrong (% of train)")
     handles = [plt.Line2D([], [], color=colour, lw=2) for colour in LABEL_COLOURS.values()]
-    figure_of(made).legend([*handles, plt.Line2D([], [], color=GREY, ls=":", lw=1)], [*LABELS, "authors' $t_1$, $t_2$"],
+    figure_of(made).legend([*handles, plt.Line2D([], [], color=GREY, ls=":", lw=1)], [*LABELS, "$t_1$, $t_2$ in use"],
                            loc="outside lower center", ncols=5, handlelength=1.4, columnspacing=1.1)  # fmt: skip
     return np.asarray(made)

@@ -34,7 +34,7 @@ _CAPTIONS = {
     "ptp_labels": "PTP labels within each gold class by threshold rule (decision D1), one bar per teacher seed.",
     "ptp_difficulty": "Dev accuracy of the three-layer SPS student by the PTP label that the teacher gives, before and "
                       "after PTP, and the paired differences with 95\\,\\% intervals.",
-    "thresholds": "How the PTP labels depend on the confidence threshold. Dotted: the authors' thresholds.",
+    "thresholds": "How the PTP labels depend on the confidence threshold. Dotted: the thresholds in use.",
 }  # fmt: skip
 _SCORES = (r"Table~\ref{tab:NAME}, drawn: mean and 95\,\% bootstrap interval over seeds and dev examples, beside the "
            "paper's numbers.")  # fmt: skip

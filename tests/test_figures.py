@@ -103,6 +103,13 @@ def test_thresholds_mark_the_authors_own():
     assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [*task("mini-MRPC").thresholds]
 
 
+def test_no_line_of_the_sweep_leaves_its_panel():
+    sweep = results.threshold_sweep(finished("table1", "RTE,MRPC,SST-2,QNLI", 1, rows=60))
+    for ax in np.ravel(figures.thresholds(sweep)):
+        assert max(line.get_ydata().max() for line in ax.lines[:2]) <= ax.get_ylim()[1]
+        assert ax.get_ylim()[0] == 0
+
+
 def test_no_text_leaves_the_picture_or_meets_another(folder):
     for axes in (diagrams.figure1(), diagrams.figure2(), figures.of_table(frame_of("table5", ""))):
         figure = figures.figure_of(axes)
