@@ -198,7 +198,7 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
             ax.grid(axis="y")
         column[0].set_title(name)
         column[1].set_xlabel("threshold t")
-    for row, labels in zip(np.asarray(made), (LABELS[:2], LABELS[2:]), strict=True):  # shared: the tallest panel decides
+    for row, labels in zip(np.asarray(made), (LABELS[:2], LABELS[2:]), strict=True):  # one scale a row
         row[0].set_ylim(0, 1.05 * frame.loc[frame["label"].isin(labels), "share"].max())
     made[0][0].set_ylabel("correct (% of train)")
     made[1][0].set_ylabel("wrong (% of train)")
