@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro import comparisons, experiments, results, sensitivity
+from repro import comparisons, experiments, mrpc, results, sensitivity
 from repro.errors import InputError, MissingError, one_of
 from repro.experiments import TABLES, Cell
 from repro.paths import shown
@@ -53,6 +53,7 @@ MAKERS = {
     "thresholds": _from_table("table1", results.threshold_sweep, "task", "t", "label"),
     "decisions": Maker(lambda run: sensitivity.plan(run.profile, run.tasks, run.seeds), sensitivity.of,
                        ("recipe", "task")),
+    "mrpc_test": _from_table("table2", mrpc.of, "method", "split", "metric"),
 } | {
     name: _from_table(name, results.aggregate) for name in TABLES if name != "table1"
 } | {
