@@ -10,10 +10,11 @@ SEEDS ?= 0
 ENGINE ?= processes
 RECIPE ?= authors
 TABLES ?= 1,2,3,4,5
+METHOD ?= PeaBERT3
 # the first of these that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES
+SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES METHOD
 # taken as they are written, and quoted by the shell from the environment: a value cannot become a command
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -26,7 +27,7 @@ OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
 
-.PHONY: help setup tables decisions ptp claims paper verify test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables decisions ptp claims paper verify submission mrpc test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -83,6 +84,12 @@ paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSVs (TABLES
 
 verify: .venv/.base  ## derive every table of a profile again from its cells and predictions
 	@$(REPRO) verify --profile "$${PROFILE:-demo}"
+
+submission: setup  ## the zip GLUE's test server takes, of PROFILE, TASKS and METHOD=PeaBERT3 (seed 0)
+	@$(REPRO) submission --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --method "$${METHOD:-PeaBERT3}"
+
+mrpc: setup  ## MRPC's test score from its public labels, beside the dev score
+	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-1}"
 
 test: .venv/.dev  ## every test, offline
 	@$(BIN)/python -m pytest

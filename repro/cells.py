@@ -54,16 +54,44 @@ def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.
 
     result: metrics in percent and provenance. labels: (examples,). logits: (examples, classes).
     """
+    target = predictions_path(cell)
+    _write_predictions(target, labels, logits)
+    row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
+    text = json.dumps(sealed(row), indent=1, sort_keys=True) + "\n"
+    write_atomic(path(cell), lambda temporary: temporary.write_text(text))
+
+
+def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray") -> None:
     import numpy as np
     import pandas as pd
 
     columns = {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(logits.shape[1])}
     frame = pd.DataFrame({"index": np.arange(len(labels)), "label": labels.astype(np.int64), **columns})
-    target = predictions_path(cell)
     write_atomic(target, lambda temporary: frame.to_parquet(temporary, index=False))
-    row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
-    text = json.dumps(sealed(row), indent=1, sort_keys=True) + "\n"
-    write_atomic(path(cell), lambda temporary: temporary.write_text(text))
+
+
+def test_path(cell: Cell) -> Path:
+    """results/<profile>/test_predictions/<id>.parquet, where a task's test labels are public"""
+    return paths.results(cell.profile) / "test_predictions" / f"{cell.id}.parquet"
+
+
+def write_test(cell: Cell, labels: "np.ndarray", logits: "np.ndarray") -> None:
+    """Store a finished cell's predictions for the test examples. labels: (examples,). logits: (examples, classes)."""
+    _write_predictions(test_path(cell), labels, logits)
+
+
+def test_predictions(cell: Cell) -> "pd.DataFrame":
+    """One row per test example, as `predictions`; MissingError if there are none."""
+    import pandas as pd
+
+    if not test_path(cell).is_file():
+        raise MissingError(f"no test predictions for cell {cell.id}; run: {test_command(cell)}")
+    return pd.read_parquet(test_path(cell))
+
+
+def test_command(cell: Cell) -> str:
+    """The command line that makes the test predictions of this seed and those before it."""
+    return f"python -m repro mrpc-test --profile {cell.profile} --seeds {cell.seed + 1}"
 
 
 def sealed(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,35 +6,20 @@ What is heavy is imported by the command that needs it, so that `list` answers a
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from repro import cells as files
 from repro import experiments, recipe
-from repro.errors import InputError, ReproError, one_of
+from repro.errors import ReproError, one_of
 from repro.experiments import Cell
+from repro.options import Changes, Engine, OneSeed, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
 from repro.paths import shown as _shown
 from repro.profiles import assignments as overrides
 
 _STOPPED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"a number of seeds, or a seed, must be a whole number, got {text!r}") from None
-
-
-Table = Annotated[str, typer.Argument(help="table1 .. table5")]
-Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
-Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
-Seeds = Annotated[int, typer.Option(parser=_whole, metavar="N", help="how many seeds; 0: as decision D14 says")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
-Engine = Annotated[str, typer.Option(help="processes or serial")]
 
 
 def main() -> None:
@@ -45,23 +30,12 @@ def main() -> None:
         arguments = sys.argv[1:] or ["--help"]
         code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
     except (ReproError, TyperException) as error:
-        text = _misuse(error) if isinstance(error, TyperException) else str(error)
+        text = misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
     if code == _STOPPED:
         print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
     sys.exit(code)
-
-
-def _misuse(error: Any) -> str:
-    """What is wrong with the command line, with the commands or options there are."""
-    text: str = error.format_message().rstrip(".")
-    command: Any = getattr(getattr(error, "ctx", None), "command", None)
-    if text.startswith("No such option"):
-        allowed = [name for option in command.params for name in option.opts if name.startswith("--")]
-    else:
-        allowed = list(getattr(command, "commands", ()))
-    return f"{text}; use one of: {', '.join(allowed)}" if allowed else text
 
 
 @app.command("list")
@@ -81,13 +55,10 @@ def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
 
 @app.command()
 def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-        seed: Annotated[int | None, typer.Option(parser=_whole, metavar="N", help="only this seed")] = None,
-        method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
+        seed: OnlySeed = None, method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
         recipe_name: RecipeName = "authors", changes: Changes = None,
         engine: Engine = "processes") -> None:  # fmt: skip
     """Make the cells of a table (or one of them), without its notebook."""
-    if seed is not None and not 0 <= seed < 100:
-        raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
     plan = experiments.plan(table, profile, tasks, seeds if seed is None else seed + 1, recipe_name, overrides(changes))
     methods = list(dict.fromkeys(cell.method for cell in plan))
     if method and method not in methods:
@@ -217,12 +188,34 @@ def ptp(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_n
     """PTP's labels by threshold rule and teacher, and what they say of difficulty."""
     from repro import notebooks, ptp_study, results
 
-    given: dict[str, Any] = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": overrides(changes)}
-    ptp_study.plan(profile, **given)  # refuses bad input before a kernel starts
-    notebooks.table_notebook("ptp", profile, given | {"engine": engine})
-    named = ("ptp_difficulty", profile, experiments.variant(recipe_name, given["overrides"]))
+    changed = overrides(changes)
+    ptp_study.plan(profile, tasks, seeds, recipe_name, changed)  # refuses bad input before a kernel starts
+    notebooks.table_notebook("ptp", profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
+                                              "overrides": changed})  # fmt: skip
+    named = ("ptp_difficulty", profile, experiments.variant(recipe_name, changed))
     typer.echo("\n" + ptp_study.view(results.read_table(*named)).to_string())
     typer.echo(f"written: {_shown(results.table_path(*named))}")
+
+
+@app.command()
+def submission(profile: Profile = "demo", method: Annotated[str, typer.Option(help="a row of table2")] = "PeaBERT3",
+               seed: OneSeed = 0, tasks: Tasks = "") -> None:  # fmt: skip
+    """The zip that GLUE's test server takes; constants for the tasks that are not run."""
+    from repro import submission as glue
+    from repro import testset
+
+    target, predictions = testset.submit(profile, method, seed, tasks)
+    typer.echo("\n".join([*glue.summary(predictions), f"written, and valid: {_shown(target)}"]))
+
+
+@app.command("mrpc-test")
+def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
+    """MRPC's test score of every method of Table 2, from the public labels, beside the dev score."""
+    from repro import mrpc, results, testset
+
+    frame = mrpc.of(testset.score_mrpc(profile, seeds))
+    target = results.write_table("mrpc_test", profile, frame)
+    typer.echo(f"{mrpc.to_text(frame)}\n\nwritten: {_shown(target)}")
 
 
 @app.command()

@@ -8,30 +8,30 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repro.errors import InputError, MissingError, one_of
 from repro.experiments import digest
 from repro.tasks import Task
+from repro.tsv import NO_LABEL, Row, read_tsv, tsv_path
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
 SPLITS = ("train", "dev")
+TEST = "test"  # of GLUE: its labels are not public
 HUB_DATASET = "nyu-mll/glue"
 _HUB_SECONDS = 5.0  # how long the hub may take to say that it is there
-
-Row = tuple[tuple[str, ...], int]  # the example's texts and its label's id
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """One split of one task, in the file's order.
 
-    texts: per example 1 or 2 strings. labels: (examples,) int64. name: "train" or "dev".
+    texts: per example 1 or 2 strings. labels: (examples,) int64, NO_LABEL in "test". name: "train", "dev" or "test".
     source: "embedded", "GLUE_DIR" or "hub".
     """
 
@@ -49,11 +49,13 @@ class Split:
 def load(task: Task, split: str, cap: int = 0) -> Split:
     """The first `cap` examples (0: all) of a task's split, from the first source that applies.
 
-    An embedded task comes with the package; else the TSV files in GLUE_DIR if that is set; else the hub.
+    An embedded task comes with the package; else the TSV files in GLUE_DIR if that is set; else the hub. Only GLUE has
+    the split "test", with NO_LABEL for every label, in the order of the index that GLUE's server wants.
     Raises InputError on an unknown split, a negative cap or a malformed file, MissingError if there is no such data.
     """
-    if split not in SPLITS:
-        raise one_of("split", split, SPLITS)
+    allowed = SPLITS if task.embedded else (*SPLITS, TEST)
+    if split not in allowed:
+        raise one_of("split", split, allowed)
     if type(cap) is not int or cap < 0:
         raise InputError(f"a cap on the {split} examples must be a whole number, 0 for all, got {cap!r}")
     source, rows = _rows(task, split)
@@ -69,98 +71,25 @@ def _rows(task: Task, split: str) -> tuple[str, list[Row]]:
         from repro import embedded
 
         return "embedded", _of_records(embedded.rows(task.name, split), task, "repro/embedded")
-    folder = os.environ.get("GLUE_DIR", "")
+    folder, labelled = os.environ.get("GLUE_DIR", ""), split != TEST
     if folder:
-        return "GLUE_DIR", read_tsv(_tsv(Path(folder).expanduser(), task, split), task)
-    return "hub", _of_records(_hub_records(task, split), task, f"{HUB_DATASET} {hub_config(task)}")
+        return "GLUE_DIR", read_tsv(tsv_path(Path(folder).expanduser(), task, f"{split}.tsv"), task, labelled)
+    return "hub", _of_records(_hub_records(task, split), task, f"{HUB_DATASET} {hub_config(task)}", labelled)
 
 
-def _of_records(records: Iterable[Mapping[str, Any]], task: Task, source: str) -> list[Row]:
+def _of_records(records: Iterable[Mapping[str, Any]], task: Task, source: str, labelled: bool = True) -> list[Row]:
     """Rows of records that have GLUE's hub columns; InputError names the first bad record, counted from 0."""
     rows = []
     for number, record in enumerate(records):
-        absent = [column for column in (*task.columns, "label") if column not in record]
+        absent = [column for column in (*task.columns, *(["label"] if labelled else [])) if column not in record]
         if absent:
             raise InputError(f"{source}: record {number} has no column {absent[0]!r}; it has: {', '.join(record)}")
-        if record["label"] not in range(len(task.labels)):
+        if labelled and record["label"] not in range(len(task.labels)):
             raise InputError(f"{source}: record {number} has label {record['label']!r}; use one of: "
                              f"{', '.join(str(label) for label in range(len(task.labels)))}")  # fmt: skip
-        rows.append((tuple(str(record[column]) for column in task.columns), int(record["label"])))
+        label = int(record["label"]) if labelled else NO_LABEL
+        rows.append((tuple(str(record[column]) for column in task.columns), label))
     return rows
-
-
-# GLUE's TSV files
-
-
-def _tsv(folder: Path, task: Task, split: str) -> Path:
-    """The TSV file of a split; MissingError with what to do if it is not there."""
-    advice = f"set GLUE_DIR to the folder that holds {task.name}/{split}.tsv, or unset it to read GLUE from the hub"
-    path = folder / task.name / f"{split}.tsv"
-    if not folder.is_dir():
-        raise MissingError(f"GLUE_DIR is {str(folder)!r}, which is no folder; {advice}")
-    if not path.is_file():
-        raise MissingError(f"there is no file {path}; {advice}")
-    return path
-
-
-def read_tsv(path: Path, task: Task) -> list[Row]:
-    """All rows of one TSV file, its columns found by the names in its first line.
-
-    A line is split at every tab and quotes are data (what csv calls QUOTE_NONE), so that a field may be of any size and
-    hold a lone carriage return. Raises InputError with file and line on a line that does not fit.
-    """
-    lines = _lines(path)
-    if not lines:
-        raise InputError(f"{path} is empty; its first line must name the columns: {', '.join(_wanted(task))}")
-    header = lines[0]
-    for column in _wanted(task):
-        if column not in header:
-            _refuse(path, 1, f"no column {column!r}", f"the columns here are: {_short(', '.join(header))}")
-    places = [header.index(column) for column in _wanted(task)]
-    labels = {label: number for number, label in enumerate(task.tsv_labels or task.labels)}
-    return [_row(path, number, fields, len(header), places, labels) for number, fields in enumerate(lines[1:], 2)]
-
-
-def _wanted(task: Task) -> tuple[str, ...]:
-    """The columns to read: the texts, then the label."""
-    return (*task.tsv_columns, task.tsv_label)
-
-
-def _lines(path: Path) -> list[list[str]]:
-    """The fields of every line; InputError with the line's number if it is not UTF-8."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    lines = []
-    for number, line in enumerate(raw.removesuffix(b"\n").split(b"\n") if raw else [], 1):
-        try:  # utf-8-sig: some editions begin with a byte-order mark
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            bad = line[error.start : error.end]
-            _refuse(path, number, f"byte {bad!r} at position {error.start}", "the file must be UTF-8 text")
-        lines.append(text.removesuffix("\r").split("\t"))
-    return lines
-
-
-def _row(path: Path, number: int, fields: list[str], width: int, places: list[int], labels: dict[str, int]) -> Row:
-    """One line's texts and label. width: the number of columns; places: those of the texts, then the label's."""
-    if len(fields) != width:
-        received = f"{len(fields)} tab-separated columns in {_short(chr(9).join(fields))}"
-        _refuse(path, number, received, f"the first line has {width}")
-    *texts, label = (fields[place] for place in places)
-    if label not in labels:
-        _refuse(path, number, f"label {_short(label)}", f"use one of: {', '.join(labels)}")
-    return tuple(texts), labels[label]
-
-
-def _refuse(path: Path, number: int, received: str, allowed: str) -> NoReturn:
-    raise InputError(f"{path}, line {number}: {received}; {allowed}")
-
-
-def _short(text: str, length: int = 60) -> str:
-    """The text as a literal without line breaks, cut to `length` characters."""
-    return repr(text if len(text) <= length else f"{text[:length]}...")
 
 
 # GLUE from the hub

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro import comparisons, experiments, ptp_study, results, sensitivity
+from repro import comparisons, experiments, mrpc, ptp_study, results, sensitivity
 from repro.errors import InputError, MissingError, one_of
 from repro.experiments import TABLES, Cell
 from repro.paths import shown
@@ -65,6 +65,7 @@ MAKERS = {
     "ptp_labels": _from_study(ptp_study.shares, "task", "rule", "seed", "gold", "label"),
     "ptp_difficulty": _from_study(ptp_study.difficulty, "task", "label"),
     "ptp_agreement": _from_study(ptp_study.agreement, "task", "rule", "label"),
+    "mrpc_test": _from_table("table2", mrpc.of, "method", "split", "metric"),
 } | {
     name: _from_table(name, results.aggregate) for name in TABLES if name != "table1"
 } | {

@@ -120,6 +120,15 @@ def profile(name: str) -> Profile:
     return PROFILES[name]
 
 
+def glue_profile(name: str) -> Profile:
+    """The profile of that name; InputError also if its tasks are not GLUE's, and so have no test set."""
+    if profile(name).task_prefix:
+        allowed = [other.name for other in PROFILES.values() if not other.task_prefix]
+        raise InputError(f"profile {name} has {PROFILES[name].data}, which have no GLUE test set; "
+                         f"use one of: {', '.join(allowed)}")  # fmt: skip
+    return PROFILES[name]
+
+
 def override(setting: Any, changes: dict[str, Any]) -> Any:
     """A copy of a (nested) setting with single values changed, each checked for name and type."""
     for name, value in changes.items():

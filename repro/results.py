@@ -22,7 +22,7 @@ __all__ = ["aggregate", "beside_paper", "read_all", "read_table", "table1", "tab
            "to_text", "write_table"]  # fmt: skip
 
 # CSV files beside the tables, and the make target that writes them
-DERIVED = {"thresholds": "table1", "decisions": "decisions"}
+DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
 EXTRAS = ("decisions", "ledger", "ptp_labels", "ptp_difficulty")  # reported where they were made

@@ -25,7 +25,7 @@ _WHOLE = {"layers", "seed", "seeds", "pairs", "examples", "parameters", "paramet
 _NUMBERS = {"mean", "sd", "ci_low", "ci_high", "paper", "delta", "count", "t", "share", "difference", "p_permutation",
             "last", "p_seeds", "p_holm", "improvement", "improvement_low", "improvement_high", "detectable", "change",
             "change_low", "change_high", "printed", "recomputed", "ours", "t1", "t2", "before", "after", "agreement",
-            "agreement_low", "agreement_high", "chance", "kappa"}  # fmt: skip
+            "agreement_low", "agreement_high", "chance", "kappa", "constant"}  # fmt: skip
 _SEED = 20210112  # of every interval
 
 

@@ -25,6 +25,11 @@ class Task:
         """The paper's task that this one is, or is a miniature of."""
         return self.name.removeprefix("mini-")
 
+    @property
+    def label_strings(self) -> tuple[str, ...]:
+        """The labels in id order as GLUE's TSV files, and a submission to its server, write them."""
+        return self.tsv_labels or self.labels
+
 
 GLUE = (
     Task("RTE", ("sentence1", "sentence2"), ("entailment", "not_entailment"), "accuracy", (0.80, 0.60),

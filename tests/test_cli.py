@@ -59,6 +59,13 @@ BAD = [
     (("status", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
     (("report", "--tables", "2"), ("no table2", "make tables PROFILE=demo")),
     (("report", "--tables", "8"), ("'table8'", TABLES)),
+    (("submission", "--profile", "demo"), ("profile demo", "embedded", "cpu, base, paper")),
+    (("submission", "--profile", "cpu", "--method", "PeaBERT"), ("'PeaBERT'", "PeaBERT1, BERT2-PatientKD")),
+    (("submission", "--profile", "cpu", "--seed", "100"), ("100", "0 to 99")),
+    (("submission", "--profile", "cpu", "--tasks", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
+    (("submission", "--profile", "cpu", "--tasks", "RTE"), ("table2-peabert3-rte-s0", "repro run table2")),
+    (("mrpc-test", "--profile", "demo"), ("profile demo", "embedded", "cpu, base, paper")),
+    (("mrpc-test", "--profile", "cpu"), ("7 of 7 cells", "table2-bert-base-mrpc-s0", "repro run table2")),
     (("packages", "bert"), ("'bert'", "minilm, mpnet")),
     (("check-reference", "nowhere"), ("nowhere", "reference.json")),
 ]

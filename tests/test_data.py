@@ -150,12 +150,46 @@ def test_a_tsv_path_that_is_a_folder_is_missing(glue, tmp_path):
         data.load(RTE, "train")
 
 
-@pytest.mark.parametrize(("split", "cap"), [("test", 0), ("", 0), ("train", -1), ("train", 1.5), ("train", True)])
+@pytest.mark.parametrize(("split", "cap"), [("exam", 0), ("", 0), ("train", -1), ("train", 1.5), ("train", True)])
 def test_an_unknown_split_or_cap_is_refused(glue, split, cap):
     glue(GOOD)
     with pytest.raises(InputError) as caught:
         data.load(RTE, split, cap)
     assert repr(split if split != "train" else cap) in one_line(caught)
+
+
+def test_a_test_file_has_no_labels_and_its_index_is_its_order(glue):
+    glue(b"index\tsentence1\tsentence2\n0\ta\tb\n1\tc\td\n", split="test")
+    split = data.load(RTE, "test")
+    assert split.texts == (("a", "b"), ("c", "d")) and split.labels.tolist() == [-1, -1] and split.name == "test"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"index\tsentence1\tsentence2\n1\ta\tb\n", ["line 2", "index '1'", "in order, here 0"]),
+        (b"index\tsentence1\tsentence2\n0\ta\tb\n0\tc\td\n", ["line 3", "index '0'", "in order, here 1"]),
+        (b"index\tsentence1\tsentence2\n0\ta\n", ["line 2", "2 tab-separated", "has 3"]),
+        (b"sentence1\tsentence2\na\tb\n", ["line 1", "'index'", "sentence1, sentence2"]),
+    ],
+)
+def test_a_malformed_test_file_is_refused(glue, content, told):
+    glue(content, split="test")
+    with pytest.raises(InputError) as caught:
+        data.load(RTE, "test")
+    assert [part for part in told if part not in one_line(caught)] == []
+
+
+def test_the_hubs_test_split_is_read_without_its_labels(monkeypatch):
+    records = [{"sentence1": "a", "sentence2": "b", "label": -1, "idx": 0}, {"sentence1": "c", "sentence2": "d"}]
+    monkeypatch.setattr(data, "_hub_records", lambda task, split: records if split == "test" else [])
+    split = data.load(RTE, "test")
+    assert split.texts == (("a", "b"), ("c", "d")) and split.labels.tolist() == [-1, -1]
+
+
+def test_an_embedded_task_has_no_test_split():
+    with pytest.raises(InputError, match=r"unknown split 'test'; use one of: train, dev$"):
+        data.load(TASKS["mini-RTE"], "test")
 
 
 @pytest.mark.parametrize(("name", "split"), REAL_COUNTS)
