@@ -2,8 +2,9 @@
 
 The server wants one tab-separated file per task, at the top of the zip, with the header "index<tab>prediction" and one
 row per test example, in the order of the test file's index. All files must be there, so that a task which was not run
-is filled with a constant: no number of the server for it means anything. Source: the FAQ and the sample submission of
-gluebenchmark.com; Wang et al. 2019, "GLUE", tables 1 and 3.
+is filled with a constant: no number of the server for it means anything. Source: names, header and labels as public
+submission scripts write them; rows, and constants where a training file is here, as counted in GLUE's files. No zip of
+this package has been uploaded yet.
 """
 
 import math
@@ -44,11 +45,11 @@ _BINARY, _NLI = ("0", "1"), ("entailment", "neutral", "contradiction")
 FILES = (
     File("AX", 1_104, _NLI, "entailment"),  # no training file: MNLI's, whose models are run on it
     File("CoLA", 1_063, _BINARY, "1"),  # 6,023 of 8,551
-    File("MNLI-m", 9_796, _NLI, "entailment"),  # the three are equally frequent, but for a handful of 392,702
+    File("MNLI-m", 9_796, _NLI, "entailment"),  # about a third each; not counted here, as QQP's
     File("MNLI-mm", 9_847, _NLI, "entailment"),
     File("MRPC", 1_725, task("MRPC").label_strings, "1"),  # 2,474 of 3,668
     File("QNLI", 5_463, task("QNLI").label_strings, "entailment"),  # half and half
-    File("QQP", 390_965, _BINARY, "0"),  # 63 %
+    File("QQP", 390_965, _BINARY, "0"),  # most questions are no duplicates
     File("RTE", 3_000, task("RTE").label_strings, "entailment"),  # 1,249 of 2,490
     File("SST-2", 1_821, task("SST-2").label_strings, "1"),  # 37,569 of 67,349
     File("STS-B", 1_379, (), "2.701"),  # the mean of 5,749; no correlation is defined for a constant
