@@ -81,38 +81,30 @@ def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
                recipe_name: RecipeName = "authors", changes: Changes = None,
                engine: Engine = "processes") -> None:  # fmt: skip
     """Run a table's notebook, and print the table beside the paper's."""
-    from repro import results
+    from repro import reading, results
     from repro.engine import ENGINES
     from repro.notebooks import table_notebook
 
     changed = overrides(changes)  # what follows refuses bad input before a kernel starts
     experiments.plan(table, profile, tasks, seeds, recipe_name, changed)
-    target = results.table_path(table, profile, experiments.variant(recipe_name, changed))
+    variant = experiments.variant(recipe_name, changed)
+    target = results.table_path(table, profile, variant)
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
                                     "overrides": changed})  # fmt: skip
-    variant = experiments.variant(recipe_name, changed)
-    typer.echo("\n" + _with_gains(table, profile, variant))
+    typer.echo("\n" + reading.with_gains(table, profile, variant))
     typer.echo(f"written: {_shown(target)}")
-
-
-def _with_gains(table: str, profile: str, variant: str) -> str:
-    """The table as text, and under it what the differences are worth that the paper claims."""
-    from repro import reading, results
-
-    text, pairs = results.to_text(results.read_table(table, profile, variant)), table.replace("table", "comparisons")
-    if pairs not in results.DERIVED:
-        return text
-    return "\n".join([text, *reading.gains(results.read_table(pairs, profile, variant)), ""])
 
 
 @app.command()
 def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
          changes: Changes = None) -> None:  # fmt: skip
     """Print a table that is there beside the paper's."""
+    from repro import reading
+
     variant = experiments.variant(recipe_name, overrides(changes))
-    typer.echo(_with_gains(experiments.table(table).name, profile, variant))
+    typer.echo(reading.with_gains(experiments.table(table).name, profile, variant))
 
 
 @app.command()
@@ -170,16 +162,13 @@ def verify(profile: Profile = "demo") -> None:
 @app.command()
 def claims(profile: Profile = "demo") -> None:
     """Every claim of the paper beside what the profile's tables say of it, with a verdict by rule."""
-    from repro import results
+    from repro import reading, results
     from repro.notebooks import table_notebook
 
     target = results.table_path("ledger", profile)
     table_notebook("claims", profile, {})
     frame = results.read_table("ledger", profile)
-    for verdict, count in frame["verdict"].value_counts().items():
-        typer.echo(f"{count:3} {verdict}")
-    typer.echo(f"{(frame['adds_up'] == 'no').sum():3} do not add up in the paper's own tables")
-    typer.echo(f"written: {_shown(target)}")
+    typer.echo(f"{reading.claims(frame)}\nwritten: {_shown(target)}")
 
 
 @app.command()

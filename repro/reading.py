@@ -2,7 +2,16 @@
 
 import pandas as pd
 
+from repro import results
 from repro.experiments import table
+
+
+def with_gains(name: str, profile: str, variant: str = "") -> str:
+    """A table that is there as text and, under it, what the differences are worth that the paper claims."""
+    text, pairs = results.to_text(results.read_table(name, profile, variant)), name.replace("table", "comparisons")
+    if pairs not in results.DERIVED:
+        return text
+    return "\n".join([text, *gains(results.read_table(pairs, profile, variant)), ""])
 
 
 def of(frame: pd.DataFrame) -> str:
