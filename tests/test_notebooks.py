@@ -154,8 +154,9 @@ def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache,
     assert "cells" in out
     assert "100%" in err
     folder = own_folders / "results" / "demo"
-    assert {path.name for path in folder.glob("*.csv")} == {f"{name}.{variant}.csv"}
-    reading = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4).cells[-1].outputs[0]
+    compared = [name.replace("table", "comparisons")] if experiments.TABLES[name].pairs else []
+    assert {path.name for path in folder.glob("*.csv")} == {f"{made}.{variant}.csv" for made in [name, *compared]}
+    reading = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4).cells[-1].outputs[-1]
     first = frame[frame["mean"].notna()].iloc[0]
     assert f"{first['mean']:.1f}" in reading["data"]["text/markdown"]
 
