@@ -54,7 +54,7 @@ def main(seeds: int) -> None:
     print(table.round(1).to_string(), "\n\nPTP labels:", *(f"{k}: {v}" for k, v in labels.items()), sep="\n")
     tasks = [column for column in table if column != "Avg"]
     ordered = all(table.at["BERT-base", t] > table.at["BERT3-PatientKD", t] > table.at["majority", t] for t in tasks)
-    gains = {n: table.at[f"PeaBERT{n}", "Avg"] - table.at[f"BERT{n}-PatientKD", "Avg"] for n in (1, 2, 3)}
+    gains = {n: float(table.at[f"PeaBERT{n}", "Avg"] - table.at[f"BERT{n}-PatientKD", "Avg"]) for n in (1, 2, 3)}
     print(f"\nteacher > 3 layers > majority on every task: {ordered}")
     print(f"all four PTP labels on every task: {all(min(row) > 0 for row in labels.values())}")
     print("PeaBERT - Patient KD, average:", {n: round(gain, 2) for n, gain in gains.items()})

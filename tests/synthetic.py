@@ -43,6 +43,16 @@ def noisy(cell: Cell, labels: np.ndarray) -> np.ndarray:
     return np.stack([np.where(labels == 0, margin, 0), np.where(labels == 1, margin, 0)], axis=1)
 
 
+def right(**counts: int) -> Predict:
+    """Each method named (without - and +) gets its first `counts[method]` examples right, any other 60."""
+
+    def predict(cell: Cell, labels: np.ndarray) -> np.ndarray:
+        count = counts.get(cell.method.replace("-", "").replace("+", ""), 60)
+        return np.eye(2)[np.where(np.arange(len(labels)) < count, labels, 1 - labels)] * 4.0
+
+    return predict
+
+
 def gold(name: str, rows: int) -> np.ndarray:
     """Gold labels (rows,) of a task, nearly balanced."""
     return (np.random.default_rng([*task(name).name.encode()]).random(rows) < 0.55).astype(int)

@@ -1,8 +1,7 @@
 """The ledger: the paper's arithmetic by hand, verdicts by the rule, from made-up finished cells."""
 
-import numpy as np
 import pytest
-from synthetic import finish
+from synthetic import finish, right
 
 from repro import claims, comparisons, forest, latex, reading, results, verification
 from repro.errors import MissingError
@@ -15,14 +14,6 @@ LEDGER = claims.ledger().set_index("id", drop=False)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
     return tmp_path
-
-
-def right(**counts):
-    def predict(cell, labels):
-        count = counts.get(cell.method.replace("-", "").replace("+", ""), 60)
-        return np.eye(2)[np.where(np.arange(len(labels)) < count, labels, 1 - labels)] * 4.0
-
-    return predict
 
 
 def make(table, tasks="", **counts):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from synthetic import finish, finished
+from synthetic import finish, finished, right
 
 from repro import comparisons, experiments, printed, reading, results, views
 from repro.errors import InputError, MissingError
@@ -12,16 +12,6 @@ from repro.errors import InputError, MissingError
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
     return tmp_path
-
-
-def right(**counts):
-    """Predict so that a method gets its first `counts[method]` examples right and the others wrong."""
-
-    def predict(cell, labels):
-        told = np.where(np.arange(len(labels)) < counts[cell.method.replace("-", "")], labels, 1 - labels)
-        return np.eye(2)[told] * 4.0
-
-    return predict
 
 
 def ablation(seeds=1, **counts):
