@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro import cells as files
+from repro import memory
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
@@ -128,6 +129,7 @@ class _Inline(Executor):
 
 def _executor(engine: str, workers: int) -> Executor:
     if engine == "serial":
+        memory.keep()
         return _Inline()
     spawn = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
     return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(workers,))
@@ -137,6 +139,7 @@ def _start_worker(workers: int) -> None:
     """The cores' threads are divided between the workers; Ctrl-C is the parent's to handle."""
     import torch
 
+    memory.keep()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
