@@ -4,6 +4,7 @@ What is heavy is imported by the command that needs it, so that `list` answers a
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -34,7 +35,8 @@ def main() -> None:
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
     if code == _STOPPED:
-        print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
+        again = shlex.join(["python", "-m", "repro", *sys.argv[1:]])
+        print(f"stopped; finished stages are kept; to go on from them: {again}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from repro import optim
+from repro.checkpoints import Checkpoint
 from repro.data import collate
 from repro.errors import InputError, TrainingError
 from repro.models import Classifier, Output, load_state, state_of
@@ -86,9 +88,10 @@ def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
 
 
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-        evaluate: Evaluate | None = None) -> Fitted:  # fmt: skip
-    """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best checkpoint.
+        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None) -> Fitted:  # fmt: skip
+    """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
 
+    checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
     Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
     """
     if len(indices) == 0:
@@ -99,8 +102,9 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
     optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
-    fitted, best = Fitted(), {}
-    for step, rows in enumerate(batches(indices, plan), start=1):
+    progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
+    fitted = Fitted(**progress)
+    for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
         batch = data.batch(rows, where)
         terms = _step(model, batch, torch.from_numpy(rows).to(where), objective, optimizer, rate, plan)
@@ -113,6 +117,8 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
                 break
+        if checkpoint and step < last:
+            checkpoint.save_if_due(model, optimizer, vars(fitted), best)
     if best:
         load_state(model, best)
     return fitted
