@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
             if found is None:
                 found = compute()
                 save(kind, key, found)
-                discard(partial(kind, key))
+    with suppress(OSError):  # it is in nobody's way; who is killed just before this leaves it to the next reader
+        discard(partial(kind, key))
     return found
 
 
