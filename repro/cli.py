@@ -13,7 +13,7 @@ import typer
 
 from repro import cells as files
 from repro import experiments, recipe
-from repro.errors import ReproError, one_of
+from repro.errors import ReproError, on_disk, one_of
 from repro.experiments import Cell
 from repro.options import Changes, Engine, OneSeed, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
 from repro.paths import shown as _shown
@@ -29,7 +29,8 @@ def main() -> None:
 
     try:
         arguments = sys.argv[1:] or ["--help"]
-        code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
+        with on_disk():
+            code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
     except (ReproError, TyperException) as error:
         text = misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)

@@ -37,7 +37,7 @@ def one_of(kind: str, value: object, allowed: Iterable[object]) -> InputError:
 
 
 _ELSEWHERE = "or set REPRO_CACHE, REPRO_RESULTS or REPRO_FIGURES to another folder"
-_RIGHTS, _ROOM = f"make the folder writable, {_ELSEWHERE}", f"free some space, {_ELSEWHERE}"
+_RIGHTS, _ROOM = f"make it and its folder readable and writable for you, {_ELSEWHERE}", f"free some space, {_ELSEWHERE}"
 _LOCKS = "its file system has no file locks; set REPRO_CACHE to a folder that has them, such as one on a local disk"
 _WAY = f"move away what is in the way, {_ELSEWHERE}"
 _ADVICE = {
@@ -49,14 +49,14 @@ _ADVICE = {
 
 
 @contextmanager
-def on_disk(path: Path) -> Iterator[None]:
-    """Make a DiskError of what goes wrong with `path`, if it is of a kind that a user can mend."""
+def on_disk(path: Path | None = None) -> Iterator[None]:
+    """Make a DiskError of what goes wrong with `path` (None: any file), if it is of a kind that a user can mend."""
     try:
         yield
     except OSError as error:
         if error.errno not in _ADVICE:
             raise
-        raise of_disk(path, error) from error
+        raise of_disk(path or error.filename or "a file", error) from error
 
 
 def of_disk(path: Path | str, error: OSError) -> DiskError:

@@ -1,8 +1,8 @@
 """A program that makes a tiny table again and again, each time killed (SIGKILL) somewhere else; see test_killed.py.
 
 `python killing.py FOLDER SEED` makes it once in FOLDER/whole; in FOLDER/named, killed at every kind of place in turn;
-in FOLDER/timed, killed after random delays. It prints where each kill fell and every stage that was computed although
-it was there, as JSON. torch is imported once: every try is a fork.
+in FOLDER/timed, killed after random delays. It prints where each kill fell and which stages were begun, or begun again
+although they were there, as JSON. torch is imported once: every try is a fork.
 """
 
 import itertools
@@ -57,8 +57,7 @@ class Watch:
 
         def watched_timed(compute, stage):
             self.stage = stage.kind
-            if store.exists(stage.kind, stage.key):
-                self.note("again", stage.kind, stage.key)
+            self.note("again" if store.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key)
             return timed(compute, stage)
 
         def watched_fill(temporary, write, path):
@@ -132,10 +131,15 @@ def kill_at_random(folder: Path, log: Path, draw: random.Random, longest: float)
             Watch(log).note("killed", "any", "time")
 
 
-def main(folder: Path, seed: int) -> None:
+def prepare() -> None:
+    """What all forks share: the data, and a checkpoint after every step."""
     torch.set_num_threads(1)
     os.environ["REPRO_CHECKPOINT_STEPS"], checkpoints._SHARE = "1", 0
-    stages.load_data(CELLS[0])  # once for all forks
+    stages.load_data(CELLS[0])
+
+
+def main(folder: Path, seed: int) -> None:
+    prepare()
     log, draw = folder / "log", random.Random(seed)
     start = time.monotonic()
     finish(folder / "whole", Watch(log))
