@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import paths
-from repro.errors import MissingError
+from repro.errors import MissingError, of_disk
 from repro.experiments import Cell, digest
-from repro.files import sha256, write_atomic
+from repro.files import set_aside, sha256, write_atomic
 from repro.profiles import PROFILES, changes
 from repro.recipe import Recipe
 
@@ -19,25 +19,40 @@ if TYPE_CHECKING:
 
 def path(cell: Cell) -> Path:
     """results/<profile>/cells/<id>.json"""
-    return paths.results(cell.profile) / "cells" / f"{cell.id}.json"
+    return paths.below(paths.results(cell.profile), "cells", f"{cell.id}.json")
 
 
 def predictions_path(cell: Cell) -> Path:
     """results/<profile>/predictions/<id>.parquet"""
-    return paths.results(cell.profile) / "predictions" / f"{cell.id}.parquet"
+    return paths.below(paths.results(cell.profile), "predictions", f"{cell.id}.parquet")
 
 
 def done(cell: Cell) -> bool:
-    """Whether the cell's result and predictions are there, the latter with the recorded checksum."""
-    target = predictions_path(cell)
-    return path(cell).is_file() and target.is_file() and read(cell)["predictions_sha256"] == sha256(target)
+    """Whether the cell's result and predictions are there, both with the checksums of when they were written."""
+    try:
+        row = json.loads(path(cell).read_text())
+        whole = row.get("sha256", "") in ("", sealed(row)["sha256"])  # "": one without is named by `verify`
+        return whole and row["predictions_sha256"] == sha256(predictions_path(cell))
+    except PermissionError as error:
+        raise of_disk(path(cell), error) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there, or not what was written
+        return False
+
+
+def clear(cell: Cell) -> None:
+    """Set what is left of a damaged result aside, before it is made again. A cell that is done stays."""
+    if path(cell).is_file() and not done(cell):
+        set_aside(path(cell), predictions_path(cell))
 
 
 def read(cell: Cell) -> dict[str, Any]:
-    """The cell's result as written by `write`; MissingError if there is none."""
+    """The cell's result as written by `write`; MissingError if there is none, or none that can be read."""
     if not path(cell).is_file():
         raise MissingError(f"no result for cell {cell.id}; run: {command(cell)}")
-    return json.loads(path(cell).read_text())
+    try:
+        return json.loads(path(cell).read_text())
+    except ValueError:
+        raise MissingError(f"the result of cell {cell.id} is damaged; run: {command(cell)}") from None
 
 
 def predictions(cell: Cell) -> "pd.DataFrame":
@@ -72,7 +87,7 @@ def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray")
 
 def test_path(cell: Cell) -> Path:
     """results/<profile>/test_predictions/<id>.parquet, where a task's test labels are public"""
-    return paths.results(cell.profile) / "test_predictions" / f"{cell.id}.parquet"
+    return paths.below(paths.results(cell.profile), "test_predictions", f"{cell.id}.parquet")
 
 
 def write_test(cell: Cell, labels: "np.ndarray", logits: "np.ndarray") -> None:

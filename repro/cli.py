@@ -4,6 +4,7 @@ What is heavy is imported by the command that needs it, so that `list` answers a
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ import typer
 
 from repro import cells as files
 from repro import experiments, recipe
-from repro.errors import ReproError, one_of
+from repro.errors import ReproError, on_disk, one_of
 from repro.experiments import Cell
 from repro.options import Changes, Engine, OneSeed, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
 from repro.paths import shown as _shown
@@ -28,13 +29,15 @@ def main() -> None:
 
     try:
         arguments = sys.argv[1:] or ["--help"]
-        code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
+        with on_disk():
+            code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
     except (ReproError, TyperException) as error:
         text = misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
     if code == _STOPPED:
-        print("stopped; finished stages are kept, the same command goes on from them", file=sys.stderr)
+        again = shlex.join(["python", "-m", "repro", *sys.argv[1:]])
+        print(f"stopped; finished stages are kept; to go on from them: {again}", file=sys.stderr)
     sys.exit(code)
 
 

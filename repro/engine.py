@@ -3,11 +3,9 @@
 torch is imported only if there is something to compute.
 """
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -18,6 +16,7 @@ from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
 from repro.progress import Progress, clock
+from repro.workers import Processes
 
 if TYPE_CHECKING:
     from repro.stages import Stage
@@ -62,8 +61,14 @@ def _run(todo: list[Cell], needed: dict[str, list["Stage"]], engine: str, worker
     shared = sum(len(made) for made in needed.values()) - len({s.key for made in needed.values() for s in made})
     print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
           f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
-    with Progress(work or 1.0, todo[0].table) as bar, _executor(engine, workers) as executor:
-        failures = _Grid(graph, executor, workers, bar).run()
+    try:
+        with Progress(work or 1.0, todo[0].table) as bar, _executor(engine, workers) as executor:
+            failures = _Grid(graph, executor, workers, bar).run()
+    except KeyboardInterrupt:
+        made = sum(store.exists(stage.kind, stage.key) for stage in graph.values())
+        print(f"stopped: {made} of {len(graph)} stages of this run are computed and kept; "
+              "a training that had begun goes on from its last checkpoint", flush=True)  # fmt: skip
+        raise
     _finish(todo, needed, failures)
 
 
@@ -103,7 +108,7 @@ class _Grid:
     def _end(self, future: Future, stage: "Stage") -> None:
         error = future.exception()
         if error is not None:
-            self._fail(stage, str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}")
+            self._fail(stage, _told(error))
         cell = stage.cell
         self.bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
 
@@ -131,28 +136,37 @@ def _executor(engine: str, workers: int) -> Executor:
     if engine == "serial":
         memory.keep()
         return _Inline()
-    spawn = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
-    return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(workers,))
-
-
-def _start_worker(workers: int) -> None:
-    """The cores' threads are divided between the workers; Ctrl-C is the parent's to handle."""
-    import torch
-
-    memory.keep()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Processes(workers)
 
 
 def _finish(todo: list[Cell], needed: dict[str, list["Stage"]], failures: dict[str, str]) -> None:
+    """Write every cell's result whose stages are there; ReproError with each error, its cells and their commands."""
+    failed: dict[str, list[Cell]] = {}
+    for cell in todo:
+        errors = [failures[stage.key] for stage in needed[cell.id] if stage.key in failures] or _written(cell)
+        if errors:
+            failed.setdefault(errors[0], []).append(cell)
+    if failed:
+        count = sum(map(len, failed.values()))
+        told = [f"{', '.join(cell.id for cell in cells)}: {error} ({_again(cells)})" for error, cells in failed.items()]
+        raise ReproError(f"{count} of {len(todo)} cells failed; " + "; ".join(told))
+
+
+def _written(cell: Cell) -> list[str]:
+    """Write the cell's result; the error if there is one."""
     from repro.pipeline import finish
 
-    failed = []
-    for cell in todo:
-        errors = [failures[stage.key] for stage in needed[cell.id] if stage.key in failures]
-        if errors:
-            failed.append(f"{cell.id}: {errors[0]} (again: {files.command(cell)})")
-        else:
-            finish(cell)
-    if failed:
-        raise ReproError(f"{len(failed)} of {len(todo)} cells failed; " + "; ".join(failed))
+    try:
+        files.clear(cell)
+        finish(cell)
+    except Exception as error:
+        return [_told(error)]
+    return []
+
+
+def _told(error: BaseException) -> str:
+    return str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}"
+
+
+def _again(cells: list[Cell]) -> str:
+    return "again: " + "; ".join(map(files.command, cells))

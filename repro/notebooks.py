@@ -18,6 +18,8 @@ from repro.errors import InputError, MissingError, ReproError, one_of
 from repro.files import write_atomic
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
+# what worker processes print comes once: the kernel would catch it, and print it again
+_KERNEL = ["--IPKernelApp.log_level=CRITICAL", "--IPKernelApp.capture_fd_output=False"]
 
 
 def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path:
@@ -77,7 +79,7 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
             warnings.simplefilter("ignore")
             papermill.execute_notebook(str(source), str(made), parameters, kernel_name="python3", progress_bar=False,
                                        stdout_file=sys.stdout, stderr_file=sys.stderr,
-                                       extra_arguments=["--IPKernelApp.log_level=CRITICAL"])  # fmt: skip
+                                       extra_arguments=_KERNEL)  # fmt: skip
     except papermill.PapermillExecutionError as error:
         raise _error(error.ename, error.evalue, source) from None
     except DeadKernelError as error:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from repro.errors import InputError
+
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAPER = ROOT / "results" / "paper"  # the printed numbers: never written by a run
@@ -15,12 +17,20 @@ def cache() -> Path:
 
 def results(profile: str) -> Path:
     """Cells, predictions, table CSVs and executed notebooks of one profile."""
-    return Path(os.environ.get("REPRO_RESULTS", ROOT / "results")) / profile
+    return below(Path(os.environ.get("REPRO_RESULTS", ROOT / "results")), profile)
 
 
 def figures(profile: str) -> Path:
     """LaTeX tables and pictures of one profile."""
-    return Path(os.environ.get("REPRO_FIGURES", ROOT / "figures")) / profile
+    return below(Path(os.environ.get("REPRO_FIGURES", ROOT / "figures")), profile)
+
+
+def below(folder: Path, *names: str) -> Path:
+    """folder/name/name/..; InputError for a name that would lead anywhere else: a/b, .., one with a NUL, none."""
+    for name in names:
+        if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+            raise InputError(f"{name!r} cannot name a file or folder below {folder}; use a name without / and \\")
+    return folder.joinpath(*names)
 
 
 def shown(path: Path) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from repro import backbones, cells, metrics, models, paths, ptp, store, structure, training
+from repro.checkpoints import Checkpoint
 from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
@@ -40,6 +41,11 @@ def _timed(compute: Callable[[Stage], Artefact], stage: Stage) -> Artefact:
     return Artefact(artefact.tensors, artefact.meta | {"seconds": time.perf_counter() - start})
 
 
+def _checkpoint(stage: Stage) -> Checkpoint:
+    """Where the stage's training stands, as long as it is not finished."""
+    return Checkpoint(store.partial(stage.kind, stage.key))
+
+
 def read(stage: Stage) -> Artefact:
     """The stage's artefact, made now if it is not there (or was damaged)."""
     return store.get(stage.kind, stage.key, lambda: _timed(_COMPUTE[stage.kind], stage))
@@ -53,7 +59,7 @@ def _teacher(stage: Stage) -> Artefact:
     rows = np.arange(len(data.train.labels))
     objective = finetune.objective(torch.from_numpy(data.train.labels).to(device()))
     plan = _plan(cell, cell.setting.teacher, cell.recipe.shuffle)
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate)
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
     return Artefact(state_of(model), _meta(model, fitted, rule))
 
 
@@ -80,7 +86,7 @@ def _ptp(stage: Stage) -> Artefact:
     rows, evaluate = _selection(cell, data, rule, "accuracy", labels, dev_labels)
     objective = pea_kd.pretraining_objective(torch.from_numpy(labels).to(device()), classes, recipe.ptp_class_weights)
     plan = _plan(cell, cell.setting.ptp, shuffle=True, patience=recipe.ptp_stop == "patience")
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate)
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
     counts = np.bincount(labels, minlength=classes).tolist()
     return Artefact(state_of(model), _meta(model, fitted, rule) | {"thresholds": cuts, "label_counts": counts})
 
@@ -113,7 +119,7 @@ def _student(stage: Stage) -> Artefact:
     searched = {parent.kind: parent for parent in stage.parents}.get("search")
     rate = read(searched).meta["learning_rate"] if searched else None
     plan = _plan(cell, cell.setting.student, recipe.shuffle, rate=rate)
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate)
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
     logits, _ = predict(model, data.dev_tokens, precision=plan.precision)
     meta = _meta(model, fitted, recipe.checkpoint) | {"learning_rate": plan.learning_rate}
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)

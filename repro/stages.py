@@ -28,6 +28,9 @@ class Stage:
     parents: tuple["Stage", ...] = ()
     work: float = 0.0  # layers x examples passed forward and backward, for the time left
 
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.cell.id}"
+
     @property
     def key(self) -> str:
         """The hash of the declared inputs, those of the parents included."""

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from repro import optim
+from repro.checkpoints import Checkpoint
 from repro.data import collate
 from repro.errors import InputError, TrainingError
 from repro.models import Classifier, Output, load_state, state_of
@@ -100,30 +102,30 @@ def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
 
 
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-        evaluate: Evaluate | None = None) -> Fitted:  # fmt: skip
-    """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best checkpoint.
+        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None) -> Fitted:  # fmt: skip
+    """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
 
+    checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
     Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
     """
     if len(indices) == 0:
         raise InputError("the training set is empty; check the data and train_cap")
     model.to(device()).train()
     with occurring(model.encoder, data.vocabulary):
-        return _fit(model, data, indices, objective, plan, evaluate)
+        return _fit(model, data, indices, objective, plan, evaluate, checkpoint)
 
 
 def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-         evaluate: Evaluate | None) -> Fitted:  # fmt: skip
-    where = device()
+         evaluate: Evaluate | None, checkpoint: Checkpoint | None) -> Fitted:  # fmt: skip
     per_epoch = math.ceil(len(indices) / plan.batch_size)
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
     optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
-    fitted, best, unseen = Fitted(), {}, []
-    for step, rows in enumerate(batches(indices, plan), start=1):
+    progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
+    fitted, unseen = Fitted(**progress), []
+    for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
-        unseen.append(_step(model, data.batch(rows, where), moved(torch.from_numpy(rows), where), objective, optimizer,
-                            rate, plan))  # fmt: skip
+        unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
         fitted.steps, due = step, step % every == 0 or step == last
         if due or len(unseen) == _LOOK_EVERY:
             terms = _read(unseen, step, plan.learning_rate, schedule)
@@ -135,19 +137,21 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
                 break
+        if checkpoint and step < last:
+            checkpoint.save_if_due(model, optimizer, vars(fitted), best)
     if best:
         load_state(model, best)
     return fitted
 
 
-def _step(model: Classifier, batch: dict[str, Tensor], rows: Tensor, objective: Objective,
-          optimizer: torch.optim.Optimizer, rate: float, plan: Plan) -> dict[str, Tensor]:  # fmt: skip
-    """One update at learning rate `rate`; returns the loss terms, still on the device."""
+def _step(model: Classifier, data: Encoded, rows: np.ndarray, objective: Objective, optimizer: torch.optim.Optimizer,
+          rate: float, precision: str) -> dict[str, Tensor]:  # fmt: skip
+    """One update at learning rate `rate` on the examples `rows`; returns the loss terms, still on the device."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with autocast(plan.precision):
-        output = model(**batch)
-    terms = objective(Output(*(part.float() for part in output)), rows)
+    with autocast(precision):
+        output = model(**data.batch(rows, device()))
+    terms = objective(Output(*(part.float() for part in output)), moved(torch.from_numpy(rows), device()))
     optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()
     optimizer.step()

@@ -1,0 +1,134 @@
+"""Where a training stands, on disk: a killed one goes on from there, and on a CPU ends in bitwise the same numbers.
+
+Kept are the parameters, the optimiser's state, the steps done (batches and learning rate follow from their number),
+the evaluations, the best parameters so far and torch's random numbers (dropout). NumPy's generators need not be: those
+of training are made anew from seed and epoch.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from repro import tensorfiles
+from repro.errors import InputError
+from repro.files import set_aside
+from repro.models import load_state, state_of
+
+EVERY = 100  # steps between two; REPRO_CHECKPOINT_STEPS changes it, which changes no number
+_SHARE = 20  # writing may cost one part in so many of a training's time: the next waits for that
+
+
+class Checkpoint:
+    """The place of one training's state, and when it is due again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.every = path, _every()
+        self._not_before = -1.0  # on the monotonic clock, which no change of the time of day moves
+
+    def save_if_due(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any],
+                    best: Mapping[str, Tensor]) -> None:  # fmt: skip
+        """After progress["steps"] steps, write everything if that many are due; DiskError as files.write_atomic.
+
+        progress: what is to be given back, as JSON can hold it. best: the best parameters so far, or none.
+        """
+        start = time.monotonic()
+        if progress["steps"] % self.every or start < self._not_before:
+            return
+        groups = {"model": state_of(model), "best": best, "optimizer": _moments(optimizer), "random": _random_states()}
+        tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+        text = json.dumps(progress)
+        tensorfiles.write(self.path, tensors, {"progress": text, "sha256": _digest(text, tensors)})
+        self._not_before = time.monotonic() + _SHARE * (time.monotonic() - start)
+
+    def resume(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Put model, optimiser and random numbers back as they were; return progress and best parameters.
+
+        Both are empty, and nothing is changed, if there is no checkpoint; a damaged one, or one of another model, is
+        set aside.
+        """
+        if not self.path.is_file():
+            return {}, {}
+        try:
+            progress, groups = _read(self.path)
+            _check_fits(model, groups)
+        except tensorfiles.UNREADABLE:
+            set_aside(self.path)
+            return {}, {}
+        load_state(model, groups["model"])
+        _restore_moments(optimizer, groups["optimizer"])
+        _restore_random(groups["random"])
+        print(f"going on from step {progress['steps']} of a training that was stopped", flush=True)
+        return progress, groups["best"]
+
+
+def _every() -> int:
+    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(EVERY)
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}")
+    return int(text)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
+    """Progress and the groups of tensors; ValueError if the checksum is wrong."""
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if metadata["sha256"] != _digest(metadata["progress"], tensors):
+        raise ValueError("wrong checksum")
+    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}, "random": {}}
+    for name, value in tensors.items():
+        group, _, rest = name.partition(".")
+        groups[group][rest] = value
+    return json.loads(metadata["progress"]), groups
+
+
+def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the text and every tensor's name, type, shape and bytes: the metadata cannot hold the file's own."""
+    digest = hashlib.sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_fits(model: nn.Module, groups: dict[str, dict[str, Tensor]]) -> None:
+    """ValueError unless the parameters are this model's: the code may have changed in between."""
+    wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for name in ("model", "best"):
+        if groups[name] and {key: value.shape for key, value in groups[name].items()} != wanted:
+            raise ValueError(f"other parameters in {name}")
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state, e.g. "3.exp_avg" of its third parameter, on the CPU."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value.cpu() for index, values in state.items() for name, value in values.items()}
+
+
+def _restore_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _random_states() -> dict[str, Tensor]:
+    """Of the CPU's generator and, where there are GPUs, of theirs."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {"cpu": torch.get_rng_state()} | {f"cuda{index}": state for index, state in enumerate(gpus)}
+
+
+def _restore_random(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            if f"cuda{index}" in states:
+                torch.cuda.set_rng_state(states[f"cuda{index}"], index)

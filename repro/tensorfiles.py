@@ -1,0 +1,29 @@
+"""Tensors in files: safetensors and nothing else, so that no file of a cache can run code."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from repro.files import write_atomic
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged file can raise
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write named tensors whole (files.write_atomic). Raises DiskError as that does."""
+    contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, lambda temporary: _save(contiguous, temporary, metadata))
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:  # it tells a full disk's number in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), str(error)) from error
