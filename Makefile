@@ -103,9 +103,20 @@ lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-bench: .venv/.dev  ## what the README promises, measured (about half an hour)
+# the peers of benchmarks/speed.py, in an environment of their own that sees the package's
+.venv/.bench: .venv/.dev
+	@$(BIN)/python -m venv --without-pip .venv/bench
+	@$(BIN)/python -c 'import glob, site; open(glob.glob(".venv/bench/lib/*/site-packages")[0] + "/main.pth", "w").write( \
+		f"import site; site.addsitedir({site.getsitepackages()[0]!r})\n")'
+	@$(BIN)/python -m pip --python .venv/bench/bin/python install --quiet --disable-pip-version-check --no-deps \
+		textbrewer==0.2.1.post1 accelerate==1.15.0
+	@touch $@
+
+bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about an hour; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/embedded.py
+	@.venv/bench/bin/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/gpu.py
 
 doctor: .venv/.base  ## what is here, what is missing, how to get it
 	@$(REPRO) doctor

@@ -1,7 +1,7 @@
 """How fast is a distillation, beside the usual ways and the machine's ceiling? And what does each means bring?
 
-Run: make bench-speed (PROFILE-free: MRPC and SST-2 of GLUE_DIR, else the embedded tasks). Every contender is a process
-of its own; ratios are within this run. Also: a whole Table 2 beside its trainings, and the time to start.
+Run: make bench (MRPC and SST-2 of GLUE_DIR, else the embedded tasks). Every contender is a process of its own; ratios
+are within this run. Also: a whole Table 2 beside its trainings, and the time to start.
 """
 
 import json
@@ -94,8 +94,9 @@ def start_up() -> dict[str, float]:
 def torchdistill() -> str:
     """How torchdistill and the torchvision that it wants fare beside this torch: "imports", or the error."""
     with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target"]
-        subprocess.run([*pip, folder, "torchdistill==1.1.5", "torchvision==0.28.0"], capture_output=True)
+        wanted = ("torchdistill==1.1.5", "torchvision==0.28.0")
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        subprocess.run([*pip, "--target", folder, *wanted], capture_output=True)
         done = subprocess.run([sys.executable, "-c", "import torchdistill.core.distillation"], text=True,
                               capture_output=True, env=os.environ | {"PYTHONPATH": folder})  # fmt: skip
     return "imports" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]

@@ -42,9 +42,11 @@ def test_it_learns():
     assert math.isnan(fitted.best_score)
 
 
-def test_twice_the_same_is_bitwise_the_same():
-    assert (run()[1] == run()[1]).all()
-    assert (run()[1] != run(replace(PLAN, seed=1))[1]).any()
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_twice_the_same_is_bitwise_the_same(precision):
+    plan = replace(PLAN, precision=precision)
+    assert (run(plan)[1] == run(plan)[1]).all()
+    assert (run(plan)[1] != run(replace(plan, seed=1))[1]).any()
 
 
 def test_the_best_checkpoint_is_kept():
