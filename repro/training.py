@@ -15,6 +15,7 @@ from repro.models import Classifier, Output, load_state, state_of
 
 Objective = Callable[[Output, Tensor], dict[str, Tensor]]  # (output, example indices) -> weighted terms of the loss
 Evaluate = Callable[[Classifier], float]  # higher is better
+Watch = Callable[[float, float], bool]  # (epochs so far, score) of an evaluation -> whether to end the training
 
 _PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
 
@@ -86,8 +87,10 @@ def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
 
 
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-        evaluate: Evaluate | None = None) -> Fitted:  # fmt: skip
+        evaluate: Evaluate | None = None, watch: Watch | None = None) -> Fitted:  # fmt: skip
     """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best checkpoint.
+
+    watch: told of each evaluation; it may end the training.
 
     Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
     """
@@ -112,6 +115,8 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
             if not score <= fitted.best_score:  # also where there is none yet
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
+                break
+            if watch and watch(step / per_epoch, score):
                 break
     if best:
         load_state(model, best)
