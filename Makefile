@@ -11,10 +11,17 @@ ENGINE ?= processes
 RECIPE ?= authors
 TABLES ?= 1,2,3,4,5
 METHOD ?= PeaBERT3
+TABLE ?= table2
+LAYERS ?= 0
+TASK ?= RTE
+BUDGET ?= 20
+SAMPLER ?= tpe
+PRUNER ?= median
+TUNED ?=
 # the first of these that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES METHOD
+SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED
 # taken as they are written, and quoted by the shell from the environment: a value cannot become a command
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -26,8 +33,9 @@ OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}
 # the encoder that a profile needs beyond the package itself
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
+STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables decisions ptp claims paper verify submission mrpc test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -60,7 +68,7 @@ minilm: .venv/.minilm  ## all-MiniLM-L6-v2, for PROFILE=cpu
 mpnet: .venv/.mpnet  ## all-mpnet-base-v2, for PROFILE=base
 
 $(NUMBERS:%=table%): setup
-	@$(REPRO) table $@ $(OPTIONS)
+	@$(REPRO) table $@ $(OPTIONS) $${TUNED:+--tuned}
 
 table1: ## PTP labels of the teacher's predictions
 table2: ## PeaBERT beside Patient KD
@@ -68,7 +76,12 @@ table3: ## six layers
 table4: ## ablation of SPS
 table5: ## ablation of PTP
 tables: setup  ## all five
-	@for n in $(NUMBERS); do $(REPRO) table table$$n $(OPTIONS); done
+	@for n in $(if $(TUNED),$(STUDENTS),$(NUMBERS)); do $(REPRO) table table$$n $(OPTIONS) $${TUNED:+--tuned}; done
+
+sweep: setup  ## settings of one student: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; then make table2 TUNED=1
+	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \
+		--layers "$${LAYERS:-0}" --task "$${TASK:-RTE}" --budget "$${BUDGET:-20}" --sampler "$${SAMPLER:-tpe}" \
+		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}"
 
 decisions: setup  ## the headline difference with each of the 21 decisions flipped
 	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}"

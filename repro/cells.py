@@ -9,7 +9,6 @@ from repro import paths
 from repro.errors import MissingError, of_disk
 from repro.experiments import Cell, digest
 from repro.files import set_aside, sha256, write_atomic
-from repro.profiles import PROFILES, changes
 from repro.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -121,6 +120,7 @@ def command(cell: Cell) -> str:
              "--task", cell.task, "--seed", str(cell.seed)]  # fmt: skip
     if cell.recipe != Recipe():
         words += ["--recipe", cell.recipe.name]
-    for name, value in changes(cell.setting, PROFILES[cell.profile].setting).items():
+    words += ["--tuned"] if cell.tuned else []
+    for name, value in cell.given.items():
         words += ["--set", f"{name}={value}"]
     return shlex.join(words)

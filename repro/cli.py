@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from repro import cells as files
-from repro import experiments, recipe
+from repro import cli_sweep, experiments, options, recipe
 from repro.errors import ReproError, on_disk, one_of
 from repro.experiments import Cell
 from repro.options import Changes, Engine, OneSeed, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
@@ -21,6 +21,7 @@ from repro.profiles import assignments as overrides
 
 _STOPPED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
+app.command()(cli_sweep.sweep)
 
 
 def main() -> None:
@@ -60,13 +61,14 @@ def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
 def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
         seed: OnlySeed = None, method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
         recipe_name: RecipeName = "authors", changes: Changes = None,
-        engine: Engine = "processes") -> None:  # fmt: skip
+        engine: Engine = "processes", tuned: options.Tuned = False) -> None:  # fmt: skip
     """Make the cells of a table (or one of them), without its notebook."""
     plan = experiments.plan(table, profile, tasks, seeds if seed is None else seed + 1, recipe_name, overrides(changes))
     methods = list(dict.fromkeys(cell.method for cell in plan))
     if method and method not in methods:
         raise one_of(f"method of {table}", method, methods)
     chosen = [cell for cell in plan if method in ("", cell.method) and seed in (None, cell.seed)]
+    chosen = experiments.with_tuned(chosen, recipe_name, overrides(changes)) if tuned else chosen
     from repro.engine import run_cells
 
     run_cells(chosen, engine)
@@ -82,31 +84,31 @@ def _scored(cell: Cell) -> str:
 @app.command("table")
 def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
                recipe_name: RecipeName = "authors", changes: Changes = None,
-               engine: Engine = "processes") -> None:  # fmt: skip
+               engine: Engine = "processes", tuned: options.Tuned = False) -> None:  # fmt: skip
     """Run a table's notebook, and print the table beside the paper's."""
     from repro import reading, results
     from repro.engine import ENGINES
     from repro.notebooks import table_notebook
 
     changed = overrides(changes)  # what follows refuses bad input before a kernel starts
-    experiments.plan(table, profile, tasks, seeds, recipe_name, changed)
-    variant = experiments.variant(recipe_name, changed)
+    experiments.plan(table, profile, tasks, seeds, recipe_name, changed, tuned)
+    variant = experiments.variant(recipe_name, changed, tuned)
     target = results.table_path(table, profile, variant)
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
-                                    "overrides": changed})  # fmt: skip
+                                    "overrides": changed} | ({"tuned": True} if tuned else {}))  # fmt: skip
     typer.echo("\n" + reading.with_gains(table, profile, variant))
     typer.echo(f"written: {_shown(target)}")
 
 
 @app.command()
 def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
-         changes: Changes = None) -> None:  # fmt: skip
+         changes: Changes = None, tuned: options.Tuned = False) -> None:  # fmt: skip
     """Print a table that is there beside the paper's."""
     from repro import reading
 
-    variant = experiments.variant(recipe_name, overrides(changes))
+    variant = experiments.variant(recipe_name, overrides(changes), tuned)
     typer.echo(reading.with_gains(experiments.table(table).name, profile, variant))
 
 

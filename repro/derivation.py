@@ -13,7 +13,7 @@ from repro.errors import InputError, MissingError, one_of
 from repro.experiments import TABLES, Cell
 from repro.paths import shown
 from repro.profiles import assignments
-from repro.rows import PRINTED, remake
+from repro.rows import PRINTED, TUNED, remake
 
 Plans = dict[str, list[Cell]]  # the cells of each recipe that a CSV is about
 
@@ -27,6 +27,7 @@ class Run:
     seeds: int
     recipe: str
     overrides: dict[str, Any] = field(default_factory=dict)
+    tuned: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def _from_table(name: str, make: Callable[[list[Cell]], pd.DataFrame], *key: str
     """A CSV that is made from the cells of one table, all of one recipe."""
 
     def plan(run: Run) -> Plans:
-        return {run.recipe: experiments.plan(name, run.profile, run.tasks, run.seeds, run.recipe, run.overrides)}
+        return {run.recipe: experiments.plan(name, run.profile, run.tasks, run.seeds, run.recipe, run.overrides,
+                                             run.tuned)}  # fmt: skip
 
     return Maker(plan, lambda plans: make(*plans.values()), *([key] if key else []))
 
@@ -115,8 +117,10 @@ def run_of(path: Path) -> Run:
         raise InputError(f"{shown(path)} has the name of the authors' recipe and the profile's settings, but its "
                          f"rows say recipe {recipe}, settings {settings or 'unchanged'}; give it a variant "
                          f"name")  # fmt: skip
-    changed = assignments([text for text in settings.split("; ") if text])
-    return Run(path.parent.name, ",".join(_tasks(run, path)), _whole(_said(run, "seeds", path), path), recipe, changed)
+    words = [text for text in settings.split("; ") if text]
+    changed = assignments([text for text in words if text != TUNED])
+    return Run(path.parent.name, ",".join(_tasks(run, path)), _whole(_said(run, "seeds", path), path), recipe, changed,
+               TUNED in words)  # fmt: skip
 
 
 def _said(frame: pd.DataFrame, column: str, path: Path) -> str:

@@ -4,8 +4,9 @@ torch is imported only if there is something to compute.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -45,6 +46,33 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
         needed = {cell.id: stages.stages(cell) for cell in todo}
         workers = 1 if engine == "serial" else workers or _default_workers()
         _run(todo, needed, engine, workers)
+
+
+@contextmanager
+def making(total: float, what: str, engine: str = "processes", workers: int = 0) -> Iterator[Callable]:
+    """Gives a function that makes the stages of a list, on workers that stay between its calls; one bar over all.
+
+    total: the work of all calls together, in the unit of the stages'. The function raises ReproError with the first
+    failure of a stage.
+    """
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    from repro import store
+
+    workers = 1 if engine == "serial" else workers or _default_workers()
+    with Progress(total, what) as bar, _executor(engine, workers) as executor:
+
+        def make(stages: list["Stage"]) -> None:
+            graph = {stage.key: stage for stage in stages if not store.exists(stage.kind, stage.key)}
+            ready = sum(stage.work for stage in stages) - sum(stage.work for stage in graph.values())
+            if ready:
+                bar.advance(ready, "already there")
+            failures = _Grid(graph, executor, workers, bar).run()
+            if failures:
+                first = next(iter(failures.values()))
+                raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first: {first}")
+
+        yield make
 
 
 def _default_workers() -> int:

@@ -6,11 +6,13 @@ No torch here: listing a plan must cost nothing.
 import hashlib
 import json
 import re
+import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from repro.errors import InputError, one_of
-from repro.profiles import Setting, Training, override, profile
+from repro import tuned as best
+from repro.errors import InputError, MissingError, one_of
+from repro.profiles import PROFILES, Setting, Training, changes, override, profile
 from repro.recipe import Recipe, parse
 
 
@@ -86,6 +88,7 @@ class Cell:
     model: Method
     setting: Setting
     recipe: Recipe
+    tuned: tuple[str, ...] = ()  # the settings whose values a sweep chose
 
     @property
     def id(self) -> str:
@@ -97,15 +100,22 @@ class Cell:
         """Plain data, without the recipe's options that change no cell (D14 seeds, D17 parameter count)."""
         data = asdict(self)
         del data["recipe"]["seeds"], data["recipe"]["parameter_count"]
-        return data
+        return data | {"tuned": [*self.tuned]} if data.pop("tuned") else data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Cell":
         """The inverse of `as_dict`."""
         trainings = {name: Training(**data["setting"][name]) for name in ("teacher", "ptp", "student")}
         setting = Setting(**(data["setting"] | trainings))
-        nested = {"model": Method(**data["model"]), "setting": setting, "recipe": Recipe(**data["recipe"])}
+        nested = {"model": Method(**data["model"]), "setting": setting, "recipe": Recipe(**data["recipe"]),
+                  "tuned": tuple(data.get("tuned", ()))}  # fmt: skip
         return cls(**(data | nested))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that differ from the profile's because someone said so, not a sweep."""
+        changed = changes(self.setting, PROFILES[self.profile].setting)
+        return {name: value for name, value in changed.items() if name not in self.tuned}
 
 
 def digest(data: Any, length: int = 8) -> str:
@@ -121,11 +131,12 @@ def table(name: str) -> Table:
 
 
 def plan(table_name: str, profile_name: str = "demo", tasks: str = "", seeds: int = 0, recipe: str = "authors",
-         overrides: dict[str, Any] | None = None) -> list[Cell]:  # fmt: skip
+         overrides: dict[str, Any] | None = None, tuned: bool = False) -> list[Cell]:  # fmt: skip
     """The cells of a table, row by row: every task and seed. All arguments are literals a notebook can hold.
 
     tasks: comma-separated, "" for all four. seeds: how many (0 .. seeds - 1); 0 for as many as decision D14 says.
     overrides: settings to change, by dotted name, e.g. {"beta": 40.0, "student.learning_rate": 2e-5}.
+    tuned: each student with the best settings of its sweep; see `with_tuned`.
     Raises InputError on an unknown name or a value of another type than the setting's.
     """
     source, reading = profile(profile_name), parse(recipe)
@@ -133,12 +144,55 @@ def plan(table_name: str, profile_name: str = "demo", tasks: str = "", seeds: in
         raise InputError(f"seeds must be a whole number from 1 to 100 (or 0: the recipe's), got {seeds!r}")
     names = source.tasks(tuple(name.strip() for name in tasks.split(",") if name.strip()))
     setting = override(source.setting, overrides or {})
-    return [
+    made = [
         Cell(table_name, row.name, name, row.layers, seed, source.name, _resolved(row.method, reading), setting,
              reading)
         for row in table(table_name).rows if row.method.kind != "printed"
         for name in names for seed in range(seeds or reading.seeds)
     ]  # fmt: skip
+    return with_tuned(made, recipe, overrides) if tuned else made
+
+
+def with_tuned(cells: list[Cell], recipe: str = "authors", overrides: dict[str, Any] | None = None) -> list[Cell]:
+    """The cells, every student with the values that its sweep under this recipe and these overrides found best.
+
+    Raises MissingError if any student has none: a table of tuned and untuned methods would compare nothing. InputError
+    if there is no student, or if decision D13 searches once more.
+    """
+    students = [cell for cell in cells if cell.model.kind == "student"]
+    if not students:
+        raise InputError(f"{cells[0].table} has no student, so nothing to tune; leave tuned out")
+    check_preset(students[0].recipe, recipe)
+    found = best.read(cells[0].profile, variant(recipe, overrides))
+    lacking = dict.fromkeys((c.method, c.task) for c in students if (c.table, c.method, c.task) not in found)
+    if lacking:
+        named = ", ".join(f"{method} on {name}" for method, name in [*lacking][:3])
+        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+        command = sweep_command(next(c for c in students if (c.method, c.task) in lacking), recipe, overrides)
+        raise MissingError(f"no sweep of {named}{more}; run: {command}")
+    return [_tuned(cell, found) if cell.model.kind == "student" else cell for cell in cells]
+
+
+def _tuned(cell: Cell, found: dict[tuple[str, str, str], dict[str, Any]]) -> Cell:
+    values = found[cell.table, cell.method, cell.task]
+    return replace(cell, setting=override(cell.setting, values), tuned=tuple(sorted(values)))
+
+
+def check_preset(reading: Recipe, name: str) -> None:
+    """InputError unless decision D13 leaves the student's learning rate to whoever sets it."""
+    if reading.hyperparameters != "preset":
+        raise InputError(f"recipe {name} searches the student's learning rate itself (decision D13), which a sweep "
+                         f"would contradict; use {name}+hyperparameters=preset")  # fmt: skip
+
+
+def sweep_command(cell: Cell, recipe: str = "authors", overrides: dict[str, Any] | None = None) -> str:
+    """The command line of this student's sweep."""
+    words = ["python", "-m", "repro", "sweep", cell.table, "--profile", cell.profile, "--method", cell.method,
+             "--task", cell.task]  # fmt: skip
+    words += [] if recipe == "authors" else ["--recipe", recipe]
+    for name, value in (overrides or {}).items():
+        words += ["--set", f"{name}={value}"]
+    return shlex.join(words)
 
 
 def _resolved(method: Method, recipe: Recipe) -> Method:
@@ -146,8 +200,8 @@ def _resolved(method: Method, recipe: Recipe) -> Method:
     return replace(method, loss=recipe.ablation_loss) if method.loss == "ablation" else method
 
 
-def variant(recipe: str = "authors", overrides: dict[str, Any] | None = None) -> str:
-    """The name of a run that is not the plain table, e.g. "textbook+beta=40"; "" for the plain one."""
-    changed = [f"{name}={value}" for name, value in (overrides or {}).items()]
+def variant(recipe: str = "authors", overrides: dict[str, Any] | None = None, tuned: bool = False) -> str:
+    """The name of a run that is not the plain table, e.g. "textbook+tuned+beta=40"; "" for the plain one."""
+    changed = ["tuned"] * tuned + [f"{name}={value}" for name, value in (overrides or {}).items()]
     words = "+".join([*([] if recipe == "authors" else [recipe]), *changed])
     return re.sub(r"[^A-Za-z0-9_=+.-]", "-", words)  # it becomes part of a file name

@@ -1,6 +1,7 @@
 """Where things lie. Everything can be moved with REPRO_CACHE, REPRO_RESULTS and REPRO_FIGURES."""
 
 import os
+import subprocess
 from pathlib import Path
 
 from repro.errors import InputError
@@ -36,3 +37,12 @@ def below(folder: Path, *names: str) -> Path:
 def shown(path: Path) -> str:
     """A path as a message says it: relative to where the user is, if it lies below."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def commit() -> str:
+    """The package's commit, "-dirty" with uncommitted changes; "unknown" outside a checkout."""
+    command = ["git", "-C", os.fspath(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

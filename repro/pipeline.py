@@ -1,8 +1,6 @@
 """How each stage is computed, and how a finished cell becomes a result."""
 
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from torch import Tensor
 
 from repro import backbones, cells, metrics, models, paths, ptp, store, structure, training
 from repro.checkpoints import Checkpoint
+from repro.errors import TrainingError
 from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
@@ -21,7 +20,7 @@ from repro.profiles import Training
 from repro.stages import Data, Stage, load_data, stages
 from repro.store import Artefact
 from repro.tasks import task
-from repro.training import Encoded, Evaluate, Fitted, Plan, device, fit, predict, resolve_precision
+from repro.training import Encoded, Evaluate, Fitted, Plan, Watch, device, fit, predict, resolve_precision
 
 _INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
 
@@ -108,7 +107,7 @@ def _search(stage: Stage) -> Artefact:
                          "learning_rate": max(scores, key=scores.__getitem__)})  # fmt: skip
 
 
-def _student(stage: Stage) -> Artefact:
+def _student(stage: Stage, watch: Watch | None = None) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     model = pea_kd.build(cell, len(task(cell.task).labels))
     if cell.model.ptp != "none":
@@ -119,10 +118,22 @@ def _student(stage: Stage) -> Artefact:
     searched = {parent.kind: parent for parent in stage.parents}.get("search")
     rate = read(searched).meta["learning_rate"] if searched else None
     plan = _plan(cell, cell.setting.student, recipe.shuffle, rate=rate)
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), watch)
     logits, _ = predict(model, data.dev_tokens, precision=plan.precision)
     meta = _meta(model, fitted, recipe.checkpoint) | {"learning_rate": plan.learning_rate}
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)
+
+
+def _trial(stage: Stage) -> Artefact:
+    """A student of a sweep, for its scores on the inner split alone. One that diverges is a trial that failed."""
+    from repro.study import Watch as Pruning  # Optuna is for sweeps only
+
+    watch = Pruning(**stage.inputs["watch"])
+    try:
+        meta = _student(stage, watch).meta | {"failed": ""}
+    except TrainingError as error:
+        meta = {"failed": str(error), "best_score": None, "steps": 0}
+    return Artefact({}, meta | {"epoch_scores": watch.scores, "pruned": watch.pruned})
 
 
 def _objective(cell: Cell, data: Data, teacher: dict[str, Tensor]) -> training.Objective:
@@ -191,7 +202,8 @@ def _meta(model: Classifier, fitted: Fitted, rule: str) -> dict[str, Any]:
             "parameters": model.parameter_counts()}  # fmt: skip
 
 
-_COMPUTE = {"teacher": _teacher, "outputs": _outputs, "ptp": _ptp, "search": _search, "student": _student}
+_COMPUTE = {"teacher": _teacher, "outputs": _outputs, "ptp": _ptp, "search": _search, "student": _student,
+            "trial": _trial}  # fmt: skip
 
 
 def finish(cell: Cell) -> None:
@@ -236,15 +248,6 @@ def _environment(cell: Cell) -> dict[str, Any]:
     where = device()
     return {
         "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "precision": resolve_precision(cell.setting.precision), "commit": _commit(),
+        "precision": resolve_precision(cell.setting.precision), "commit": paths.commit(),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers")},
     }  # fmt: skip
-
-
-def _commit() -> str:
-    """The package's commit, "-dirty" with uncommitted changes; "unknown" outside a checkout."""
-    command = ["git", "-C", os.fspath(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"

@@ -12,13 +12,14 @@ from repro import metrics, paths, stats
 from repro.errors import InputError, MissingError
 from repro.experiments import TABLES, Cell
 from repro.printed import DIGITS
-from repro.profiles import changes, profile
+from repro.profiles import profile
 from repro.tasks import TASKS, task
 
 COLUMNS = ("table", "method", "layers", "parameters", "task", "metric", "split", "mean", "sd", "seeds", "ci_low",
            "ci_high", "paper", "delta", "backbone", "data", "recipe")  # fmt: skip
 MORE_COLUMNS = ("last", "one_class", "parameters_full", "effective_layers", "precision", "checkpoint", "profile",
                 "settings")  # fmt: skip
+TUNED = "tuned"  # in the column `settings`
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
 _WHOLE = {"layers", "seed", "seeds", "pairs", "examples", "parameters", "parameters_full", "effective_layers",
           "one_class"}  # fmt: skip
@@ -67,9 +68,13 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
 
 
 def _check_one_plan(cells: list[Cell]) -> None:
-    plans = {(cell.table, cell.profile, cell.setting, cell.recipe) for cell in cells}
+    plans = {(cell.table, cell.profile, repr(cell.given), cell.recipe) for cell in cells}
     if len(plans) != 1:
         raise InputError(f"a table needs cells of one table, profile, setting and recipe, got {len(plans)} of them")
+    students = [cell for cell in cells if cell.model.kind == "student"]
+    settings = {(cell.method, cell.task, cell.setting) for cell in students if cell.tuned}
+    if len(settings) not in (0, len({(cell.method, cell.task) for cell in students})):
+        raise InputError("a table needs all its students tuned, each by one sweep, or none; use the cells of one plan")
     counts = {key: [c.seed for c in cells if (c.method, c.task) == key] for key in {(c.method, c.task) for c in cells}}
     methods, names = ({key[k] for key in counts} for k in (0, 1))
     if len(counts) < len(methods) * len(names) or len({tuple(sorted(seeds)) for seeds in counts.values()}) > 1:
@@ -89,11 +94,11 @@ def remake(cells: list[Cell], target: str = "") -> str:
 
     target: of make; by default the table of the first.
     """
-    first = cells[0]
+    first = next((cell for cell in cells if cell.tuned), cells[0])
     target = target or first.table
     tasks, seeds = ",".join(sorted({cell.task for cell in cells})), len({cell.seed for cell in cells})
     if changed(first):
-        settings = " ".join(f"--set {change}" for change in changed(first).split("; "))
+        settings = " ".join("--tuned" if word == TUNED else f"--set {word}" for word in changed(first).split("; "))
         command = f"table {target}" if target in TABLES else target
         return (f"python -m repro {command} --profile {first.profile} --tasks {tasks} --seeds {seeds} "
                 f"--recipe {first.recipe.name} {settings}")  # fmt: skip
@@ -171,9 +176,11 @@ def _last(results: list[dict[str, Any]]) -> float:
 
 
 def changed(cell: Cell) -> str:
-    """The settings in which the cell differs from its profile, e.g. "beta=40.0; student.epochs=3"; "" for none."""
-    different = changes(cell.setting, profile(cell.profile).setting)
-    return "; ".join(f"{name}={value}" for name, value in different.items())
+    """The settings in which the cell differs from its profile, e.g. "beta=40.0; student.epochs=3"; "" for none.
+
+    Of those that a sweep chose, which differ from cell to cell, it says "tuned"; best.csv has their values.
+    """
+    return "; ".join([*([TUNED] if cell.tuned else []), *(f"{name}={value}" for name, value in cell.given.items())])
 
 
 def _split(group: Group) -> str:

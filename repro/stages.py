@@ -22,7 +22,7 @@ from repro.training import Encoded
 class Stage:
     """One artefact to make. `cell` is any of the cells that need it; `parents` are the stages it reads."""
 
-    kind: str  # teacher, outputs, ptp, search, student
+    kind: str  # teacher, outputs, ptp, search, student; trial: a student of a sweep
     cell: Cell
     inputs: dict[str, Any]
     parents: tuple["Stage", ...] = ()
@@ -77,6 +77,16 @@ def stages(cell: Cell) -> list[Stage]:
     ptp = [] if cell.model.ptp == "none" else [_ptp(cell, outputs)]
     students = _students(cell, [outputs, *ptp])
     return [*outputs.parents, outputs, *ptp, *students]
+
+
+def trial_stages(cell: Cell, watch: dict[str, Any]) -> list[Stage]:
+    """The stages of a sweep's trial: a cell's, with a student that `watch` (the arguments of study.Watch) may end.
+
+    The bar counts trials: of these stages only the last has work.
+    """
+    *earlier, student = stages(cell)
+    trial = replace(student, kind="trial", inputs=student.inputs | {"watch": watch}, work=1.0)
+    return [*(replace(stage, work=0.0) for stage in earlier), trial]
 
 
 def _shared(cell: Cell) -> dict[str, Any]:

@@ -179,6 +179,20 @@ def bootstrap_within(before: np.ndarray, after: np.ndarray, member: np.ndarray, 
     return 100.0 * (weight * (drawn @ gain.T)).sum(axis=1)[total > 0] / total[total > 0]
 
 
+def expected_best(scores: np.ndarray) -> np.ndarray:
+    """The expected maximum of 1, 2 .. B scores drawn with replacement from B (Dodge et al. 2019, "Show Your Work":
+    expected validation performance): the k-th smallest is the maximum with probability (k / B)^n - ((k - 1) / B)^n.
+
+    Exact for these scores; for the distribution that they come from it is biased low (Tang et al. 2020).
+
+    scores: (B,), of trials whose order means nothing. Returns (B,). Raises ValueError as `mean_sd`.
+    """
+    mean_sd(scores)
+    ordered, count = np.sort(np.asarray(scores, float)), len(scores)
+    below = np.arange(count + 1) / count  # P(a draw <= the k-th smallest)
+    return np.array([np.diff(below**n) @ ordered for n in range(1, count + 1)])
+
+
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     """The central percentile interval of bootstrap draws: (draws,). level: in (0, 1)."""
     if not 0.0 < level < 1.0:

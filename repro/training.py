@@ -18,6 +18,7 @@ from repro.vocabulary import occurring
 
 Objective = Callable[[Output, Tensor], dict[str, Tensor]]  # (output, example indices) -> weighted terms of the loss
 Evaluate = Callable[[Classifier], float]  # higher is better
+Watch = Callable[[float, float], bool]  # (epochs so far, score) of an evaluation -> whether to end the training
 
 _PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
 _LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
@@ -102,27 +103,32 @@ def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
 
 
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None) -> Fitted:  # fmt: skip
+        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None,
+        watch: Watch | None = None) -> Fitted:  # fmt: skip
     """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
 
     checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
+    watch: told of each evaluation; it may end the training.
     Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
     """
     if len(indices) == 0:
         raise InputError("the training set is empty; check the data and train_cap")
     model.to(device()).train()
     with occurring(model.encoder, data.vocabulary):
-        return _fit(model, data, indices, objective, plan, evaluate, checkpoint)
+        return _fit(model, data, indices, objective, plan, evaluate, checkpoint, watch)
 
 
 def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-         evaluate: Evaluate | None, checkpoint: Checkpoint | None) -> Fitted:  # fmt: skip
+         evaluate: Evaluate | None, checkpoint: Checkpoint | None, watch: Watch | None) -> Fitted:  # fmt: skip
     per_epoch = math.ceil(len(indices) / plan.batch_size)
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
     optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
     progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
     fitted, unseen = Fitted(**progress), []
+    if watch:  # told again what it knew when the training was stopped
+        for known in fitted.history:
+            watch(known["step"] / per_epoch, known["score"])
     for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
         unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
@@ -136,6 +142,8 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
             if not score <= fitted.best_score:  # also where there is none yet
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
+                break
+            if watch and watch(step / per_epoch, score):
                 break
         if checkpoint and step < last:
             checkpoint.save_if_due(model, optimizer, vars(fitted), best)

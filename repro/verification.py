@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from repro import cells as files
-from repro import claims, derivation, metrics, paths, structure
+from repro import claims, derivation, metrics, paths, structure, tuned
 from repro.errors import MissingError, ReproError
 from repro.experiments import Cell
 from repro.files import sha256
@@ -62,7 +62,7 @@ def verify(profile_name: str) -> Verdict:
     found = {path: check_cell(path) for path in results}
     verdict.findings += [line for lines in found.values() for line in lines]
     verdict.findings += _orphans(results, predictions)
-    verdict.findings += _ledger(folder / "ledger.csv")
+    verdict.findings += [*_ledger(folder / "ledger.csv"), *tuned.check(profile_name)]
     for path in tables:
         here, lines = check_table(path, damaged(found))
         verdict.tables += here
@@ -73,7 +73,7 @@ def verify(profile_name: str) -> Verdict:
 def _tables(folder: Path) -> list[Path]:
     """Every CSV of a profile, known or not; the profile `paper` shares its folder with the printed numbers."""
     found = sorted(folder.glob("*.csv"))
-    found = [path for path in found if path.name != "ledger.csv"]  # made from the others: see `_ledger`
+    found = [path for path in found if path.name.partition(".")[0] not in ("ledger", "best")]  # see `_ledger`, `tuned`
     return [path for path in found if folder != paths.PAPER or path.name.partition(".")[0] in derivation.MAKERS]
 
 

@@ -1,0 +1,94 @@
+"""What sweeps found best: results/<profile>/best.csv, written by `sweep`, read by `experiments`. No torch here."""
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from repro import paths
+from repro.errors import MissingError
+from repro.files import write_atomic
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEY = ["table", "method", "task"]  # one sweep each, the newest
+
+
+def path(profile: str, variant: str = "") -> Path:
+    """results/<profile>/best.csv; best.<variant>.csv for sweeps under another recipe or changed settings.
+
+    variant: `experiments.variant` of that recipe and those settings, as in the name of their tables.
+    """
+    return paths.results(profile) / (f"best.{variant}.csv" if variant else "best.csv")
+
+
+def read(profile: str, variant: str = "") -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The best settings by (table, method, task): dotted names and values, as `profiles.override` takes them."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for row in _frame(profile, variant).to_dict("records"):
+        setting = found.setdefault((row["table"], row["method"], row["task"]), {})
+        setting[row["setting"]] = ast.literal_eval(row["value"])
+    return found
+
+
+def write(profile: str, variant: str, rows: "pd.DataFrame") -> Path:
+    """Put one sweep's rows in, instead of those of an earlier sweep of the same cell. Returns where.
+
+    rows: one per setting; columns `KEY`, layers, setting, value, and the sweep's own account of itself.
+    """
+    import pandas as pd
+
+    target = path(profile, variant)
+    paths.cache().mkdir(parents=True, exist_ok=True)
+    with FileLock(paths.cache() / f"{profile}-{target.stem}.lock"):  # two sweeps may end at the same time
+        old, new = _frame(profile, variant), rows.astype(str)
+        if len(old):
+            again = old[KEY].apply(tuple, axis=1).isin(set(new[KEY].apply(tuple, axis=1)))
+            new = pd.concat([old[~again], new])
+        new = new.sort_values([*KEY, "setting"], kind="stable")
+        write_atomic(target, lambda temporary: new.to_csv(temporary, index=False, lineterminator="\n"))
+    return target
+
+
+def trials(file: Path) -> "pd.DataFrame":
+    """The trials of one sweep, as `sweep.write` wrote them; MissingError if they are not there."""
+    import pandas as pd
+
+    if not file.is_file():
+        raise MissingError(f"no trials in {paths.shown(file)}; run the sweep")
+    return pd.read_csv(file, keep_default_na=False, na_values={"inner_score": [""]})
+
+
+def winner(frame: "pd.DataFrame") -> dict[str, Any]:
+    """The complete trial with the best score on the inner split; the first of those that share it."""
+    complete = frame[frame["state"] == "complete"]
+    best = complete.iloc[int(complete["inner_score"].to_numpy().argmax())]
+    return {str(name): value for name, value in best.items()}
+
+
+def check(profile: str) -> list[str]:
+    """What best.csv and its variants say otherwise than the trials of their sweeps: one line each."""
+    found = []
+    for target in sorted(paths.results(profile).glob("best*.csv")):
+        rows = _frame(profile, target.name.removesuffix(".csv").removeprefix("best").removeprefix("."))
+        for row in rows.to_dict("records"):
+            try:
+                best = winner(trials(target.parent / "sweeps" / f"{row['sweep']}.csv"))
+            except (MissingError, KeyError, ValueError) as error:
+                found.append(f"{paths.shown(target)}: sweep {row.get('sweep')} cannot be read ({error})")
+                continue
+            again = {"value": best[row["setting"]], "inner_score": best["inner_score"]}
+            found += [f"{paths.shown(target)}: row ({row['method']}, {row['task']}, {row['setting']}), column {name}: "
+                      f"stored {row[name]}, the sweep's best trial has {value}"
+                      for name, value in again.items() if float(row[name]) != float(value)]  # fmt: skip
+    return found
+
+
+def _frame(profile: str, variant: str) -> "pd.DataFrame":
+    """Every value as the text that is written there; no row if there is no file."""
+    import pandas as pd
+
+    target = path(profile, variant)
+    return pd.read_csv(target, dtype=str, keep_default_na=False) if target.is_file() else pd.DataFrame(columns=KEY)
