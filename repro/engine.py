@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro import cells as files
+from repro import memory
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
@@ -133,6 +134,7 @@ class _Inline(Executor):
 
 def _executor(engine: str, workers: int) -> Executor:
     if engine == "serial":
+        memory.keep()
         return _Inline()
     return Processes(workers)
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from repro import backbones, cls_only
+from repro import backbones, dropout
+from repro.packed import FITTING, Layout, cls_states
 from repro.sharing import layers_of, share
 from repro.structure import Use
 
@@ -22,7 +23,7 @@ class Output(NamedTuple):
 class Classifier(nn.Module):
     """A Hugging Face encoder, a tanh pooler on the last layer's [CLS], dropout and a linear classifier."""
 
-    def __init__(self, encoder: PreTrainedModel, classes: int, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: PreTrainedModel, classes: int, share: float = 0.1) -> None:
         super().__init__()
         hidden = encoder.config.hidden_size
         pooler = getattr(encoder, "pooler", None)
@@ -30,22 +31,31 @@ class Classifier(nn.Module):
             encoder.pooler = None  # type: ignore[assignment]  # ours runs it, once
         self.encoder = encoder
         self.pooler = pooler.dense if pooler is not None else _linear(hidden, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(share)
         self.classifier = _linear(hidden, classes)
         self._states: list[Tensor] = []
-        for layer in layers_of(encoder):
-            layer.register_forward_hook(self._keep_cls)
-        if encoder.config.model_type in cls_only.FITTING:
-            cls_only.restrict(layers_of(encoder)[-1])
+        if encoder.config.model_type not in FITTING:
+            for layer in layers_of(encoder):
+                layer.register_forward_hook(self._keep_cls)
+        dropout.make_fast(self)
 
     def forward(self, **inputs: Tensor) -> Output:
-        """inputs: what the encoder takes, each (batch, tokens)."""
+        """inputs: what the encoder takes, each (batch, tokens); attention_mask among them."""
+        fits = self.encoder.config.model_type in FITTING
+        states = self._computed(**inputs) if fits else self._hooked(inputs)  # (batch, effective layers, hidden)
+        pooled = torch.tanh(self.pooler(states[:, -1]))  # (batch, hidden)
+        return Output(self.classifier(self.dropout(pooled)), states, pooled)
+
+    def _computed(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
+        layout = Layout.padded(attention_mask) if attention_mask.is_cuda else Layout.packed(attention_mask)
+        return cls_states(self.encoder, layers_of(self.encoder), layout, **inputs)
+
+    def _hooked(self, inputs: dict[str, Tensor]) -> Tensor:
         self._states.clear()
         self.encoder(**inputs)
-        cls_states = torch.stack(self._states, dim=1)  # (batch, effective layers, hidden)
+        states = torch.stack(self._states, dim=1)
         self._states.clear()
-        pooled = torch.tanh(self.pooler(cls_states[:, -1]))  # (batch, hidden)
-        return Output(self.classifier(self.dropout(pooled)), cls_states, pooled)
+        return states
 
     def _keep_cls(self, module: nn.Module, args: tuple, output: Tensor | tuple[Tensor, ...]) -> None:
         states = output[0] if isinstance(output, tuple) else output  # (batch, tokens, hidden)

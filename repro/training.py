@@ -14,11 +14,13 @@ from repro.checkpoints import Checkpoint
 from repro.data import collate
 from repro.errors import InputError, TrainingError
 from repro.models import Classifier, Output, load_state, state_of
+from repro.vocabulary import occurring
 
 Objective = Callable[[Output, Tensor], dict[str, Tensor]]  # (output, example indices) -> weighted terms of the loss
 Evaluate = Callable[[Classifier], float]  # higher is better
 
 _PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
+_LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,19 @@ class Encoded:
 
     def batch(self, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
         """The examples of those indices, padded to the longest of them: (batch, tokens)."""
-        return {k: v.to(device) for k, v in collate(self.examples, indices, self.pad_id).items()}
+        batch = collate(self.examples, indices, self.pad_id)
+        return {name: moved(tensor, device) for name, tensor in batch.items()}
+
+    @property
+    def vocabulary(self) -> Tensor:
+        """The ids that occur, and the padding's, in order: (ids,)."""
+        found = np.concatenate([example["input_ids"] for example in self.examples])
+        return torch.from_numpy(np.union1d(found, [self.pad_id]))
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device; to a GPU from pinned memory, so that the host need not wait."""
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -96,21 +110,27 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
     """
     if len(indices) == 0:
         raise InputError("the training set is empty; check the data and train_cap")
-    where = device()
-    model.to(where).train()
+    model.to(device()).train()
+    with occurring(model.encoder, data.vocabulary):
+        return _fit(model, data, indices, objective, plan, evaluate, checkpoint)
+
+
+def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
+         evaluate: Evaluate | None, checkpoint: Checkpoint | None) -> Fitted:  # fmt: skip
     per_epoch = math.ceil(len(indices) / plan.batch_size)
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
     optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
     progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
-    fitted = Fitted(**progress)
+    fitted, unseen = Fitted(**progress), []
     for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
-        batch = data.batch(rows, where)
-        terms = _step(model, batch, torch.from_numpy(rows).to(where), objective, optimizer, rate, plan)
-        _stop_if_not_finite(terms, step, rate)
-        fitted.steps = step
-        if evaluate and (step % every == 0 or step == last):
+        unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
+        fitted.steps, due = step, step % every == 0 or step == last
+        if due or len(unseen) == _LOOK_EVERY:
+            terms = _read(unseen, step, plan.learning_rate, schedule)
+            unseen.clear()
+        if evaluate and due:
             score = evaluate(model)
             fitted.history.append({"step": step, "score": score, "learning_rate": rate} | terms)
             if not score <= fitted.best_score:  # also where there is none yet
@@ -124,30 +144,35 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
     return fitted
 
 
-def _step(model: Classifier, batch: dict[str, Tensor], rows: Tensor, objective: Objective,
-          optimizer: torch.optim.Optimizer, rate: float, plan: Plan) -> dict[str, float]:  # fmt: skip
-    """One update at learning rate `rate`; returns the loss terms."""
+def _step(model: Classifier, data: Encoded, rows: np.ndarray, objective: Objective, optimizer: torch.optim.Optimizer,
+          rate: float, precision: str) -> dict[str, Tensor]:  # fmt: skip
+    """One update at learning rate `rate` on the examples `rows`; returns the loss terms, still on the device."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-    with autocast(plan.precision):
-        output = model(**batch)
-    terms = objective(Output(*(part.float() for part in output)), rows)
+    with autocast(precision):
+        output = model(**data.batch(rows, device()))
+    terms = objective(Output(*(part.float() for part in output)), moved(torch.from_numpy(rows), device()))
     optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()
     optimizer.step()
-    return {name: term.item() for name, term in terms.items()}
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _read(unseen: list[dict[str, Tensor]], step: int, peak: float, schedule: int) -> dict[str, float]:
+    """The terms of `step`, the last of the unseen steps; TrainingError at the first of them that is not finite."""
+    rows = torch.stack([torch.stack(list(terms.values())) for terms in unseen]).tolist()  # (steps, terms)
+    for number, row in enumerate(rows, start=step - len(rows) + 1):
+        if not math.isfinite(sum(row)):
+            shown = ", ".join(f"{name} {value}" for name, value in zip(unseen[0], row, strict=True))
+            rate = peak * optim.warmup_linear(number - 1, schedule)
+            raise TrainingError(f"the loss is not finite at step {number}, learning rate {rate:.3g} ({shown}); "
+                                "lower the learning rate; the cell has no score")  # fmt: skip
+    return dict(zip(unseen[-1], rows[-1], strict=True))
 
 
 def _position(fitted: Fitted) -> int:
     """How many evaluations there were up to and with the best."""
     return 1 + [entry["step"] for entry in fitted.history].index(fitted.best_step)
-
-
-def _stop_if_not_finite(terms: dict[str, float], step: int, rate: float) -> None:
-    if not math.isfinite(sum(terms.values())):
-        shown = ", ".join(f"{name} {value}" for name, value in terms.items())
-        raise TrainingError(f"the loss is not finite at step {step}, learning rate {rate:.3g} ({shown}); "
-                            "lower the learning rate; the cell has no score")  # fmt: skip
 
 
 @torch.no_grad()

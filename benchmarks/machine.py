@@ -1,0 +1,33 @@
+"""What this machine is, and the best it can do."""
+
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+SIZE, ROUNDS = 2048, 12
+
+
+def description() -> dict[str, str | int]:
+    """Processor, cores that this process may use, versions."""
+    found = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+             if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []  # fmt: skip
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
+    return {"processor": found[0] if found else platform.processor(), "cores": len(os.sched_getaffinity(0)),
+            "python": platform.python_version(), "torch": torch.__version__} | gpu  # fmt: skip
+
+
+def ceiling(precision: str, device: str = "cpu", size: int = SIZE) -> float:
+    """The best rate of a square matrix product in that precision ("float32", "bfloat16"), in FLOP/s."""
+    a, b = (torch.randn(size, size, device=device).to(getattr(torch, precision)) for _ in range(2))
+    best = 0.0
+    for _ in range(ROUNDS):
+        start = time.perf_counter()
+        for _ in range(4):
+            a @ b
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 4 * 2 * size**3 / (time.perf_counter() - start))
+    return best

@@ -1,0 +1,90 @@
+"""Real tokens only and [CLS] alone at the top, against the library's own padded encoder: the same numbers."""
+
+import pytest
+import torch
+from tiny import batch, encoder
+
+from repro.dropout import Dropout
+from repro.models import Classifier
+from repro.packed import FITTING, Layout, cls_states
+from repro.sharing import layers_of, share
+from repro.structure import effective_layers
+
+LAYOUTS = {"packed": Layout.packed, "padded": Layout.padded}
+
+
+def run(states: torch.Tensor, model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The states, and the gradient of each parameter after a loss that reads all of them."""
+    model.zero_grad()
+    (states.sin() * torch.linspace(1, 2, states.numel(), dtype=states.dtype).view_as(states)).sum().backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return {"states": states.detach()} | gradients
+
+
+def library(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """[CLS] of every layer, by transformers."""
+    states = model(**inputs, output_hidden_states=True).hidden_states[1:]
+    return torch.stack([state[:, 0] for state in states], 1)  # (batch, layers, hidden)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", FITTING)
+@pytest.mark.parametrize("sharing", ["none", "shuffled"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_states_and_gradients_are_the_encoders_own(kind, sharing, layers, layout):
+    model, inputs = encoder(kind, layers), batch(4, 9)
+    share(model, effective_layers(layers, sharing))
+    inputs["attention_mask"][1, 3:] = 0
+    inputs["input_ids"][inputs["attention_mask"] == 0] = model.config.pad_token_id  # roberta counts positions by it
+    made = LAYOUTS[layout](inputs["attention_mask"])
+    ids = {name: value for name, value in inputs.items() if name != "attention_mask"}
+    got = run(cls_states(model, layers_of(model), made, **ids), model)
+    wanted = run(library(model, inputs), model)
+    assert len(wanted) > 10 and wanted.keys() - got.keys() <= {"pooler.dense.weight", "pooler.dense.bias"}
+    for name, value in got.items():
+        torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_token_types_are_read():
+    model = encoder("bert", 2)
+    types = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 3)
+    inputs = batch() | {"token_type_ids": types}
+    layout = Layout.packed(inputs["attention_mask"])
+    got = cls_states(model, layers_of(model), layout, inputs["input_ids"], types)
+    torch.testing.assert_close(got, library(model, inputs), rtol=0, atol=1e-12)
+
+
+def test_padding_costs_no_row():
+    layout = Layout.packed(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]))
+    assert layout.rows.tolist() == [0, 1, 4, 5, 6, 7, 8]
+    assert layout.starts.tolist() == [0, 2, 6] and layout.lengths == [2, 4, 1]
+
+
+def test_the_classifier_reads_the_last_layers_first_state():
+    model = Classifier(encoder("bert", 2), 2).double().eval()
+    output = model(**batch())
+    torch.testing.assert_close(output.cls_states, library(model.encoder, batch()), rtol=0, atol=1e-12)
+    torch.testing.assert_close(output.pooled, torch.tanh(model.pooler(output.cls_states[:, -1])), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_and_keeps_the_mean(share, dtype):
+    torch.manual_seed(0)
+    dropped = Dropout(share)(torch.ones(1001, 999, dtype=dtype))
+    values = dropped.unique().tolist()
+    assert values[0] == 0 and values[1:] == [pytest.approx(1 / (1 - share), rel=4e-3)]
+    assert (dropped == 0).double().mean().item() == pytest.approx(share, abs=2e-3)  # six standard errors
+    assert Dropout(share).eval()(dropped) is dropped
+
+
+def test_dropout_rows_and_columns_are_independent():
+    torch.manual_seed(1)
+    kept = (Dropout(0.5)(torch.ones(4096, 64)) != 0).double()
+    correlation = torch.corrcoef(kept.T) - torch.eye(64)
+    assert correlation.abs().max() < 0.08  # five standard errors of 4,096 draws
+
+
+def test_every_dropout_of_a_classifier_is_the_fast_one():
+    made = [m for m in Classifier(encoder("bert", 2), 2).modules() if isinstance(m, torch.nn.Dropout)]
+    assert len(made) == 2 * 3 + 2 and all(type(module) is Dropout for module in made)
