@@ -127,7 +127,8 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
         unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
         fitted.steps, due = step, step % every == 0 or step == last
-        if due or len(unseen) == _LOOK_EVERY:
+        noting = checkpoint is not None and step < last and checkpoint.due(step)
+        if due or noting or len(unseen) == _LOOK_EVERY:  # what is noted was looked at
             terms = _read(unseen, step, plan.learning_rate, schedule)
             unseen.clear()
         if evaluate and due:
@@ -137,8 +138,8 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
                 break
-        if checkpoint and step < last:
-            checkpoint.save_if_due(model, optimizer, vars(fitted), best)
+        if checkpoint and noting:
+            checkpoint.save(model, optimizer, vars(fitted), best)
     if best:
         load_state(model, best)
     return fitted
