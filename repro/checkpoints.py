@@ -33,15 +33,17 @@ class Checkpoint:
         self.path, self.every = path, _every()
         self._not_before = -1.0  # on the monotonic clock, which no change of the time of day moves
 
-    def save_if_due(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any],
-                    best: Mapping[str, Tensor]) -> None:  # fmt: skip
-        """After progress["steps"] steps, write everything if that many are due; DiskError as files.write_atomic.
+    def due(self, step: int) -> bool:
+        """Whether to save after this step: at every so many, unless the last time took long and was just now."""
+        return step % self.every == 0 and time.monotonic() >= self._not_before
+
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any],
+             best: Mapping[str, Tensor]) -> None:  # fmt: skip
+        """Write where the training stands after progress["steps"] steps; DiskError as files.write_atomic.
 
         progress: what is to be given back, as JSON can hold it. best: the best parameters so far, or none.
         """
         start = time.monotonic()
-        if progress["steps"] % self.every or start < self._not_before:
-            return
         groups = {"model": state_of(model), "best": best, "optimizer": _moments(optimizer), "random": _random_states()}
         tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
         text = json.dumps(progress)

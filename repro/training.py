@@ -133,7 +133,8 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
         unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
         fitted.steps, due = step, step % every == 0 or step == last
-        if due or len(unseen) == _LOOK_EVERY:
+        noting = checkpoint is not None and step < last and checkpoint.due(step)
+        if due or noting or len(unseen) == _LOOK_EVERY:  # what is noted was looked at
             terms = _read(unseen, step, plan.learning_rate, schedule)
             unseen.clear()
         if evaluate and due:
@@ -145,8 +146,8 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
                 break
             if watch and watch(step / per_epoch, score):
                 break
-        if checkpoint and step < last:
-            checkpoint.save_if_due(model, optimizer, vars(fitted), best)
+        if checkpoint and noting:
+            checkpoint.save(model, optimizer, vars(fitted), best)
     if best:
         load_state(model, best)
     return fitted

@@ -138,7 +138,7 @@ def test_ctrl_c_is_one_line(repro, monkeypatch):
     monkeypatch.setattr(engine, "run_cells", stop)
     code, _, err = repro("run", "table2")
     assert code == 130
-    assert err.strip() == "stopped; finished stages are kept, the same command goes on from them"
+    assert err.strip() == "stopped; finished stages are kept; to go on from them: python -m repro run table2"
 
 
 def test_status_counts_the_cells_that_are_done(repro):

@@ -1,0 +1,132 @@
+"""Ctrl-C stops a real run within five seconds; no process outlives a killed one; a killed worker costs one stage."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from repro import paths, store
+from repro.errors import KilledError, ReproError
+from repro.workers import Processes
+
+SECONDS = 5.0 * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # five, where others do not share it
+LONG = ["--task", "RTE", "--seeds", "1", "--set", "teacher.epochs=400"]  # hours: it cannot end by itself
+
+
+def alive(folder: Path) -> list[int]:
+    """The living processes that were started with this test's folders, in whatever session."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            try:
+                ours = f"REPRO_CACHE={folder}/cache".encode() in (process / "environ").read_bytes()
+                ended = (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:  # it ended meanwhile, or is another user's
+                continue
+            if ours and not ended:
+                found.append(int(process.name))
+    return found
+
+
+@pytest.fixture
+def start(own_folders):
+    """Start `python -m repro ...` in a session of its own; return once its training has written a checkpoint."""
+    started = []
+
+    def call(*arguments):
+        environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "REPRO_CHECKPOINT_STEPS": "1"}
+        command = [sys.executable, "-m", "repro", *arguments, *LONG]
+        program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                                   start_new_session=True, cwd=own_folders)  # fmt: skip
+        started.append(program)
+        until(lambda: list(own_folders.glob("cache/teacher/*.partial.safetensors")) or program.poll() is not None, 300)
+        assert program.poll() is None, program.communicate()
+        return program
+
+    yield call
+    for program in started:
+        for process in alive(own_folders):
+            os.kill(process, signal.SIGKILL)
+        program.communicate()
+
+
+def until(condition, seconds: float) -> float:
+    """Wait for the condition; returns the seconds it took."""
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < seconds, f"not within {seconds} seconds"
+        time.sleep(0.05)
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("command", [("run", "table4"), ("run", "table4", "--engine", "serial"), ("table", "table4")],
+                         ids=" ".join)  # fmt: skip
+def test_ctrl_c_stops_within_five_seconds(start, own_folders, command):
+    program = start(*command)
+    begin = time.monotonic()
+    os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to every process of the job
+    out, err = program.communicate(timeout=60)
+    assert time.monotonic() - begin < SECONDS
+    assert program.returncode == 130
+    assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
+    again = shlex.join(["python", "-m", "repro", *command, *LONG])
+    assert err.splitlines()[-1] == f"stopped; finished stages are kept; to go on from them: {again}"
+    assert "Traceback" not in out + err
+    assert list(own_folders.glob("cache/teacher/*.partial.safetensors")) != []
+    until(lambda: alive(own_folders) == [], SECONDS)
+
+
+@pytest.mark.parametrize("command", ["run", "table"])
+def test_no_process_outlives_a_killed_run(start, own_folders, command):
+    """Workers see the end of a pipe; a notebook's kernel looks for its parent every second."""
+    program = start(command, "table4")
+    assert len(alive(own_folders)) >= {"run": 2, "table": 3}[command]
+    program.kill()
+    program.wait()
+    until(lambda: alive(own_folders) == [], SECONDS)
+
+
+# workers
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def sleep(seconds: float) -> int:
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def die(stage: str) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_costs_its_own_stage_alone():
+    with Processes(2) as pool:
+        dead, other = pool.submit(die, "student of cell-1"), pool.submit(sleep, 1.0)
+        assert other.result() != os.getpid()
+        with pytest.raises(KilledError, match=r"computed student of cell-1 was killed from outside \(out of memory\?"):
+            dead.result()
+        assert [pool.submit(double, value).result() for value in (1, 2, 3)] == [2, 4, 6]  # in a new process
+
+
+def test_an_error_in_a_worker_comes_back():
+    with Processes(1) as pool:
+        assert isinstance(pool.submit(store.location, "..", "k").exception(), ReproError)
+
+
+def test_killing_the_workers_ends_what_they_do_now():
+    pool = Processes(1)
+    process = pool.submit(os.getpid).result()
+    pool.submit(sleep, 600)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), pool:
+        raise KeyboardInterrupt
+    assert time.monotonic() - begin < SECONDS
+    assert not Path(f"/proc/{process}").exists()
