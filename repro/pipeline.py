@@ -107,7 +107,7 @@ def _search(stage: Stage) -> Artefact:
                          "learning_rate": max(scores, key=scores.__getitem__)})  # fmt: skip
 
 
-def _student(stage: Stage, watch: Watch | None = None) -> Artefact:
+def _student(stage: Stage, watch: Watch = training.go_on) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     model = pea_kd.build(cell, len(task(cell.task).labels))
     if cell.model.ptp != "none":

@@ -102,9 +102,14 @@ def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
             yield order[start : start + plan.batch_size]
 
 
+def go_on(epochs: float, score: float) -> bool:
+    """The watcher that never ends a training."""
+    return False
+
+
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
         evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None,
-        watch: Watch | None = None) -> Fitted:  # fmt: skip
+        watch: Watch = go_on) -> Fitted:  # fmt: skip
     """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
 
     checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
@@ -119,16 +124,15 @@ def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Object
 
 
 def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-         evaluate: Evaluate | None, checkpoint: Checkpoint | None, watch: Watch | None) -> Fitted:  # fmt: skip
+         evaluate: Evaluate | None, checkpoint: Checkpoint | None, watch: Watch) -> Fitted:  # fmt: skip
     per_epoch = math.ceil(len(indices) / plan.batch_size)
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
     optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
     progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
     fitted, unseen = Fitted(**progress), []
-    if watch:  # told again what it knew when the training was stopped
-        for known in fitted.history:
-            watch(known["step"] / per_epoch, known["score"])
+    for known in fitted.history:  # it is told again what it knew when the training was stopped
+        watch(known["step"] / per_epoch, known["score"])
     for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
         rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
         unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
@@ -142,9 +146,7 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
             fitted.history.append({"step": step, "score": score, "learning_rate": rate} | terms)
             if not score <= fitted.best_score:  # also where there is none yet
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
-            if plan.patience and len(fitted.history) - _position(fitted) >= _PATIENCE:
-                break
-            if watch and watch(step / per_epoch, score):
+            if watch(step / per_epoch, score) or (plan.patience and _since_best(fitted) >= _PATIENCE):
                 break
         if checkpoint and noting:
             checkpoint.save(model, optimizer, vars(fitted), best)
@@ -179,9 +181,9 @@ def _read(unseen: list[dict[str, Tensor]], step: int, peak: float, schedule: int
     return dict(zip(unseen[-1], rows[-1], strict=True))
 
 
-def _position(fitted: Fitted) -> int:
-    """How many evaluations there were up to and with the best."""
-    return 1 + [entry["step"] for entry in fitted.history].index(fitted.best_step)
+def _since_best(fitted: Fitted) -> int:
+    """How many evaluations came after the best."""
+    return len(fitted.history) - 1 - [entry["step"] for entry in fitted.history].index(fitted.best_step)
 
 
 @torch.no_grad()

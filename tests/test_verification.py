@@ -321,7 +321,7 @@ def test_swapped_predictions_are_named_even_with_new_checksums(folder):
     for method in ("bert3", "sps-1"):
         again = files.sha256(predictions_file(folder, method))
         edit(cell_file(folder, method), lambda row, again=again: row.update(predictions_sha256=again), seal=True)
-        found(cell_file(folder, method), "accuracy: stored", "recomputed from its predictions")
+        found(cell_file(folder, method), ": stored", "recomputed from its predictions")
 
 
 def test_reordered_predictions_are_named(folder):
