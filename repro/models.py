@@ -47,7 +47,7 @@ class Classifier(nn.Module):
         return Output(self.classifier(self.dropout(pooled)), states, pooled)
 
     def _computed(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
-        layout = Layout.padded(attention_mask) if attention_mask.is_cuda else Layout.packed(attention_mask)
+        layout = Layout.fitting(attention_mask, self.encoder.config.hidden_size)
         return cls_states(self.encoder, layers_of(self.encoder), layout, **inputs)
 
     def _hooked(self, inputs: dict[str, Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """A BERT-like encoder that computes what is read and no more: real tokens, and of the last layer only [CLS].
 
 The numbers and gradients are those of the library's padded encoder (tests/test_packed.py). On a CPU the examples of a
-batch lie end to end in one matrix: no layer works on padding, which is half of a batch of GLUE's sentences.
+batch of a wide encoder lie end to end in one matrix: no layer works on padding, half of a batch of GLUE's sentences.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 FITTING = ("bert", "electra", "roberta")  # encoders whose layer is BertLayer in all but name
+_WIDE = 256  # hidden dimensions from which padding costs a CPU more than one small call per example does
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Layout:
     starts: Tensor  # (batch,) the row of each example's first token
     lengths: list[int]  # rows of each example
     mask: Tensor | None  # (batch, 1, 1, tokens) True where real, if rows are padding too
+
+    @classmethod
+    def fitting(cls, attention_mask: Tensor, hidden: int) -> "Layout":
+        """The faster of both, here and for an encoder of so many hidden dimensions."""
+        packs = hidden >= _WIDE and not attention_mask.is_cuda
+        return cls.packed(attention_mask) if packs else cls.padded(attention_mask)
 
     @classmethod
     def packed(cls, attention_mask: Tensor) -> "Layout":
@@ -86,8 +93,13 @@ def _attend_each(query: Tensor, key: Tensor, value: Tensor, dropout: nn.Module, 
 
 
 def _attend_padded(query: Tensor, key: Tensor, value: Tensor, dropout: Any, layout: Layout) -> Tensor:
-    """All examples in one kernel; all: (rows, heads, ·)."""
+    """All examples at once; all: (rows, heads, ·)."""
     query, key, value = (x.unflatten(0, (len(layout.lengths), -1)).transpose(1, 2) for x in (query, key, value))
-    share = dropout.p if dropout.training else 0.0
-    mixed = F.scaled_dot_product_attention(query, key, value, layout.mask, share, scale=1.0)  # (batch, heads, ·, ·)
+    if query.is_cuda or not dropout.training:
+        share = dropout.p if dropout.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, layout.mask, share, scale=1.0)
+    else:  # the library's kernel has no dropout on a CPU
+        assert layout.mask is not None
+        scores = (query @ key.transpose(2, 3)).masked_fill(~layout.mask, -torch.inf)  # (batch, heads, ·, tokens)
+        mixed = dropout(scores.softmax(-1)) @ value
     return mixed.transpose(1, 2).flatten(0, 1)  # (rows, heads, ·)

@@ -60,6 +60,34 @@ def test_padding_costs_no_row():
     assert layout.starts.tolist() == [0, 2, 6] and layout.lengths == [2, 4, 1]
 
 
+def test_a_wide_encoder_is_packed_on_a_cpu_and_a_narrow_one_padded():
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    assert Layout.fitting(mask, 384).mask is None and len(Layout.fitting(mask, 384).rows) == 5
+    assert Layout.fitting(mask, 64).mask is not None and len(Layout.fitting(mask, 64).rows) == 6
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_attention_in_training_drops_and_keeps_the_mean(layout):
+    """Over many draws the mean of the training states is near that of evaluation: attention dropout is unbiased."""
+    model = Classifier(encoder("bert", 1), 2).double()
+    for module in model.encoder.modules():
+        if isinstance(module, Dropout):
+            module.p = 0.0
+    layer, inputs = layers_of(model.encoder)[0], batch()
+    layer.attention.self.dropout.p = 0.3
+    mixed: list[torch.Tensor] = []
+    layer.attention.output.register_forward_pre_hook(lambda module, args: mixed.append(args[0].detach()))
+    made = LAYOUTS[layout](inputs["attention_mask"])
+    torch.manual_seed(0)
+    for training in [False] + [True] * 400:
+        model.train(training)
+        cls_states(model.encoder, layers_of(model.encoder), made, inputs["input_ids"])
+    drawn = torch.stack(mixed[1:])
+    assert (drawn.std(0) > 0).all()
+    error = (drawn.mean(0) - mixed[0]).abs() / (drawn.std(0) / 20)  # in standard errors of 400 draws
+    assert error.max() < 5
+
+
 def test_the_classifier_reads_the_last_layers_first_state():
     model = Classifier(encoder("bert", 2), 2).double().eval()
     output = model(**batch())
