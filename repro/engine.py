@@ -182,7 +182,7 @@ def _finish(todo: list[Cell], needed: dict[str, list["Stage"]], failures: dict[s
 
 def _written(cell: Cell) -> list[str]:
     """Write the cell's result; the error if there is one."""
-    from repro.pipeline import finish
+    from repro.finishing import finish
 
     try:
         files.clear(cell)

@@ -1,23 +1,21 @@
-"""How each stage is computed, and how a finished cell becomes a result."""
+"""How each stage is computed."""
 
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repro import backbones, cells, metrics, models, paths, ptp, store, structure, training
+from repro import metrics, models, ptp, store, structure, training
 from repro.checkpoints import Checkpoint
 from repro.errors import TrainingError
 from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
 from repro.profiles import Training
-from repro.stages import Data, Stage, load_data, stages
+from repro.stages import Data, Stage, load_data
 from repro.store import Artefact
 from repro.tasks import task
 from repro.training import Encoded, Evaluate, Fitted, Plan, Watch, device, fit, predict, resolve_precision
@@ -204,50 +202,3 @@ def _meta(model: Classifier, fitted: Fitted, rule: str) -> dict[str, Any]:
 
 _COMPUTE = {"teacher": _teacher, "outputs": _outputs, "ptp": _ptp, "search": _search, "student": _student,
             "trial": _trial}  # fmt: skip
-
-
-def finish(cell: Cell) -> None:
-    """Write the cell's result and predictions from its finished stages."""
-    made = stages(cell)
-    artefacts = {stage.kind: read(stage) for stage in made}  # of several students the last is the cell's own
-    data, final = load_data(cell), artefacts["student" if cell.model.kind == "student" else "outputs"]
-    on_train = cell.model.kind == "labels"  # Table 1 is about the training data
-    labels = data.train.labels if on_train else data.dev.labels
-    logits = final.tensors["train.logits" if on_train else "dev.logits"].numpy()
-    trained = artefacts["student" if cell.model.kind == "student" else "teacher"].meta
-    result = {
-        "metrics": {name: float(metrics.score(name, labels, logits.argmax(1))) for name in metrics.METRICS},
-        "seconds": {stage.kind: artefacts[stage.kind].meta["seconds"] for stage in made},
-        "stages": {stage.kind: stage.key for stage in made},
-        "selection": {key: trained[key] for key in ("rule", "steps", "best_step", "best_score")} | _last(cell, trained),
-        "parameters": trained["parameters"], "effective_layers": _depth(cell),
-        "data": {"train": data.train.fingerprint, "dev": data.dev.fingerprint, "source": data.train.source,
-                 "train_rows": len(data.train.labels), "dev_rows": len(data.dev.labels)},
-        "backbone": {"name": cell.setting.backbone, "sha256": backbones.locate(cell.setting.backbone).sha256,
-                     "fingerprint": backbones.fingerprint(cell.setting.backbone)},
-    } | _environment(cell)  # fmt: skip
-    if cell.model.ptp != "none":
-        result["ptp"] = {key: artefacts["ptp"].meta[key] for key in ("thresholds", "label_counts", "best_score")}
-    cells.write(cell, result, labels, logits)
-
-
-def _last(cell: Cell, trained: dict[str, Any]) -> dict[str, float]:
-    """The dev score of a student's last step beside that of its best on dev: how optimistic the choice is."""
-    chosen = cell.model.kind == "student" and trained["rule"] == "best_dev"
-    return {"last_score": trained["history"][-1]["score"]} if chosen else {}
-
-
-def _depth(cell: Cell) -> int:
-    if cell.model.kind != "student":
-        return backbones.depth(cell.setting.backbone)
-    return len(structure.effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order))
-
-
-def _environment(cell: Cell) -> dict[str, Any]:
-    """Where and with what the cell was made."""
-    where = device()
-    return {
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "precision": resolve_precision(cell.setting.precision), "commit": paths.commit(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers")},
-    }  # fmt: skip
