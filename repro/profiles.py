@@ -96,7 +96,7 @@ PROFILES = {
     profile.name: profile
     for profile in (
         Profile("demo", "embedded miniature tasks", "embedded miniature tasks: not GLUE",
-                Setting("embedded", Training(1.5e-4, 32, 12), Training(3e-4, 32, 6, 4), Training(4e-4, 32, 6),
+                Setting("embedded", Training(1.5e-4, 32, 10), Training(3e-4, 32, 6, 4), Training(4e-4, 32, 6),
                         beta=beta_for(64), max_length=64, precision="float32", evaluations_per_epoch=2),
                 (1e-4, 2e-4, 4e-4, 8e-4), 2.3e-4, task_prefix="mini-"),
         Profile("cpu", "GLUE, first 2,000 training and 1,000 dev examples", _STANDIN,
