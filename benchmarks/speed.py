@@ -102,7 +102,7 @@ def markdown(report: dict) -> str:
     lines = [f"| student examples a second | {' | '.join(TASKS)} |", "|---|---|---|"]
     for name, shown in NAMES.items():
         cells = [rows.get((task, name)) for task in TASKS]
-        told = [f"{one['examples per second']:.1f} (1 / {one['package is faster by']:.1f}; {one['ceiling']:.0%})"
+        told = [f"{one['examples per second']:.1f} (×{one['package is faster by']:.1f}, {one['ceiling']:.0%})"
                 if one else "not measured" for one in cells]  # fmt: skip
         lines.append(f"| {shown} | {' | '.join(told)} |")
     return "\n".join(lines)
