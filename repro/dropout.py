@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Dropout):
-    """Dropout with 16 random bits an element, four elements to a draw: seven times faster than torch's on a CPU.
+    """Dropout with 16 random bits an element, four elements to a draw: several times faster than torch's on a CPU.
 
     The share dropped is p rounded to 1 / 65536, and what stays is scaled by that share. On a GPU it is torch's own.
     """
@@ -17,7 +17,8 @@ class Dropout(nn.Dropout):
         dropped = round(self.p * 65536)
         draws = torch.empty((states.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
         bits = draws.view(torch.int16)[: states.numel()].view(states.shape)
-        return states * (bits >= dropped - 32768).to(states.dtype).mul_(65536 / (65536 - dropped))
+        kept = torch.ge(bits, dropped - 32768, out=torch.empty_like(states))  # 1 or 0, with no pass over booleans
+        return states * kept.mul_(65536 / (65536 - dropped))
 
 
 def make_fast(model: nn.Module) -> None:

@@ -47,8 +47,7 @@ class Classifier(nn.Module):
         return Output(self.classifier(self.dropout(pooled)), states, pooled)
 
     def _computed(self, attention_mask: Tensor, **inputs: Tensor) -> Tensor:
-        layout = Layout.fitting(attention_mask, self.encoder.config.hidden_size)
-        return cls_states(self.encoder, layers_of(self.encoder), layout, **inputs)
+        return cls_states(self.encoder, layers_of(self.encoder), Layout.fitting(attention_mask), **inputs)
 
     def _hooked(self, inputs: dict[str, Tensor]) -> Tensor:
         self._states.clear()

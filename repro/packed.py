@@ -1,11 +1,10 @@
-"""A BERT-like encoder that computes what is read and no more: real tokens, and of the last layer only [CLS].
+"""A BERT-like encoder that computes what is read and no more: hardly any padding, and of the last layer only [CLS].
 
-The numbers and gradients are those of the library's padded encoder (tests/test_packed.py). On a CPU the examples of a
-batch of a wide encoder lie end to end in one matrix: no layer works on padding, half of a batch of GLUE's sentences.
+The numbers and gradients are those of the library's padded encoder (tests/test_packed.py).
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,36 +12,58 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 FITTING = ("bert", "electra", "roberta")  # encoders whose layer is BertLayer in all but name
-_WIDE = 256  # hidden dimensions from which padding costs a CPU more than one small call per example does
+_MULTIPLE = 8  # tokens to which lengths are rounded: finer, and many small calls cost more than the padding they save
+
+
+class Block(NamedTuple):
+    """Examples of one padded length. bias: (examples, 1, 1, tokens), 0 where real and -inf where padded."""
+
+    examples: int
+    tokens: int
+    bias: Tensor
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the examples of a batch lie among the rows of one matrix of tokens."""
+    """A batch as one matrix of tokens: examples of like length lie together in blocks, each padded to its own length.
 
-    rows: Tensor  # (rows,) of the flattened (batch, tokens) batch, in order
-    starts: Tensor  # (batch,) the row of each example's first token
-    lengths: list[int]  # rows of each example
-    mask: Tensor | None  # (batch, 1, 1, tokens) True where real, if rows are padding too
+    rows: (rows,) of the flattened (batch, tokens) batch, in their order here. starts: (batch,) the row of each
+    example's first token, in the order of the blocks. back: (batch,) where the batch's examples are in that order.
+    """
 
-    @classmethod
-    def fitting(cls, attention_mask: Tensor, hidden: int) -> "Layout":
-        """The faster of both, here and for an encoder of so many hidden dimensions."""
-        packs = hidden >= _WIDE and not attention_mask.is_cuda
-        return cls.packed(attention_mask) if packs else cls.padded(attention_mask)
+    rows: Tensor
+    starts: Tensor
+    back: Tensor
+    blocks: list[Block]
 
     @classmethod
-    def packed(cls, attention_mask: Tensor) -> "Layout":
-        """Real tokens only. attention_mask: (batch, tokens), 1 where real, padded at the end."""
-        lengths = attention_mask.sum(1)
-        return cls(attention_mask.flatten().nonzero()[:, 0], lengths.cumsum(0) - lengths, lengths.tolist(), None)
+    def fitting(cls, attention_mask: Tensor) -> "Layout":
+        """The faster one here. attention_mask: (batch, tokens), 1 where real, padded at the end."""
+        return cls.padded(attention_mask) if attention_mask.is_cuda else cls.bucketed(attention_mask)
 
     @classmethod
     def padded(cls, attention_mask: Tensor) -> "Layout":
-        """All tokens: on a GPU one wide kernel beats many exact ones, and lengths never have to come to the host."""
+        """One block: on a GPU one wide kernel beats many exact ones, and lengths never have to come to the host."""
         batch, tokens = attention_mask.shape
         rows = torch.arange(batch * tokens, device=attention_mask.device)
-        return cls(rows, rows[::tokens], [tokens] * batch, attention_mask.bool()[:, None, None])
+        return cls(rows, rows[::tokens], rows[:batch], [Block(batch, tokens, _bias(attention_mask))])
+
+    @classmethod
+    def bucketed(cls, attention_mask: Tensor, multiple: int = _MULTIPLE) -> "Layout":
+        """A block for each length, rounded up: half of a padded batch of GLUE's sentences is never computed."""
+        lengths, order = attention_mask.sum(1).sort(stable=True)
+        rounded = ((lengths + multiple - 1) // multiple * multiple).clamp(max=attention_mask.shape[1])
+        blocks, rows = [], []
+        tokens, counts = rounded.unique_consecutive(return_counts=True)
+        for size, part in zip(tokens.tolist(), order.split(counts.tolist()), strict=True):
+            blocks.append(Block(len(part), size, _bias(attention_mask[part, :size])))
+            rows.append((part[:, None] * attention_mask.shape[1] + torch.arange(size)).flatten())
+        return cls(torch.cat(rows), rounded.cumsum(0) - rounded, order.argsort(), blocks)
+
+
+def _bias(attention_mask: Tensor) -> Tensor:
+    return torch.zeros_like(attention_mask, dtype=torch.float32).masked_fill_(attention_mask == 0, -torch.inf)[
+        :, None, None]  # fmt: skip
 
 
 def cls_states(encoder: PreTrainedModel, layers: nn.ModuleList, layout: Layout, input_ids: Tensor,
@@ -58,7 +79,7 @@ def cls_states(encoder: PreTrainedModel, layers: nn.ModuleList, layout: Layout, 
     # Nothing else of the last layer is ever read: its query and feed-forward run for one row of each example, which is
     # a third of its cost and most of a one-layer student's.
     kept.append(_layer(layers[-1], states, states[layout.starts], layout))
-    return torch.stack(kept, dim=1)
+    return torch.stack(kept, dim=1)[layout.back]
 
 
 def _embedded(encoder: Any, layout: Layout, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
@@ -69,37 +90,34 @@ def _embedded(encoder: Any, layout: Layout, input_ids: Tensor, token_type_ids: T
         token_type_ids = torch.zeros_like(input_ids)
     ids, positions, types = (part.flatten()[layout.rows][None] for part in (input_ids, positions, token_type_ids))
     states = encoder.embeddings(input_ids=ids, position_ids=positions, token_type_ids=types)[0]  # (rows, embedding)
-    return encoder.embeddings_project(states) if hasattr(encoder, "embeddings_project") else states
+    states = encoder.embeddings_project(states) if hasattr(encoder, "embeddings_project") else states
+    # What runs from layer to layer is in autocast's precision too, else every map of every layer casts it anew.
+    kind = states.device.type
+    return states.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else states
 
 
 def _layer(layer: Any, states: Tensor, asking: Tensor, layout: Layout) -> Tensor:
     """The layer's states of the rows in `asking`: all (rows, hidden), or the first of each example (batch, hidden)."""
     attention = layer.attention.self
-    projected = attention.query(asking) * attention.scaling, attention.key(states), attention.value(states)
+    projected = attention.query(asking), attention.key(states), attention.value(states)
     heads = (attention.num_attention_heads, attention.attention_head_size)
     query, key, value = (part.unflatten(-1, heads) for part in projected)  # (rows, heads, ·)
-    attend = _attend_each if layout.mask is None else _attend_padded
-    mixed = attend(query, key, value, attention.dropout, layout)
-    return layer.feed_forward_chunk(layer.attention.output(mixed.flatten(-2), asking))
+    known = [block.examples * block.tokens for block in layout.blocks]
+    asked = known if len(query) == len(key) else [block.examples for block in layout.blocks]
+    parts = zip(layout.blocks, query.split(asked), key.split(known), value.split(known), strict=True)
+    mixed = torch.cat([_attend(*part, attention.dropout, attention.scaling) for part in parts])
+    return layer.feed_forward_chunk(layer.attention.output(mixed, asking))
 
 
-def _attend_each(query: Tensor, key: Tensor, value: Tensor, dropout: nn.Module, layout: Layout) -> Tensor:
-    """Each example by itself; all: (rows, heads, ·). Heads come first, so that an example is a view, never a copy."""
-    query, key, value = (part.transpose(0, 1).contiguous() for part in (query, key, value))  # (heads, rows, ·)
-    asked = layout.lengths if query.shape[1] == key.shape[1] else [1] * len(layout.lengths)
-    mixed = [dropout((q @ k.transpose(1, 2)).softmax(-1)) @ v for q, k, v in zip(
-        query.split(asked, 1), key.split(layout.lengths, 1), value.split(layout.lengths, 1), strict=True)]  # fmt: skip
-    return torch.cat(mixed, 1).transpose(0, 1)  # (rows, heads, ·)
-
-
-def _attend_padded(query: Tensor, key: Tensor, value: Tensor, dropout: Any, layout: Layout) -> Tensor:
-    """All examples at once; all: (rows, heads, ·)."""
-    query, key, value = (x.unflatten(0, (len(layout.lengths), -1)).transpose(1, 2) for x in (query, key, value))
+def _attend(block: Block, query: Tensor, key: Tensor, value: Tensor, dropout: Any, scaling: float) -> Tensor:
+    """Attention within each of the block's examples; all (rows, heads, ·); returns (rows, hidden)."""
+    query, key, value = (x.unflatten(0, (block.examples, -1)).transpose(1, 2) for x in (query, key, value))
+    bias = block.bias.to(query.dtype).expand(-1, query.shape[1], -1, -1)  # (examples, heads, 1, tokens)
     if query.is_cuda or not dropout.training:
         share = dropout.p if dropout.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, layout.mask, share, scale=1.0)
+        mixed = F.scaled_dot_product_attention(query, key, value, bias, share, scale=scaling)
     else:  # the library's kernel has no dropout on a CPU
-        assert layout.mask is not None
-        scores = (query @ key.transpose(2, 3)).masked_fill(~layout.mask, -torch.inf)  # (batch, heads, ·, tokens)
-        mixed = dropout(scores.softmax(-1)) @ value
-    return mixed.transpose(1, 2).flatten(0, 1)  # (rows, heads, ·)
+        bias, query, key = bias.flatten(0, 1), query.flatten(0, 1), key.flatten(0, 1)  # (examples x heads, ·, ·)
+        scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=scaling)
+        mixed = dropout(scores.softmax(-1)).view(*value.shape[:2], -1, block.tokens) @ value
+    return mixed.transpose(1, 2).flatten(2).flatten(0, 1)  # from (examples, heads, ·, ·)

@@ -1,4 +1,7 @@
-"""Real tokens only and [CLS] alone at the top, against the library's own padded encoder: the same numbers."""
+"""Blocks of like length and [CLS] alone at the top, against the library's own padded encoder: the same numbers."""
+
+import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +13,7 @@ from repro.packed import FITTING, Layout, cls_states
 from repro.sharing import layers_of, share
 from repro.structure import effective_layers
 
-LAYOUTS = {"packed": Layout.packed, "padded": Layout.padded}
+LAYOUTS = {"bucketed": partial(Layout.bucketed, multiple=2), "padded": Layout.padded}
 
 
 def run(states: torch.Tensor, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -49,21 +52,18 @@ def test_token_types_are_read():
     model = encoder("bert", 2)
     types = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 3)
     inputs = batch() | {"token_type_ids": types}
-    layout = Layout.packed(inputs["attention_mask"])
+    layout = Layout.bucketed(inputs["attention_mask"])
     got = cls_states(model, layers_of(model), layout, inputs["input_ids"], types)
     torch.testing.assert_close(got, library(model, inputs), rtol=0, atol=1e-12)
 
 
-def test_padding_costs_no_row():
-    layout = Layout.packed(torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [1, 0, 0, 0]]))
-    assert layout.rows.tolist() == [0, 1, 4, 5, 6, 7, 8]
-    assert layout.starts.tolist() == [0, 2, 6] and layout.lengths == [2, 4, 1]
-
-
-def test_a_wide_encoder_is_packed_on_a_cpu_and_a_narrow_one_padded():
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    assert Layout.fitting(mask, 384).mask is None and len(Layout.fitting(mask, 384).rows) == 5
-    assert Layout.fitting(mask, 64).mask is not None and len(Layout.fitting(mask, 64).rows) == 6
+def test_examples_of_like_length_lie_together():
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
+    layout = Layout.bucketed(mask, multiple=2)
+    assert [(block.examples, block.tokens) for block in layout.blocks] == [(2, 2), (1, 4), (1, 5)]
+    assert layout.rows.tolist() == [5, 6, 15, 16, 10, 11, 12, 13, 0, 1, 2, 3, 4]
+    assert layout.starts.tolist() == [0, 2, 4, 8] and layout.back.tolist() == [3, 0, 2, 1]
+    assert layout.blocks[0].bias.squeeze().tolist() == [[0, -math.inf], [0, 0]]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
