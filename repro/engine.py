@@ -1,18 +1,20 @@
-"""Run many cells: in this process, or on local processes that share the cores. Stages that cells share run once.
+"""Run many cells: in this process, on local processes that share the cores, or on a Ray cluster.
 
-torch is imported only if there is something to compute.
+Stages that cells share run once. torch is imported only if there is something to compute, Ray only for its engine.
 """
 
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from repro import cells as files
+from repro import scheduling
+from repro.clusters import IN_FLIGHT, Cluster
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
@@ -21,7 +23,7 @@ from repro.progress import Progress, clock
 if TYPE_CHECKING:
     from repro.stages import Stage
 
-ENGINES = ("processes", "serial")
+ENGINES = ("processes", "serial", "ray")
 
 
 def describe(cells: list[Cell]) -> pd.DataFrame:
@@ -33,85 +35,88 @@ def describe(cells: list[Cell]) -> pd.DataFrame:
 def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) -> None:
     """Make every cell's result. Prints the plan, then one bar. workers: 0 for one per core (one in all on a GPU).
 
-    A failed cell does not stop the others. Raises ReproError with each failure at the end.
+    The engine ray has the workers of the cluster at RAY_ADDRESS, if that is set. A failed cell does not stop the
+    others. Raises ReproError with each failure at the end.
     """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
+    files.fetch(cells)
     todo = [cell for cell in cells if not files.done(cell)]
     print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do", flush=True)
     if todo:
         from repro import stages  # imports torch
 
-        needed = {cell.id: stages.stages(cell) for cell in todo}
-        workers = 1 if engine == "serial" else workers or _default_workers()
-        _run(todo, needed, engine, workers)
+        needed = [stages.stages(cell) for cell in todo]
+        _run(todo, needed, engine, 1 if engine == "serial" else workers or _default_workers(engine))
 
 
-def _default_workers() -> int:
+def _default_workers(engine: str) -> int:
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    return 1 if engine == "processes" and torch.cuda.is_available() else len(os.sched_getaffinity(0))
 
 
-def _run(todo: list[Cell], needed: dict[str, list["Stage"]], engine: str, workers: int) -> None:
+def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: int) -> None:
+    from repro.pipeline import run_stage
+
+    graph = _graph(needed)
+    work = sum(stage.work for stage in graph.values())
+    shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
+    with _executor(engine if graph else "serial", workers) as executor:
+        workers, limit = (executor.slots, IN_FLIGHT) if isinstance(executor, Cluster) else (workers, workers)
+        print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
+              f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
+        with Progress(work or 1.0, todo[0].table) as bar:
+            ended = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit)
+            failed = _finish(todo, [{stage.key for stage in made} & graph.keys() for made in needed], ended, bar)
+    if failed:
+        raise ReproError(f"{len(failed)} of {len(todo)} cells failed; " + "; ".join(failed))
+
+
+def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
+    """The stages still to make, by key."""
     from repro import store
 
-    graph = {stage.key: stage for made in needed.values() for stage in made if not store.exists(stage.kind, stage.key)}
-    work = sum(stage.work for stage in graph.values())
-    shared = sum(len(made) for made in needed.values()) - len({s.key for made in needed.values() for s in made})
-    print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
-          f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
-    with Progress(work or 1.0, todo[0].table) as bar, _executor(engine, workers) as executor:
-        failures = _Grid(graph, executor, workers, bar).run()
-    _finish(todo, needed, failures)
+    made = {kind: store.finished(kind) for kind in {stage.kind for each in needed for stage in each}}
+    return {stage.key: stage for each in needed for stage in each if stage.key not in made[stage.kind]}
 
 
 def _estimate(cell: Cell, work: float, workers: int) -> str:
-    return clock(work * PROFILES[cell.profile].seconds_per_work / min(workers, len(os.sched_getaffinity(0))))
+    return clock(work * PROFILES[cell.profile].seconds_per_work / workers)
 
 
-class _Grid:
-    """The stages still to make. Each starts when its parents are there; the one with most work first."""
+def _finish(todo: list[Cell], waits_for: list[set[str]], ended: Iterator[tuple["Stage", BaseException | None]],
+            bar: Progress) -> list[str]:  # fmt: skip
+    """Write each cell's result as soon as the last of its stages has ended; return a line for each cell that failed.
 
-    def __init__(self, graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> None:
-        self.waiting, self.executor, self.workers, self.bar = dict(graph), executor, workers, bar
-        self.running: dict[Future, Stage] = {}
-        self.failed: dict[str, str] = {}
+    waits_for: the keys of the stages that each cell of `todo` still needs; emptied on the way.
+    """
+    from repro.pipeline import finish
 
-    def run(self) -> dict[str, str]:
-        """Returns the error of each stage that failed or could not start, by key."""
-        while self.waiting or self.running:
-            self._start()
-            finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                self._end(future, self.running.pop(future))
-        return self.failed
+    users: dict[str, list[int]] = {}
+    for place, keys in enumerate(waits_for):
+        for key in keys:
+            users.setdefault(key, []).append(place)
+        if not keys:
+            finish(todo[place])
+    errors: dict[int, str] = {}
+    for stage, error in ended:
+        bar.advance(stage.work, _named(stage))
+        for place in users[stage.key]:
+            if error is not None:
+                errors.setdefault(place, _said(error))
+            waits_for[place].discard(stage.key)
+            if not waits_for[place] and place not in errors:
+                finish(todo[place])
+    return [f"{todo[n].id}: {error} (again: {files.command(todo[n])})" for n, error in sorted(errors.items())]
 
-    def _start(self) -> None:
-        busy = {stage.key for stage in self.running.values()}
-        for stage in sorted(self.waiting.values(), key=lambda stage: -stage.work):
-            if len(self.running) >= self.workers:
-                return
-            if not any(parent.key in self.waiting or parent.key in busy for parent in stage.parents):
-                from repro.pipeline import run_stage
 
-                del self.waiting[stage.key]
-                self.running[self.executor.submit(run_stage, stage)] = stage
-                busy.add(stage.key)
+def _named(stage: "Stage") -> str:
+    return f"{stage.kind} {stage.cell.task}{f' {stage.cell.method}' if stage.kind != 'teacher' else ''}"
 
-    def _end(self, future: Future, stage: "Stage") -> None:
-        error = future.exception()
-        if error is not None:
-            self._fail(stage, str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}")
-        cell = stage.cell
-        self.bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
 
-    def _fail(self, stage: "Stage", error: str) -> None:
-        """Whoever needs the failed stage fails with it."""
-        self.failed[stage.key] = error
-        for child in [s for s in self.waiting.values() if any(parent.key == stage.key for parent in s.parents)]:
-            del self.waiting[child.key]
-            self._fail(child, error)
+def _said(error: BaseException) -> str:
+    return str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}"
 
 
 class _Inline(Executor):
@@ -129,6 +134,8 @@ class _Inline(Executor):
 def _executor(engine: str, workers: int) -> Executor:
     if engine == "serial":
         return _Inline()
+    if engine == "ray":
+        return Cluster(workers)
     spawn = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
     return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(workers,))
 
@@ -139,17 +146,3 @@ def _start_worker(workers: int) -> None:
 
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _finish(todo: list[Cell], needed: dict[str, list["Stage"]], failures: dict[str, str]) -> None:
-    from repro.pipeline import finish
-
-    failed = []
-    for cell in todo:
-        errors = [failures[stage.key] for stage in needed[cell.id] if stage.key in failures]
-        if errors:
-            failed.append(f"{cell.id}: {errors[0]} (again: {files.command(cell)})")
-        else:
-            finish(cell)
-    if failed:
-        raise ReproError(f"{len(failed)} of {len(todo)} cells failed; " + "; ".join(failed))

@@ -29,7 +29,7 @@ OneSeed = Annotated[int, typer.Option("--seed", parser=_one_seed, metavar="N", h
 OnlySeed = Annotated[int | None, typer.Option("--seed", parser=_one_seed, metavar="N", help="only this seed")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
-Engine = Annotated[str, typer.Option(help="processes or serial")]
+Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
 
 
 def misuse(error: Any) -> str:

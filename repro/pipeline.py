@@ -1,18 +1,15 @@
 """How each stage is computed, and how a finished cell becomes a result."""
 
-import os
 import platform
-import subprocess
 import time
-from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repro import backbones, cells, metrics, models, paths, ptp, store, structure, training
+from repro import backbones, cells, machine, metrics, models, ptp, store, structure, training
+from repro.errors import InputError
 from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
@@ -26,23 +23,33 @@ _INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
 
 
 def run_stage(stage: Stage) -> float:
-    """Make the stage's artefact unless it is there. Returns the seconds it took this time."""
+    """Make the stage's artefact unless it is there. Returns the seconds it took this time.
+
+    Raises InputError where another process planned the stage on other data or another encoder than this one has.
+    """
     start = time.perf_counter()
-    compute = _COMPUTE[stage.kind]
-    store.get(stage.kind, stage.key, lambda: _timed(compute, stage))
+    store.get(stage.kind, stage.key, lambda: _timed(_as_planned(stage)))
     return time.perf_counter() - start
 
 
-def _timed(compute: Callable[[Stage], Artefact], stage: Stage) -> Artefact:
+def _as_planned(stage: Stage) -> Stage:
+    if stage.key not in {mine.key for mine in stages(stage.cell)}:
+        raise InputError(f"{platform.node()} would not make what was planned for {stage.cell.id}: its data or encoder "
+                         "are not those of the machine that made the plan; give every machine the same")  # fmt: skip
+    return stage
+
+
+def _timed(stage: Stage) -> Artefact:
     torch.manual_seed(stage.cell.seed)
     start = time.perf_counter()
-    artefact = compute(stage)
-    return Artefact(artefact.tensors, artefact.meta | {"seconds": time.perf_counter() - start})
+    artefact = _COMPUTE[stage.kind](stage)
+    made = {"seconds": time.perf_counter() - start} | machine.hardware()
+    return Artefact(artefact.tensors, artefact.meta | made)
 
 
 def read(stage: Stage) -> Artefact:
     """The stage's artefact, made now if it is not there (or was damaged)."""
-    return store.get(stage.kind, stage.key, lambda: _timed(_COMPUTE[stage.kind], stage))
+    return store.get(stage.kind, stage.key, lambda: _timed(stage))
 
 
 def _teacher(stage: Stage) -> Artefact:
@@ -190,26 +197,26 @@ _COMPUTE = {"teacher": _teacher, "outputs": _outputs, "ptp": _ptp, "search": _se
 
 def finish(cell: Cell) -> None:
     """Write the cell's result and predictions from its finished stages."""
-    made = stages(cell)
-    artefacts = {stage.kind: read(stage) for stage in made}  # of several students the last is the cell's own
-    data, final = load_data(cell), artefacts["student" if cell.model.kind == "student" else "outputs"]
+    made = {stage.kind: stage for stage in stages(cell)}  # of several students the last is the cell's own
+    metas = {kind: store.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
+    data, final = load_data(cell), read(made["student" if cell.model.kind == "student" else "outputs"])
     on_train = cell.model.kind == "labels"  # Table 1 is about the training data
     labels = data.train.labels if on_train else data.dev.labels
     logits = final.tensors["train.logits" if on_train else "dev.logits"].numpy()
-    trained = artefacts["student" if cell.model.kind == "student" else "teacher"].meta
+    trained = metas["student" if cell.model.kind == "student" else "teacher"]
     result = {
         "metrics": {name: float(metrics.score(name, labels, logits.argmax(1))) for name in metrics.METRICS},
-        "seconds": {stage.kind: artefacts[stage.kind].meta["seconds"] for stage in made},
-        "stages": {stage.kind: stage.key for stage in made},
+        "seconds": {kind: meta["seconds"] for kind, meta in metas.items()},
+        "stages": {kind: stage.key for kind, stage in made.items()},
         "selection": {key: trained[key] for key in ("rule", "steps", "best_step", "best_score")} | _last(cell, trained),
         "parameters": trained["parameters"], "effective_layers": _depth(cell),
         "data": {"train": data.train.fingerprint, "dev": data.dev.fingerprint, "source": data.train.source,
                  "train_rows": len(data.train.labels), "dev_rows": len(data.dev.labels)},
         "backbone": {"name": cell.setting.backbone, "sha256": backbones.locate(cell.setting.backbone).sha256,
                      "fingerprint": backbones.fingerprint(cell.setting.backbone)},
-    } | _environment(cell)  # fmt: skip
+    } | _environment(cell, trained)  # fmt: skip
     if cell.model.ptp != "none":
-        result["ptp"] = {key: artefacts["ptp"].meta[key] for key in ("thresholds", "label_counts", "best_score")}
+        result["ptp"] = {key: metas["ptp"][key] for key in ("thresholds", "label_counts", "best_score")}
     cells.write(cell, result, labels, logits)
 
 
@@ -225,20 +232,8 @@ def _depth(cell: Cell) -> int:
     return len(structure.effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order))
 
 
-def _environment(cell: Cell) -> dict[str, Any]:
-    """Where and with what the cell was made."""
-    where = device()
-    return {
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "precision": resolve_precision(cell.setting.precision), "commit": _commit(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers")},
-    }  # fmt: skip
-
-
-def _commit() -> str:
-    """The package's commit, "-dirty" with uncommitted changes; "unknown" outside a checkout."""
-    command = ["git", "-C", os.fspath(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+def _environment(cell: Cell, trained: dict[str, Any]) -> dict[str, Any]:
+    """Where and with what the cell was made; the hardware is that of its last training, on a cluster not this one."""
+    made_on = {name: trained.get(name, here) for name, here in machine.hardware().items()}
+    return made_on | {"precision": resolve_precision(cell.setting.precision), "commit": machine.commit(),
+                      "versions": machine.versions()}  # fmt: skip

@@ -5,7 +5,7 @@ need the same stage share it.
 """
 
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from repro import backbones, data, training
@@ -28,7 +28,7 @@ class Stage:
     parents: tuple["Stage", ...] = ()
     work: float = 0.0  # layers x examples passed forward and backward, for the time left
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of the declared inputs, those of the parents included."""
         return digest({"kind": self.kind, **self.inputs, "parents": [parent.key for parent in self.parents]}, 16)
@@ -64,6 +64,7 @@ def _load_data(name: str, train_cap: int, dev_cap: int, backbone: str, max_lengt
 
 def stages(cell: Cell) -> list[Stage]:
     """All stages of a cell, each after its parents. Raises InputError if the student is deeper than its teacher."""
+    cell = replace(cell, setting=_settled(cell.setting))
     outputs = _outputs(cell)
     if cell.model.kind != "student":
         return [*outputs.parents, outputs]
@@ -74,6 +75,11 @@ def stages(cell: Cell) -> list[Stage]:
     ptp = [] if cell.model.ptp == "none" else [_ptp(cell, outputs)]
     students = _students(cell, [outputs, *ptp])
     return [*outputs.parents, outputs, *ptp, *students]
+
+
+def _settled(setting: Setting) -> Setting:
+    """With the precision that "auto" means where the plan is made: a stage is what its key says, wherever it runs."""
+    return replace(setting, precision=training.resolve_precision(setting.precision))
 
 
 def _shared(cell: Cell) -> dict[str, Any]:

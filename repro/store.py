@@ -1,6 +1,7 @@
 """Artefacts of the stages, by the hash of their inputs: written whole, checked when read, computed once."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,8 @@ from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from repro import paths
-from repro.files import sha256, write_atomic
+from repro import mirror, paths
+from repro.files import sha256
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,33 @@ def exists(kind: str, key: str) -> bool:
     return location(kind, key).is_file()
 
 
+def finished(kind: str) -> set[str]:
+    """The keys of all finished stages of that kind, here or at REPRO_REMOTE."""
+    folder = location(kind, "").parent
+    names = {*os.listdir(folder)} if folder.is_dir() else set()
+    return {name.removesuffix(".json") for name in names | mirror.names(folder) if name.endswith(".json")}
+
+
+def meta(kind: str, key: str) -> dict[str, Any] | None:
+    """The artefact's plain data without its tensors, which are not read; None if it cannot be had so."""
+    try:
+        found: dict[str, Any] = json.loads(mirror.text(location(kind, key)))["meta"]
+    except (OSError, ValueError, KeyError):
+        return None  # `load` says what is wrong with it
+    return found
+
+
 def save(kind: str, key: str, artefact: Artefact) -> None:
-    """Tensors first, then the JSON with their checksum; each written under another name and renamed."""
+    """Tensors first, then the JSON with their checksum; each written under another name and renamed.
+
+    The copies at REPRO_REMOTE, if that is set, are there before the JSON stands here.
+    """
     target = location(kind, key)
     tensors = target.with_suffix(".safetensors")
     contiguous = {name: tensor.contiguous() for name, tensor in artefact.tensors.items()}
-    write_atomic(tensors, lambda temporary: save_file(contiguous, temporary))
+    mirror.write(tensors, lambda temporary: save_file(contiguous, temporary))
     text = json.dumps({"sha256": sha256(tensors), "meta": artefact.meta}, indent=1)
-    write_atomic(target, lambda temporary: temporary.write_text(text))
+    mirror.write(target, lambda temporary: temporary.write_text(text))
 
 
 def load(kind: str, key: str) -> Artefact | None:
@@ -74,6 +94,8 @@ def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         found = load(kind, key)
+        if found is None and mirror.pull(target.with_suffix(".safetensors"), target):
+            found = load(kind, key)
         if found is None:
             found = compute()
             save(kind, key, found)
