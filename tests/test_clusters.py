@@ -1,6 +1,7 @@
-"""The Ray engine on a cluster of two nodes, both on this machine, one of which is killed in the middle."""
+"""The Ray engine: on a cluster of two nodes of this machine, one of which is killed; what it asks of a node."""
 
 import os
+import re
 import sys
 import threading
 import time
@@ -9,13 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from repro import cells, clusters, comparisons, engine, paths, pipeline, results
-from repro.errors import InputError, MissingError
+from repro import cells, clusters, comparisons, engine, machine, paths, pipeline, results
+from repro.errors import MissingError, ReproError, TrainingError
 from repro.experiments import plan
 
-ray = pytest.importorskip("ray", reason="Ray is not installed; make ray, or make test, brings it")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
-
 BUDGET = {"train_cap": 48, "dev_cap": 32, "teacher.epochs": 1, "ptp.epochs": 1, "student.epochs": 1,
           "student.batch_size": 16, "teacher.batch_size": 16, "ptp.batch_size": 16}  # fmt: skip
 NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
@@ -23,7 +22,12 @@ PATIENCE = 300  # seconds that a busy machine may take for what else takes ten
 
 
 @pytest.fixture(scope="module")
-def two_nodes():
+def ray():
+    return pytest.importorskip("ray", reason="Ray is not installed; make ray, or make test, brings it")
+
+
+@pytest.fixture(scope="module")
+def two_nodes(ray):
     """A head and a second node, each with one CPU."""
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
@@ -45,6 +49,8 @@ def on_cluster(two_nodes, own_folders, monkeypatch):
 
 def hangs_on(victim, mark, compute, stage):
     """`compute(stage)`; but the first student on the node `victim` says so in the file `mark` and never ends."""
+    import ray
+
     here = ray.get_runtime_context().get_node_id()
     if here == victim and stage.kind == "student" and not mark.exists():
         mark.write_text(stage.key)
@@ -83,3 +89,91 @@ def test_a_node_dies_and_the_tables_are_those_of_one_process(on_cluster, tmp_pat
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "serial-cache"))
     engine.run_cells(made, "serial")
     assert tables(made) == clustered
+
+
+def fails_or_dies(compute, stage):
+    """`compute(stage)`; but MRPC's teacher does not converge, and QNLI's takes its worker down, each time."""
+    if stage.kind == "teacher" and stage.cell.task == "mini-MRPC":
+        raise TrainingError("the loss is not finite at step 3")
+    if stage.kind == "teacher" and stage.cell.task == "mini-QNLI":
+        os._exit(1)
+    return compute(stage)
+
+
+def test_what_fails_is_named_in_one_line_and_the_others_finish(on_cluster, monkeypatch):
+    made = plan("table1", "demo", "RTE,MRPC,QNLI", 1, "authors", BUDGET)
+    monkeypatch.setattr(clusters, "_RETRIES", 1)
+    monkeypatch.setattr(pipeline, "run_stage", partial(fails_or_dies, pipeline.run_stage))
+    with pytest.raises(ReproError) as raised:
+        engine.run_cells(made, "ray")
+    assert [cells.done(cell) for cell in made] == [True, False, False]
+    said = str(raised.value)
+    assert re.match(r"2 of 3 cells failed; table1-\S+mrpc\S+: the loss is not finite at step 3 \(again: python", said)
+    assert "WorkerCrashedError after 1 retries" in said
+    assert "\n" not in said
+    assert [path.name for path in paths.cache().glob(".ray-*")] == []
+
+
+# what is asked of a node
+
+
+def test_every_kind_of_stage_has_its_need():
+    assert clusters.NEEDS.keys() == pipeline._COMPUTE.keys()
+    assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in clusters.NEEDS.values())
+
+
+def test_workers_are_told_where_things_are(own_folders, monkeypatch):
+    monkeypatch.chdir(own_folders)
+    monkeypatch.setenv("GLUE_DIR", "glue")
+    told = clusters.environment()
+    assert told["GLUE_DIR"] == str(own_folders / "glue")
+    assert told["REPRO_CACHE"] == str(own_folders / "cache")
+    assert told["PYTHONPATH"].split(os.pathsep)[0] == str(paths.ROOT)
+    assert "REPRO_REMOTE" not in told
+
+
+def test_with_a_remote_each_node_has_the_cache_it_likes(monkeypatch):
+    monkeypatch.setenv("REPRO_REMOTE", "s3://bucket/peakd")
+    monkeypatch.delenv("REPRO_CACHE", raising=False)
+    told = clusters.environment()
+    assert told["REPRO_REMOTE"] == "s3://bucket/peakd"
+    assert "REPRO_CACHE" not in told
+    assert clusters._probe() == ""
+
+
+def test_a_node_that_does_not_see_the_cache_is_refused(own_folders):
+    probe = clusters._probe()
+    clusters._check_node(probe, machine.code())
+    Path(probe).unlink()
+    clusters._check_node.cache_clear()
+    with pytest.raises(MissingError, match="does not see .*/cache; put REPRO_CACHE on a folder that all nodes share"):
+        clusters._check_node(probe, machine.code())
+
+
+def test_a_node_with_other_code_is_refused():
+    with pytest.raises(MissingError, match="another version of this package, of Python or of its libraries"):
+        clusters._check_node("", "another")
+
+
+def test_without_ray_it_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingError, match="not installed; run: make ray"):
+        clusters.Cluster(1)
+
+
+@pytest.mark.parametrize(("address", "reason"), [("127.0.0.1:1", "refused"), ("nonsense", "Invalid address")])
+def test_a_cluster_that_is_not_there(ray, monkeypatch, address, reason):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(MissingError, match=f"no Ray cluster at RAY_ADDRESS={address}: .*{reason}.*; start one"):
+        clusters.Cluster(1)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
+def test_no_usage_statistics_unless_asked_for(monkeypatch, given, expected):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    if given:
+        monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", given)
+    with pytest.raises(MissingError):
+        clusters.Cluster(1)
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == expected
