@@ -96,7 +96,8 @@ def environment() -> dict[str, str]:
     """What the workers must know: where data, cache and remote are, and the code that this process runs."""
     folders = {name: os.path.abspath(os.environ[name]) for name in ("GLUE_DIR", "HF_HOME") if os.environ.get(name)}
     given = {name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT") if os.environ.get(name)}
-    passed = folders | given | {"PYTHONPATH": os.pathsep.join([str(paths.ROOT), os.environ.get("PYTHONPATH", "")])}
+    code = [str(paths.ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    passed = folders | given | {"PYTHONPATH": os.pathsep.join(code)}
     if mirror.remote():
         passed["REPRO_REMOTE"] = mirror.remote()
     if not mirror.remote() or "REPRO_CACHE" in os.environ:  # with a remote, each node may have a cache of its own

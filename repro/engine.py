@@ -63,11 +63,11 @@ def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: in
     work = sum(stage.work for stage in graph.values())
     shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
     with _executor(engine if graph else "serial", workers) as executor:
-        workers, limit = (executor.slots, IN_FLIGHT) if isinstance(executor, Cluster) else (workers, workers)
+        workers = executor.slots if isinstance(executor, Cluster) else workers
         print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
               f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
         with Progress(work or 1.0, todo[0].table) as bar:
-            ended = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit)
+            ended = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), _limit(executor, workers))
             failed = _finish(todo, [{stage.key for stage in made} & graph.keys() for made in needed], ended, bar)
     if failed:
         raise ReproError(f"{len(failed)} of {len(todo)} cells failed; " + "; ".join(failed))
@@ -79,6 +79,13 @@ def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
 
     made = {kind: store.finished(kind) for kind in {stage.kind for each in needed for stage in each}}
     return {stage.key: stage for each in needed for stage in each if stage.key not in made[stage.kind]}
+
+
+def _limit(executor: Executor, workers: int) -> int:
+    """How many stages to hand out at once: one more than workers, or they would wait while a cell is written."""
+    if isinstance(executor, Cluster):
+        return IN_FLIGHT
+    return 1 if isinstance(executor, _Inline) else workers + 1
 
 
 def _estimate(cell: Cell, work: float, workers: int) -> str:

@@ -7,6 +7,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -32,13 +33,16 @@ def two_nodes(ray):
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}  # or Ray writes one into the home folder
+    os.environ.update(token, RAY_USAGE_STATS_ENABLED="0")
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     cluster.add_node(**NODE)
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
+    for name in token:
+        del os.environ[name]
 
 
 @pytest.fixture
@@ -146,7 +150,7 @@ def test_a_node_that_does_not_see_the_cache_is_refused(own_folders):
     clusters._check_node(probe, machine.code())
     Path(probe).unlink()
     clusters._check_node.cache_clear()
-    with pytest.raises(MissingError, match="does not see .*/cache; put REPRO_CACHE on a folder that all nodes share"):
+    with pytest.raises(MissingError, match=r"does not see .*/cache; put REPRO_CACHE on a folder that all nodes share"):
         clusters._check_node(probe, machine.code())
 
 

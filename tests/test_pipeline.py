@@ -143,7 +143,7 @@ def test_a_student_deeper_than_its_teacher_is_refused():
 def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
     teacher = stages.stages(table5[0])[0]
     planned = replace(teacher, inputs=teacher.inputs | {"train": "the fingerprint of other data"})
-    with pytest.raises(InputError, match="would not make what was planned for table5-.*data or encoder"):
+    with pytest.raises(InputError, match=r"would not make what was planned for table5-.*data or encoder"):
         pipeline.run_stage(planned)
     assert not store.exists("teacher", planned.key)
 
