@@ -45,7 +45,7 @@ class Cluster(Executor):
 
         self._ray = _connected(workers)
         resources = self._ray.cluster_resources()
-        self._gpus, self.slots = resources.get("GPU", 0) > 0, max(1, int(resources.get("CPU", 0)))
+        self._gpus, self.slots = resources.get("GPU", 0.0) > 0, _slots(resources)
         self._probe = _probe()
         self._code, self._task = machine.code(), self._ray.remote(_task)
 
@@ -63,6 +63,13 @@ class Cluster(Executor):
         self._ray.shutdown()  # the tasks of a driver that leaves are killed
         if self._probe:
             Path(self._probe).unlink(missing_ok=True)
+
+
+def _slots(resources: dict[str, float]) -> int:
+    """How many students the cluster trains at once."""
+    need, gpus = NEEDS["student"], resources.get("GPU", 0.0)
+    by_cpus = resources.get("CPU", 0.0) / need.cpus
+    return max(1, int(min(by_cpus, gpus / need.gpus) if gpus else by_cpus))
 
 
 def _connected(workers: int) -> Any:

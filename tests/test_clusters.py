@@ -1,5 +1,6 @@
 """The Ray engine: on a cluster of two nodes of this machine, one of which is killed; what it asks of a node."""
 
+import json
 import os
 import re
 import sys
@@ -14,35 +15,36 @@ import pytest
 from repro import cells, clusters, comparisons, engine, machine, paths, pipeline, results
 from repro.errors import MissingError, ReproError, TrainingError
 from repro.experiments import plan
+from repro.files import write_atomic
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 BUDGET = {"train_cap": 48, "dev_cap": 32, "teacher.epochs": 1, "ptp.epochs": 1, "student.epochs": 1,
           "student.batch_size": 16, "teacher.batch_size": 16, "ptp.batch_size": 16}  # fmt: skip
-NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 2**20}
+NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
 PATIENCE = 300  # seconds that a busy machine may take for what else takes ten
 
 
 @pytest.fixture(scope="module")
 def ray():
-    return pytest.importorskip("ray", reason="Ray is not installed; make ray, or make test, brings it")
+    told = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in told.items():  # before the import, which reads them; else a token in the home folder
+            patch.setenv(name, value)
+        yield pytest.importorskip("ray", reason="Ray is not installed; make ray, or make test, brings it")
 
 
 @pytest.fixture(scope="module")
 def two_nodes(ray):
-    """A head and a second node, each with one CPU."""
+    """A head and a second node, each with one CPU and what it is told to take for a GPU."""
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token_hex(32)}  # or Ray writes one into the home folder
-    os.environ.update(token, RAY_USAGE_STATS_ENABLED="0")
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     cluster.add_node(**NODE)
     cluster.wait_for_nodes()
     yield cluster
     cluster.shutdown()
-    for name in token:
-        del os.environ[name]
 
 
 @pytest.fixture
@@ -57,7 +59,9 @@ def hangs_on(victim, mark, compute, stage):
 
     here = ray.get_runtime_context().get_node_id()
     if here == victim and stage.kind == "student" and not mark.exists():
-        mark.write_text(stage.key)
+        reserved = ray.get_runtime_context().get_assigned_resources()
+        said = json.dumps({"key": stage.key, "reserved": reserved})
+        write_atomic(mark, lambda temporary: temporary.write_text(said))
         time.sleep(10 * PATIENCE)
     return compute(stage)
 
@@ -85,8 +89,9 @@ def test_a_node_dies_and_the_tables_are_those_of_one_process(on_cluster, tmp_pat
         patch.setattr(pipeline, "run_stage", partial(hangs_on, victim.node_id, mark, pipeline.run_stage))
         engine.run_cells(made, "ray")
     killer.join(PATIENCE)
-    lost = mark.read_text()  # there: a stage was running on the node that died, and it is in a finished cell
-    assert lost in {cells.read(cell)["stages"].get("student") for cell in made}
+    lost = json.loads(mark.read_text())  # a stage was running on the node that died, and it is in a finished cell
+    assert lost["key"] in {cells.read(cell)["stages"].get("student") for cell in made}
+    assert lost["reserved"] == {"CPU": 1.0, "GPU": 0.25}
     assert on_cluster.worker_nodes == set()
     clustered = tables(made)
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "serial"))
@@ -124,6 +129,11 @@ def test_what_fails_is_named_in_one_line_and_the_others_finish(on_cluster, monke
 def test_every_kind_of_stage_has_its_need():
     assert clusters.NEEDS.keys() == pipeline._COMPUTE.keys()
     assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in clusters.NEEDS.values())
+
+
+@pytest.mark.parametrize(("cpus", "gpus", "slots"), [(8, 0, 8), (8, 1, 4), (2, 4, 2), (0, 0, 1)])
+def test_a_cluster_is_as_wide_as_what_is_scarce(cpus, gpus, slots):
+    assert clusters._slots({"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}) == slots
 
 
 def test_workers_are_told_where_things_are(own_folders, monkeypatch):
