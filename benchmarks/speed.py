@@ -23,11 +23,11 @@ GOALS = {("MRPC", "trainer"): 12, ("MRPC", "cached"): 8, ("SST-2", "trainer"): 3
 REPEATS = {"package": 3, "package float32": 2}  # the short ones; the best counts
 
 
-def contend(name: str, task: str, without: str = "") -> dict:
+def contend(name: str, task: str, without: str = "", repeats: int = 1) -> dict:
     """What one contender measured of itself, the best of its runs."""
     command = [sys.executable, str(HERE / "contenders.py"), name, task, *([without] if without else [])]
     found = []
-    for _ in range(REPEATS.get(name, 1)):
+    for _ in range(repeats):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             return {"error": done.stderr.strip().splitlines()[-1]}
@@ -41,7 +41,7 @@ def compared() -> pd.DataFrame:
     rows = []
     for task in TASKS:
         for name in CONTENDERS:
-            row = {"task": task, "contender": name} | contend(name, task)
+            row = {"task": task, "contender": name} | contend(name, task, repeats=REPEATS.get(name, 1))
             print(row, flush=True)
             rows.append(row)
     frame = pd.DataFrame(rows).dropna(subset=["examples per second"])
@@ -89,6 +89,23 @@ def start_up() -> dict[str, float]:
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
         seconds[name] = time.perf_counter() - start
     return seconds
+
+
+NAMES = {"trainer": "Hugging Face Trainer, teacher beside it", "textbrewer": "TextBrewer, the same",
+         "cached": "the authors' way: teacher's outputs stored", "package float32": "this package, float32",
+         "package": "this package, bfloat16"}  # fmt: skip
+
+
+def markdown(report: dict) -> str:
+    """The comparison as the README's table: examples a second, times slower than the package, share of the ceiling."""
+    rows = {(row["task"], row["contender"]): row for row in report["rows"]}
+    lines = [f"| student examples a second | {' | '.join(TASKS)} |", "|---|---|---|"]
+    for name, shown in NAMES.items():
+        cells = [rows.get((task, name)) for task in TASKS]
+        told = [f"{one['examples per second']:.1f} (1 / {one['package is faster by']:.1f}; {one['ceiling']:.0%})"
+                if one else "not measured" for one in cells]  # fmt: skip
+        lines.append(f"| {shown} | {' | '.join(told)} |")
+    return "\n".join(lines)
 
 
 def torchdistill() -> str:

@@ -157,6 +157,12 @@ def test_the_readme_s_costs_are_those_measured():
     assert f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
 
 
+def test_the_readme_s_speeds_are_those_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    report = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text())
+    assert marked("speed") == importlib.import_module("speed").markdown(report)
+
+
 def test_the_readme_s_table_is_the_committed_one(monkeypatch):
     monkeypatch.setenv("REPRO_RESULTS", str(ROOT / "results"))
     table = results.to_text(results.read_table("table2", "demo"))
