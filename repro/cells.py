@@ -5,10 +5,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro import paths
+from repro import mirror, paths
 from repro.errors import MissingError, of_disk
 from repro.experiments import Cell, digest
-from repro.files import set_aside, sha256, write_atomic
+from repro.files import set_aside, sha256
 from repro.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,6 +44,15 @@ def clear(cell: Cell) -> None:
         set_aside(path(cell), predictions_path(cell))
 
 
+def fetch(cells: list[Cell]) -> None:
+    """Bring from REPRO_REMOTE, if that is set, what it has of the cells and is not here."""
+    there = {folder: mirror.names(folder) for folder in {path(cell).parent for cell in cells}}
+    for cell in cells:
+        target = path(cell)
+        if not target.is_file() and target.name in there[target.parent]:
+            mirror.pull(predictions_path(cell), target)
+
+
 def read(cell: Cell) -> dict[str, Any]:
     """The cell's result as written by `write`; MissingError if there is none, or none that can be read."""
     if not path(cell).is_file():
@@ -72,7 +81,7 @@ def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.
     _write_predictions(target, labels, logits)
     row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
     text = json.dumps(sealed(row), indent=1, sort_keys=True) + "\n"
-    write_atomic(path(cell), lambda temporary: temporary.write_text(text))
+    mirror.write(path(cell), lambda temporary: temporary.write_text(text))
 
 
 def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray") -> None:
@@ -81,7 +90,7 @@ def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray")
 
     columns = {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(logits.shape[1])}
     frame = pd.DataFrame({"index": np.arange(len(labels)), "label": labels.astype(np.int64), **columns})
-    write_atomic(target, lambda temporary: frame.to_parquet(temporary, index=False))
+    mirror.write(target, lambda temporary: frame.to_parquet(temporary, index=False))
 
 
 def test_path(cell: Cell) -> Path:

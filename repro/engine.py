@@ -1,18 +1,19 @@
-"""Run many cells: in this process, or on local processes that share the cores. Stages that cells share run once.
+"""Run many cells: in this process, on local processes that share the cores, or on a Ray cluster.
 
-torch is imported only if there is something to compute.
+Stages that cells share run once. torch is imported only if there is something to compute, Ray only for its engine.
 """
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from repro import cells as files
-from repro import memory
+from repro import memory, scheduling
+from repro.clusters import IN_FLIGHT, Cluster
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
@@ -22,7 +23,8 @@ from repro.workers import Processes
 if TYPE_CHECKING:
     from repro.stages import Stage
 
-ENGINES = ("processes", "serial")
+ENGINES = ("processes", "serial", "ray")
+Ended = Iterator[tuple["Stage", BaseException | None]]  # a stage, and the error that it or one before it raised
 
 
 def describe(cells: list[Cell]) -> pd.DataFrame:
@@ -34,18 +36,18 @@ def describe(cells: list[Cell]) -> pd.DataFrame:
 def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) -> None:
     """Make every cell's result. Prints the plan, then one bar. workers: 0 for one per core (one in all on a GPU).
 
-    A failed cell does not stop the others. Raises ReproError with each failure at the end.
+    The engine ray has the workers of the cluster at RAY_ADDRESS, if that is set. A failed cell does not stop the
+    others. Raises ReproError with each failure at the end.
     """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
+    files.fetch(cells)
     todo = [cell for cell in cells if not files.done(cell)]
     print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do", flush=True)
     if todo:
         from repro import stages  # imports torch
 
-        needed = {cell.id: stages.stages(cell) for cell in todo}
-        workers = 1 if engine == "serial" else workers or _default_workers()
-        _run(todo, needed, engine, workers)
+        _run(todo, [stages.stages(cell) for cell in todo], engine, _workers(engine, workers))
 
 
 @contextmanager
@@ -57,95 +59,82 @@ def making(total: float, what: str, engine: str = "processes", workers: int = 0)
     """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
-    from repro import store
-
-    workers = 1 if engine == "serial" else workers or _default_workers()
+    workers = _workers(engine, workers)
     with Progress(total, what) as bar, _executor(engine, workers) as executor:
 
         def make(stages: list["Stage"]) -> None:
-            graph = {stage.key: stage for stage in stages if not store.exists(stage.kind, stage.key)}
+            graph = _graph([stages])
             ready = sum(stage.work for stage in stages) - sum(stage.work for stage in graph.values())
             if ready:
                 bar.advance(ready, "already there")
-            failures = _Grid(graph, executor, workers, bar).run()
+            failures = [error for _, error in _made(graph, executor, workers, bar) if error is not None]
             if failures:
-                first = next(iter(failures.values()))
-                raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first: {first}")
+                raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first: {_told(failures[0])}")
 
         yield make
 
 
-def _default_workers() -> int:
+def _workers(engine: str, workers: int) -> int:
     import torch
 
-    return 1 if torch.cuda.is_available() else len(os.sched_getaffinity(0))
+    if engine == "serial":
+        return 1
+    return workers or (1 if engine == "processes" and torch.cuda.is_available() else len(os.sched_getaffinity(0)))
 
 
-def _run(todo: list[Cell], needed: dict[str, list["Stage"]], engine: str, workers: int) -> None:
-    from repro import store
-
-    graph = {stage.key: stage for made in needed.values() for stage in made if not store.exists(stage.kind, stage.key)}
-    work = sum(stage.work for stage in graph.values())
-    shared = sum(len(made) for made in needed.values()) - len({s.key for made in needed.values() for s in made})
-    print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
-          f"worker{'s' * (workers > 1)}, about {_estimate(todo[0], work, workers)}", flush=True)  # fmt: skip
+def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: int) -> None:
+    graph = _graph(needed)
     try:
-        with Progress(work or 1.0, todo[0].table) as bar, _executor(engine, workers) as executor:
-            failures = _Grid(graph, executor, workers, bar).run()
+        with _executor(engine if graph else "serial", workers) as executor:
+            _announce(todo[0], needed, graph, executor, workers)
+            with Progress(sum(stage.work for stage in graph.values()) or 1.0, todo[0].table) as bar:
+                waits_for = [{stage.key for stage in made} & graph.keys() for made in needed]
+                failed = _finish(todo, waits_for, _made(graph, executor, workers, bar))
     except KeyboardInterrupt:
-        made = sum(store.exists(stage.kind, stage.key) for stage in graph.values())
-        print(f"stopped: {made} of {len(graph)} stages of this run are computed and kept; "
+        print(f"stopped: {len(graph) - len(_graph(needed))} of {len(graph)} stages of this run are computed and kept; "
               "a training that had begun goes on from its last checkpoint", flush=True)  # fmt: skip
         raise
-    _finish(todo, needed, failures)
+    if failed:
+        count = sum(map(len, failed.values()))
+        told = [f"{', '.join(cell.id for cell in cells)}: {error} ({_again(cells)})" for error, cells in failed.items()]
+        raise ReproError(f"{count} of {len(todo)} cells failed; " + "; ".join(told))
 
 
-def _estimate(cell: Cell, work: float, workers: int) -> str:
-    return clock(work * PROFILES[cell.profile].seconds_per_work / min(workers, len(os.sched_getaffinity(0))))
+def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
+    """The stages still to make, by key."""
+    from repro import store
+
+    made = {kind: store.finished(kind) for kind in {stage.kind for each in needed for stage in each}}
+    return {stage.key: stage for each in needed for stage in each if stage.key not in made[stage.kind]}
 
 
-class _Grid:
-    """The stages still to make. Each starts when its parents are there; the one with most work first."""
+def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"], executor: Executor,
+              workers: int) -> None:  # fmt: skip
+    """Say what will run, on how many workers, and about how long."""
+    shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
+    workers = executor.slots if isinstance(executor, Cluster) else workers
+    cores = workers if isinstance(executor, Cluster) else len(os.sched_getaffinity(0))
+    seconds = sum(stage.work for stage in graph.values()) * PROFILES[cell.profile].seconds_per_work
+    print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
+          f"worker{'s' * (workers > 1)}, about {clock(seconds / min(workers, cores))}", flush=True)  # fmt: skip
 
-    def __init__(self, graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> None:
-        self.waiting, self.executor, self.workers, self.bar = dict(graph), executor, workers, bar
-        self.running: dict[Future, Stage] = {}
-        self.failed: dict[str, str] = {}
 
-    def run(self) -> dict[str, str]:
-        """Returns the error of each stage that failed or could not start, by key."""
-        while self.waiting or self.running:
-            self._start()
-            finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                self._end(future, self.running.pop(future))
-        return self.failed
+def _made(graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> Ended:
+    """Make the graph's stages; each as it ends, when the bar has counted it."""
+    from repro.pipeline import run_stage
 
-    def _start(self) -> None:
-        busy = {stage.key for stage in self.running.values()}
-        for stage in sorted(self.waiting.values(), key=lambda stage: -stage.work):
-            if len(self.running) >= self.workers:
-                return
-            if not any(parent.key in self.waiting or parent.key in busy for parent in stage.parents):
-                from repro.pipeline import run_stage
-
-                del self.waiting[stage.key]
-                self.running[self.executor.submit(run_stage, stage)] = stage
-                busy.add(stage.key)
-
-    def _end(self, future: Future, stage: "Stage") -> None:
-        error = future.exception()
-        if error is not None:
-            self._fail(stage, _told(error))
+    limit = _limit(executor, workers)
+    for stage, error in scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit):
         cell = stage.cell
-        self.bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
+        bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
+        yield stage, error
 
-    def _fail(self, stage: "Stage", error: str) -> None:
-        """Whoever needs the failed stage fails with it."""
-        self.failed[stage.key] = error
-        for child in [s for s in self.waiting.values() if any(parent.key == stage.key for parent in s.parents)]:
-            del self.waiting[child.key]
-            self._fail(child, error)
+
+def _limit(executor: Executor, workers: int) -> int:
+    """How many stages to hand out at once: one more than workers, or they would wait while a cell is written."""
+    if isinstance(executor, Cluster):
+        return IN_FLIGHT
+    return 1 if isinstance(executor, _Inline) else workers + 1
 
 
 class _Inline(Executor):
@@ -164,32 +153,42 @@ def _executor(engine: str, workers: int) -> Executor:
     if engine == "serial":
         memory.keep()
         return _Inline()
-    return Processes(workers)
+    return Cluster(workers) if engine == "ray" else Processes(workers)
 
 
-def _finish(todo: list[Cell], needed: dict[str, list["Stage"]], failures: dict[str, str]) -> None:
-    """Write every cell's result whose stages are there; ReproError with each error, its cells and their commands."""
+def _finish(todo: list[Cell], waits_for: list[set[str]], ended: Ended) -> dict[str, list[Cell]]:
+    """Write each cell's result as soon as the last of its stages has ended; the cells that failed, by their error.
+
+    waits_for: the keys of the stages that each cell of `todo` still needs; emptied on the way.
+    """
+    users: dict[str, list[int]] = {}
+    for place, keys in enumerate(waits_for):
+        for key in keys:
+            users.setdefault(key, []).append(place)
+    errors = {place: _written(todo[place]) for place, keys in enumerate(waits_for) if not keys}
+    for stage, error in ended:
+        for place in users[stage.key]:
+            waits_for[place].discard(stage.key)
+            if error is not None:
+                errors.setdefault(place, _told(error))
+            elif not waits_for[place] and place not in errors:
+                errors[place] = _written(todo[place])
     failed: dict[str, list[Cell]] = {}
-    for cell in todo:
-        errors = [failures[stage.key] for stage in needed[cell.id] if stage.key in failures] or _written(cell)
-        if errors:
-            failed.setdefault(errors[0], []).append(cell)
-    if failed:
-        count = sum(map(len, failed.values()))
-        told = [f"{', '.join(cell.id for cell in cells)}: {error} ({_again(cells)})" for error, cells in failed.items()]
-        raise ReproError(f"{count} of {len(todo)} cells failed; " + "; ".join(told))
+    for place in sorted(place for place, error in errors.items() if error):
+        failed.setdefault(errors[place], []).append(todo[place])
+    return failed
 
 
-def _written(cell: Cell) -> list[str]:
-    """Write the cell's result; the error if there is one."""
+def _written(cell: Cell) -> str:
+    """Write the cell's result; the error, or "" if there is none."""
     from repro.finishing import finish
 
     try:
         files.clear(cell)
         finish(cell)
     except Exception as error:
-        return [_told(error)]
-    return []
+        return _told(error)
+    return ""
 
 
 def _told(error: BaseException) -> str:

@@ -1,40 +1,36 @@
 """How a cell whose stages are all there becomes a result."""
 
-import platform
-from importlib.metadata import version
 from typing import Any
 
-import torch
-
-from repro import backbones, cells, metrics, paths, structure
+from repro import backbones, cells, machine, metrics, paths, store, structure
 from repro.experiments import Cell
 from repro.pipeline import read
 from repro.stages import load_data, stages
-from repro.training import device, resolve_precision
+from repro.training import resolve_precision
 
 
 def finish(cell: Cell) -> None:
     """Write the cell's result and predictions from its finished stages."""
-    made = stages(cell)
-    artefacts = {stage.kind: read(stage) for stage in made}  # of several students the last is the cell's own
-    data, final = load_data(cell), artefacts["student" if cell.model.kind == "student" else "outputs"]
+    made = {stage.kind: stage for stage in stages(cell)}  # of several students the last is the cell's own
+    metas = {kind: store.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
+    data, final = load_data(cell), read(made["student" if cell.model.kind == "student" else "outputs"])
     on_train = cell.model.kind == "labels"  # Table 1 is about the training data
     labels = data.train.labels if on_train else data.dev.labels
     logits = final.tensors["train.logits" if on_train else "dev.logits"].numpy()
-    trained = artefacts["student" if cell.model.kind == "student" else "teacher"].meta
+    trained = metas["student" if cell.model.kind == "student" else "teacher"]
     result = {
         "metrics": {name: float(metrics.score(name, labels, logits.argmax(1))) for name in metrics.METRICS},
-        "seconds": {stage.kind: artefacts[stage.kind].meta["seconds"] for stage in made},
-        "stages": {stage.kind: stage.key for stage in made},
+        "seconds": {kind: meta["seconds"] for kind, meta in metas.items()},
+        "stages": {kind: stage.key for kind, stage in made.items()},
         "selection": {key: trained[key] for key in ("rule", "steps", "best_step", "best_score")} | _last(cell, trained),
         "parameters": trained["parameters"], "effective_layers": _depth(cell),
         "data": {"train": data.train.fingerprint, "dev": data.dev.fingerprint, "source": data.train.source,
                  "train_rows": len(data.train.labels), "dev_rows": len(data.dev.labels)},
         "backbone": {"name": cell.setting.backbone, "sha256": backbones.locate(cell.setting.backbone).sha256,
                      "fingerprint": backbones.fingerprint(cell.setting.backbone)},
-    } | _environment(cell)  # fmt: skip
+    } | _environment(cell, trained)  # fmt: skip
     if cell.model.ptp != "none":
-        result["ptp"] = {key: artefacts["ptp"].meta[key] for key in ("thresholds", "label_counts", "best_score")}
+        result["ptp"] = {key: metas["ptp"][key] for key in ("thresholds", "label_counts", "best_score")}
     cells.write(cell, result, labels, logits)
 
 
@@ -50,11 +46,8 @@ def _depth(cell: Cell) -> int:
     return len(structure.effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order))
 
 
-def _environment(cell: Cell) -> dict[str, Any]:
-    """Where and with what the cell was made."""
-    where = device()
-    return {
-        "device": torch.cuda.get_device_name() if where.type == "cuda" else "cpu", "threads": torch.get_num_threads(),
-        "precision": resolve_precision(cell.setting.precision), "commit": paths.commit(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers")},
-    }  # fmt: skip
+def _environment(cell: Cell, trained: dict[str, Any]) -> dict[str, Any]:
+    """Where and with what the cell was made; the hardware is that of its last training, on a cluster not this one."""
+    made_on = {name: trained.get(name, here) for name, here in machine.hardware().items()}
+    return made_on | {"precision": resolve_precision(cell.setting.precision), "commit": paths.commit(),
+                      "versions": machine.versions()}  # fmt: skip

@@ -30,7 +30,7 @@ OnlySeed = Annotated[int | None, typer.Option("--seed", parser=_one_seed, metava
 RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
 Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
 Tuned = Annotated[bool, typer.Option("--tuned", help="every student with the best settings of its sweep")]
-Engine = Annotated[str, typer.Option(help="processes or serial")]
+Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
 
 
 def misuse(error: Any) -> str:

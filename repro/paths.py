@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from functools import lru_cache
 from pathlib import Path
 
 from repro.errors import InputError
@@ -39,6 +40,7 @@ def shown(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
+@lru_cache(maxsize=1)  # the code of this process is that of its start
 def commit() -> str:
     """The package's commit, "-dirty" with uncommitted changes; "unknown" outside a checkout."""
     command = ["git", "-C", os.fspath(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]

@@ -1,21 +1,21 @@
 """How each stage is computed."""
 
+import platform
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repro import metrics, models, ptp, store, structure, training
+from repro import machine, metrics, models, ptp, store, structure, training
 from repro.checkpoints import Checkpoint
-from repro.errors import TrainingError
+from repro.errors import InputError, TrainingError
 from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
 from repro.profiles import Training
-from repro.stages import Data, Stage, load_data
+from repro.stages import Data, Stage, load_data, planned_here
 from repro.store import Artefact
 from repro.tasks import task
 from repro.training import Encoded, Evaluate, Fitted, Plan, Watch, device, fit, predict, resolve_precision
@@ -24,18 +24,28 @@ _INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
 
 
 def run_stage(stage: Stage) -> float:
-    """Make the stage's artefact unless it is there. Returns the seconds it took this time."""
+    """Make the stage's artefact unless it is there. Returns the seconds it took this time.
+
+    Raises InputError where another process planned the stage on other data or another encoder than this one has.
+    """
     start = time.perf_counter()
-    compute = _COMPUTE[stage.kind]
-    store.get(stage.kind, stage.key, lambda: _timed(compute, stage))
+    store.get(stage.kind, stage.key, lambda: _timed(_as_planned(stage)))
     return time.perf_counter() - start
 
 
-def _timed(compute: Callable[[Stage], Artefact], stage: Stage) -> Artefact:
+def _as_planned(stage: Stage) -> Stage:
+    if stage.key not in {mine.key for mine in planned_here(stage)}:
+        raise InputError(f"{platform.node()} would not make what was planned for the {stage}: its data or encoder "
+                         "are not those of the machine that made the plan; give every machine the same")  # fmt: skip
+    return stage
+
+
+def _timed(stage: Stage) -> Artefact:
     torch.manual_seed(stage.cell.seed)
     start = time.perf_counter()
-    artefact = compute(stage)
-    return Artefact(artefact.tensors, artefact.meta | {"seconds": time.perf_counter() - start})
+    artefact = _COMPUTE[stage.kind](stage)
+    made = {"seconds": time.perf_counter() - start} | machine.hardware()
+    return Artefact(artefact.tensors, artefact.meta | made)
 
 
 def _checkpoint(stage: Stage) -> Checkpoint:
@@ -45,7 +55,7 @@ def _checkpoint(stage: Stage) -> Checkpoint:
 
 def read(stage: Stage) -> Artefact:
     """The stage's artefact, made now if it is not there (or was damaged)."""
-    return store.get(stage.kind, stage.key, lambda: _timed(_COMPUTE[stage.kind], stage))
+    return store.get(stage.kind, stage.key, lambda: _timed(stage))
 
 
 def _teacher(stage: Stage) -> Artefact:

@@ -5,7 +5,7 @@ need the same stage share it.
 """
 
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from repro import backbones, data, training
@@ -29,9 +29,9 @@ class Stage:
     work: float = 0.0  # layers x examples passed forward and backward, for the time left
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.cell.id}"
+        return f"{self.kind} of {self.cell.method} on {self.cell.task}, seed {self.cell.seed}"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The hash of the declared inputs, those of the parents included."""
         return digest({"kind": self.kind, **self.inputs, "parents": [parent.key for parent in self.parents]}, 16)
@@ -67,6 +67,7 @@ def _load_data(name: str, train_cap: int, dev_cap: int, backbone: str, max_lengt
 
 def stages(cell: Cell) -> list[Stage]:
     """All stages of a cell, each after its parents. Raises InputError if the student is deeper than its teacher."""
+    cell = replace(cell, setting=_settled(cell.setting))
     outputs = _outputs(cell)
     if cell.model.kind != "student":
         return [*outputs.parents, outputs]
@@ -87,6 +88,16 @@ def trial_stages(cell: Cell, watch: dict[str, Any]) -> list[Stage]:
     *earlier, student = stages(cell)
     trial = replace(student, kind="trial", inputs=student.inputs | {"watch": watch}, work=1.0)
     return [*(replace(stage, work=0.0) for stage in earlier), trial]
+
+
+def planned_here(stage: Stage) -> list[Stage]:
+    """What this process would plan in place of the stages among which `stage` was planned."""
+    return trial_stages(stage.cell, stage.inputs["watch"]) if stage.kind == "trial" else stages(stage.cell)
+
+
+def _settled(setting: Setting) -> Setting:
+    """With the precision that "auto" means where the plan is made: a stage is what its key says, wherever it runs."""
+    return replace(setting, precision=training.resolve_precision(setting.precision))
 
 
 def _shared(cell: Cell) -> dict[str, Any]:

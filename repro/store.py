@@ -1,6 +1,7 @@
 """Artefacts of the stages, by the hash of their inputs: written whole, checked when read, computed once."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 from torch import Tensor
 
-from repro import paths, tensorfiles
+from repro import mirror, paths, tensorfiles
 from repro.errors import of_disk, on_disk
 from repro.experiments import digest
-from repro.files import discard, set_aside, sha256, write_atomic
+from repro.files import discard, set_aside, sha256
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,34 @@ def exists(kind: str, key: str) -> bool:
     return location(kind, key).is_file()
 
 
+def finished(kind: str) -> set[str]:
+    """The keys of all finished stages of that kind, here or at REPRO_REMOTE."""
+    folder = location(kind, "").parent
+    with on_disk(folder):
+        names = {*os.listdir(folder)} if folder.is_dir() else set()
+    return {name.removesuffix(".json") for name in names | mirror.names(folder) if name.endswith(".json")}
+
+
+def meta(kind: str, key: str) -> dict[str, Any] | None:
+    """The artefact's plain data without its tensors, which are not read; None if it is not there or not whole."""
+    try:
+        record: dict[str, Any] = json.loads(mirror.text(location(kind, key)))
+        return record["meta"] if _unaltered(record) else None
+    except tensorfiles.UNREADABLE:
+        return None  # `load` says what is wrong with it
+
+
 def save(kind: str, key: str, artefact: Artefact) -> None:
-    """Tensors first, then the JSON with their checksum; each written under another name and renamed."""
+    """Tensors first, then the JSON with their checksum; each written under another name and renamed.
+
+    The copies at REPRO_REMOTE, if that is set, are there before the JSON stands here.
+    """
     target = location(kind, key)
     tensors = target.with_suffix(".safetensors")
-    tensorfiles.write(tensors, artefact.tensors)
+    tensorfiles.write(tensors, artefact.tensors, through=mirror.write)
     record = {"sha256": sha256(tensors), "meta": artefact.meta}
     text = json.dumps(record | {"seal": digest(record, 64)}, indent=1)
-    write_atomic(target, lambda temporary: temporary.write_text(text))
+    mirror.write(target, lambda temporary: temporary.write_text(text))
 
 
 def load(kind: str, key: str) -> Artefact | None:
@@ -64,8 +85,7 @@ def _read(kind: str, key: str) -> Artefact | None:
     tensors = target.with_suffix(".safetensors")
     try:
         record = json.loads(target.read_text())
-        seal = record.pop("seal", None)  # None: of a cache that is older than the seal
-        if sha256(tensors) == record["sha256"] and seal in (None, digest(record, 64)):
+        if sha256(tensors) == record["sha256"] and _unaltered(record):
             return Artefact(load_file(tensors), record["meta"])
     except PermissionError as error:
         raise of_disk(target, error) from error  # no damage: another user's file, not to be set aside
@@ -74,12 +94,20 @@ def _read(kind: str, key: str) -> Artefact | None:
     return None
 
 
+def _unaltered(record: dict[str, Any]) -> bool:
+    """Whether the JSON is as it was written; takes its seal off."""
+    seal = record.pop("seal", None)  # None: of a cache that is older than the seal
+    return seal in (None, digest(record, 64))
+
+
 def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
     """The stored artefact, or `compute` it and store it; two processes that want it compute it once."""
-    found = _read(kind, key)
+    found, target = _read(kind, key), location(kind, key)
     if found is None:
         with _alone(kind, key):
             found = load(kind, key)  # somebody else may have made it by now; what is damaged is ours to set aside
+            if found is None and mirror.pull(target.with_suffix(".safetensors"), target):
+                found = load(kind, key)
             if found is None:
                 found = compute()
                 save(kind, key, found)

@@ -1,7 +1,7 @@
 """Tensors in files: safetensors and nothing else, so that no file of a cache can run code."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -13,10 +13,14 @@ from repro.files import write_atomic
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged file can raise
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write named tensors whole (files.write_atomic). Raises DiskError as that does."""
+def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None,
+          through: Callable[[Path, Callable[[Path], object]], None] = write_atomic) -> None:  # fmt: skip
+    """Write named tensors whole. Raises DiskError as files.write_atomic does.
+
+    through: write_atomic, or what else writes whole (mirror.write: with a copy).
+    """
     contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, lambda temporary: _save(contiguous, temporary, metadata))
+    through(path, lambda temporary: _save(contiguous, temporary, metadata))
 
 
 def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:

@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 from repro import memory
 from repro.errors import KilledError
@@ -19,24 +21,48 @@ from repro.errors import KilledError
 _SPAWN = multiprocessing.get_context("spawn")  # a forked torch would share its parent's thread pool
 
 
+class _Task(NamedTuple):
+    future: Future
+    fn: Callable
+    args: tuple
+    kwargs: dict[str, Any]
+
+
 class Processes(Executor):
-    """Runs what it is given on so many processes; give it no more at a time. Leaving it by an error kills them."""
+    """Runs what it is given on so many processes; more waits until one is free. Leaving it by an error kills them."""
 
     def __init__(self, workers: int) -> None:
         self._pools: list[ProcessPoolExecutor | None] = [None] * workers
-        self._last: list[Future | None] = [None] * workers
+        self._free, self._waiting, self._lock = set(range(workers)), deque[_Task](), threading.Lock()
         self._lifeline, self._held = _SPAWN.Pipe(duplex=False)  # the workers watch for our end of it to close
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Start fn(*args) on a free process. Its future raises KilledError if that process dies meanwhile."""
-        slot = next((i for i, last in enumerate(self._last) if last is None or last.done()), 0)
-        outer: Future = Future()
-        inner = self._start(slot, fn, *args, **kwargs)
-        self._last[slot] = inner
-        inner.add_done_callback(lambda done: self._pass_on(done, outer, slot, args))
-        return outer
+        """Start fn(*args) once a process is free. Its future raises KilledError if that process dies meanwhile."""
+        task = _Task(Future(), fn, args, kwargs)
+        with self._lock:
+            self._waiting.append(task)
+        self._go_on()
+        return task.future
 
-    def _start(self, slot: int, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+    def _go_on(self) -> None:
+        """Give free processes what waits; called by whoever submits, and by each process's thread when it is free."""
+        while True:
+            with self._lock:
+                if not self._free or not self._waiting:
+                    return
+                slot, task = min(self._free), self._waiting.popleft()  # the first: others may not have been started
+                self._free.remove(slot)
+            try:
+                self._start(slot, task).add_done_callback(partial(self._pass_on, task, slot))
+            except (KilledError, RuntimeError) as error:  # RuntimeError: shut down meanwhile
+                self._release(slot)
+                task.future.set_exception(error)
+
+    def _release(self, slot: int) -> None:
+        with self._lock:
+            self._free.add(slot)
+
+    def _start(self, slot: int, task: _Task) -> Future:
         """A process is born with Ctrl-C blocked: that is this process's to handle."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
@@ -44,7 +70,7 @@ class Processes(Executor):
                 pool = self._pools[slot] or self._pool()
                 self._pools[slot] = pool
                 try:
-                    return pool.submit(fn, *args, **kwargs)
+                    return pool.submit(task.fn, *task.args, **task.kwargs)
                 except BrokenProcessPool:
                     self._pools[slot] = None
             raise KilledError("worker processes die as soon as they start; try ENGINE=serial to see why")
@@ -55,22 +81,24 @@ class Processes(Executor):
         settings = (len(self._pools), self._lifeline)
         return ProcessPoolExecutor(1, mp_context=_SPAWN, initializer=_start_worker, initargs=settings)
 
-    def _pass_on(self, inner: Future, outer: Future, slot: int, args: tuple) -> None:
-        if inner.cancelled():
-            outer.cancel()
-            return
-        error = inner.exception()
+    def _pass_on(self, task: _Task, slot: int, inner: Future) -> None:
+        error = CancelledError() if inner.cancelled() else inner.exception()
         if isinstance(error, BrokenProcessPool):
             self._pools[slot] = None
-            error = KilledError(f"the process that computed {' '.join(map(str, args))} was killed from outside "
+            error = KilledError(f"the process that computed {' '.join(map(str, task.args))} was killed from outside "
                                 "(out of memory? then ENGINE=serial needs less)")  # fmt: skip
+        self._release(slot)
         if error is not None:
-            outer.set_exception(error)
+            task.future.set_exception(error)
         else:
-            outer.set_result(inner.result())
+            task.future.set_result(inner.result())
+        self._go_on()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the processes once they have nothing to do."""
+        """End the processes once they have done what they are doing; what still waits for one fails, or is dropped."""
+        if cancel_futures:
+            with self._lock:
+                self._waiting.clear()
         for pool in self._pools:
             if pool is not None:
                 pool.shutdown(wait, cancel_futures=cancel_futures)

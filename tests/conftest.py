@@ -24,7 +24,8 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    monkeypatch.delenv("GLUE_DIR", raising=False)
+    for name in ("GLUE_DIR", "RAY_ADDRESS", "REPRO_REMOTE"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

@@ -55,10 +55,10 @@ class Watch:
             self.at(self.stage, "step")
             return step(*arguments)
 
-        def watched_timed(compute, stage):
+        def watched_timed(stage):
             self.stage = stage.kind
             self.note("again" if store.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key)
-            return timed(compute, stage)
+            return timed(stage)
 
         def watched_fill(temporary, write, path):
             kind = "table" if path.suffix == ".csv" else path.parent.name + "'s checkpoint" * (".partial" in path.name)

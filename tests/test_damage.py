@@ -46,6 +46,7 @@ def test_an_edited_score_in_an_artefact_is_damage():
     store.save("teacher", "k", MADE)
     target = store.location("teacher", "k")
     target.write_text(target.read_text().replace("71.5", "91.5"))
+    assert store.meta("teacher", "k") is None
     assert store.get("teacher", "k", again).meta == {"again": True}
 
 

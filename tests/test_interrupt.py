@@ -103,6 +103,11 @@ def sleep(seconds: float) -> int:
     return os.getpid()
 
 
+def wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.05)
+
+
 def die(stage: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -116,6 +121,22 @@ def test_a_killed_worker_costs_its_own_stage_alone():
         assert [pool.submit(double, value).result() for value in (1, 2, 3)] == [2, 4, 6]  # in a new process
 
 
+def test_what_waits_takes_the_first_process_that_is_free(tmp_path):
+    with Processes(2) as pool:
+        long, *short = pool.submit(wait_for, tmp_path / "go"), *(pool.submit(double, n) for n in range(4))
+        assert [future.result() for future in short] == [0, 2, 4, 6]
+        assert not long.done()
+        (tmp_path / "go").touch()
+        assert long.exception() is None
+
+
+def test_what_waits_is_not_lost_with_the_process_before_it():
+    with Processes(1) as pool:
+        dead, waiting = pool.submit(die, "student of cell-1"), pool.submit(double, 2)
+        assert waiting.result() == 4
+        assert isinstance(dead.exception(), KilledError)
+
+
 def test_an_error_in_a_worker_comes_back():
     with Processes(1) as pool:
         assert isinstance(pool.submit(store.location, "..", "k").exception(), ReproError)
@@ -125,6 +146,7 @@ def test_killing_the_workers_ends_what_they_do_now():
     pool = Processes(1)
     process = pool.submit(os.getpid).result()
     pool.submit(sleep, 600)
+    pool.submit(sleep, 600)  # which waits for the first
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt), pool:
         raise KeyboardInterrupt

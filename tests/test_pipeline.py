@@ -140,8 +140,24 @@ def test_a_student_deeper_than_its_teacher_is_refused():
         engine.run_cells([deep], "serial")
 
 
+def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
+    teacher = stages.stages(table5[0])[0]
+    planned = replace(teacher, inputs=teacher.inputs | {"train": "the fingerprint of other data"})
+    with pytest.raises(InputError, match=r"would not make what was planned for the teacher of .*: its data or encoder"):
+        pipeline.run_stage(planned)
+    assert not store.exists("teacher", planned.key)
+
+
+def test_a_stage_has_the_precision_of_where_it_was_planned(monkeypatch):
+    monkeypatch.setattr(stages.training, "resolve_precision", lambda precision: "bfloat16")
+    (planned, _) = stages.stages(tiny("table1")[0])
+    monkeypatch.undo()
+    assert planned.inputs["precision"] == planned.cell.setting.precision == "bfloat16"
+    assert planned.key in {stage.key for stage in stages.stages(planned.cell)}
+
+
 def test_unknown_engine():
-    with pytest.raises(InputError, match="unknown engine 'slurm'; use one of: processes, serial"):
+    with pytest.raises(InputError, match="unknown engine 'slurm'; use one of: processes, serial, ray"):
         engine.run_cells(tiny("table2"), "slurm")
 
 

@@ -19,7 +19,7 @@ from repro import cli, recipe, results
 from repro.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md", "docs/cluster.md")
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
@@ -192,7 +192,9 @@ def test_each_target_sets_up_what_it_needs():
     assert "[dev]" in dry("test")
     assert "[dev]" in dry("lint")
     assert "[lab]" in dry("lab")
-    assert "[dev]" not in dry("table2")
+    assert "[ray]" in dry("ray")
+    assert "[ray]" in dry("table2", "ENGINE=ray")
+    assert not {"[dev]", "[ray]"} & set(re.findall(r"\[\w+\]", dry("table2")))
     assert [n for n in range(1, 6) if f"table table{n} " not in dry(f"table{n}")] == []
 
 
@@ -200,6 +202,6 @@ def test_each_target_sets_up_what_it_needs():
 def test_no_file_names_a_machine_or_a_registry():
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     words = re.compile(r"/[w]ork/|/[h]ome/\w|/[r]oot/|[p]ypi\.org|[p]ythonhosted")
-    kinds = ("Makefile", ".py", ".md", ".toml", ".txt", ".yml", ".ipynb", ".json", "run")
+    kinds = ("Makefile", ".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".sbatch", ".ipynb", ".json", "run")
     texts = [ROOT / name for name in listed if name.endswith(kinds) and (ROOT / name).is_file()]
     assert [path.name for path in texts if words.search(path.read_text(encoding="utf-8"))] == []

@@ -1,0 +1,202 @@
+"""What the engines cost: overhead per cell, two workers beside one, and a grid of 10,000 cells that only sleep.
+
+Run: make bench (or python benchmarks/grid.py). Each measurement is a process of its own, in folders of its own.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = Path(__file__).parent / "results" / "grid.json"
+ENGINES = ("serial", "processes", "ray")
+SIZES = (1000, 3000, 10000)  # cells
+SLEEP = 0.002  # seconds per stage
+PER_TEACHER = 20  # cells that share a teacher
+OVERHEAD_GOAL = 0.05  # seconds per cell
+TINY = {"train_cap": 48, "dev_cap": 32, "teacher.epochs": 1, "ptp.epochs": 1, "student.epochs": 1}
+LONGER = {"train_cap": 400, "dev_cap": 100, "teacher.epochs": 2, "ptp.epochs": 1, "student.epochs": 2}
+
+
+# the sleeping grid
+
+
+@dataclass(frozen=True)
+class Sleeping:
+    """A stage that takes SLEEP seconds."""
+
+    kind: str
+    key: str
+    parents: tuple["Sleeping", ...] = ()
+    work: float = 1.0
+
+
+def sleep(stage: Sleeping) -> None:
+    time.sleep(SLEEP)
+
+
+def sleepers(cells: int) -> dict[str, Sleeping]:
+    """A student per cell, and a teacher for every PER_TEACHER of them."""
+    teachers = [Sleeping("teacher", f"t{n}", work=4.0) for n in range(cells // PER_TEACHER)]
+    students = [Sleeping("student", f"s{n}", (teachers[n // PER_TEACHER],)) for n in range(cells)]
+    return {stage.key: stage for stage in [*teachers, *students]}
+
+
+def grid(engine: str, cells: int) -> dict[str, float]:
+    """Seconds and stages per second, workers already started; MiB by which the scheduling process grew."""
+    from repro import engine as engines
+    from repro import scheduling
+
+    workers = len(os.sched_getaffinity(0))
+    with engines._executor(engine, workers) as executor:
+        limit = engines._limit(executor, workers)
+        wait([executor.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)])  # workers import torch
+        before, start = resident(), time.perf_counter()
+        stages, peak = sleepers(cells), 0.0
+        for count, (_, error) in enumerate(scheduling.run(stages, lambda s: executor.submit(sleep, s), limit)):
+            assert error is None, error
+            peak = max(peak, resident()) if count % 100 == 0 else peak
+        seconds = time.perf_counter() - start
+    return {"seconds": seconds, "stages per second": len(stages) / seconds, "MiB": max(peak - before, 0.0),
+            "overhead ms per stage": 1000 * (seconds * workers / len(stages) - SLEEP)}  # fmt: skip
+
+
+def resident() -> float:
+    """Resident memory of this process, MiB."""
+    return psutil.Process().memory_info().rss / 2**20
+
+
+# real cells
+
+
+def timed(cells: list, engine: str, workers: int) -> tuple[list[float], float]:
+    """Run the cells; when each of their stages ended and when all was written, seconds on one clock."""
+    from repro import engine as engines
+    from repro.progress import Progress
+
+    ends: list[float] = []
+
+    class Clocked(Progress):
+        def advance(self, work: float, name: str) -> None:
+            ends.append(time.perf_counter())
+            super().advance(work, name)
+
+    engines.Progress = Clocked  # type: ignore[misc]
+    engines.run_cells(cells, engine, workers)
+    return ends, time.perf_counter()
+
+
+def training_seconds() -> list[float]:
+    """Of every stage that was made, in the order in which they ended."""
+    files = sorted(Path(os.environ["REPRO_CACHE"]).glob("*/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text())["meta"]["seconds"] for path in files]
+
+
+def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
+    """Seconds per cell that one worker does not train, from the end of its first stage: its start is not in it."""
+    from repro.experiments import plan
+
+    if engine == "processes":  # a worker takes all cores it sees for its threads
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cells = plan("table5", "demo", "RTE", seeds, overrides=TINY)
+    ends, written = timed(cells, engine, 1)
+    trained = training_seconds()
+    return {"cells": len(cells), "training": sum(trained[1:]) / len(cells),
+            "overhead": (written - ends[0] - sum(trained[1:])) / len(cells) + planning()}  # fmt: skip
+
+
+def planning(cells: int = 2000) -> float:
+    """Seconds per cell to list what is done and the stages of what is not."""
+    from repro import cells as files
+    from repro import engine as engines
+    from repro import stages
+    from repro.experiments import plan
+
+    todo = plan("table5", "demo", "RTE", 100, overrides=TINY)[:cells]
+    stages.stages(todo[0])  # loads the data
+    start = time.perf_counter()
+    engines._graph([stages.stages(cell) for cell in todo if not files.done(cell)])
+    return (time.perf_counter() - start) / len(todo)
+
+
+def scaling(engine: str, workers: int) -> dict[str, float]:
+    """Seconds for cells with real trainings, one thread each, without the start until the first stage runs."""
+    import torch
+
+    from repro.experiments import plan
+
+    torch.set_num_threads(1)
+    cells = plan("table2", "demo", "RTE,MRPC", 2, overrides=LONGER)
+    ends, written = timed(cells, engine, workers)
+    return {"seconds": written - ends[0] + training_seconds()[0], "training": sum(training_seconds())}
+
+
+# all of it
+
+
+def apart(*words: str) -> Any:
+    """One measurement in a fresh process with an empty cache; what it returned."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")}
+        own = {"REPRO_PROGRESS": "lines", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.fspath(ROOT)}
+        done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, cwd=ROOT,
+                              env=os.environ | environment | own)  # fmt: skip
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(*words, {name: round(value, 4) for name, value in found.items()}, flush=True)
+    return found
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: rounded(each) for name, each in value.items()}
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def ratios(report: dict) -> Iterator[str]:
+    """What is promised, as shares: of the goal, of perfect, of proportional growth."""
+    for engine, found in report["overhead per cell"].items():
+        share = found["overhead"] / OVERHEAD_GOAL
+        yield f"{engine}: {1000 * found['overhead']:.0f} ms per cell beside its training, {share:.2f} of the goal"
+    for engine, share in report["efficiency of two workers"].items():
+        yield f"{engine}: two workers are {2 * share:.2f} times one, {share:.0%} of perfect"
+    for engine, sizes in report["sleeping grid"].items():
+        small, large = sizes[str(SIZES[0])], sizes[str(SIZES[-1])]
+        times = SIZES[-1] / SIZES[0]
+        yield (f"{engine}: {large['stages per second']:.0f} stages per second, {times:.0f} times the cells take "
+               f"{large['seconds'] / small['seconds']:.1f} times as long; {large['MiB']:.0f} MiB")  # fmt: skip
+
+
+def main() -> None:
+    load = os.getloadavg()[0]
+    per_cell = {engine: apart("overhead", engine) for engine in ENGINES}
+    one = apart("scaling", "serial", "1")["seconds"]
+    two = {engine: apart("scaling", engine, "2")["seconds"] for engine in ENGINES[1:]}
+    asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
+    machine = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, load {load:.1f} before"
+    report = rounded({"overhead per cell": per_cell, "seconds of one worker": one, "seconds of two workers": two,
+                      "efficiency of two workers": {engine: one / (2 * seconds) for engine, seconds in two.items()},
+                      "sleeping grid": asleep, "machine": machine})  # fmt: skip
+    print(*ratios(report), sep="\n")
+    OUT.parent.mkdir(exist_ok=True)
+    OUT.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    measurements = {"overhead": overhead, "scaling": scaling, "grid": grid}
+    if len(sys.argv) == 1:
+        main()
+    else:
+        print(json.dumps(measurements[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))))

@@ -1,0 +1,125 @@
+"""Artefacts and results that machines without a common disk exchange through a folder or an fsspec URL."""
+
+import shutil
+
+import fsspec
+import pytest
+import torch
+
+from repro import cells, mirror, paths, store
+from repro.errors import InputError, MissingError
+from repro.experiments import plan
+from repro.store import Artefact
+
+MADE = Artefact({"w": torch.arange(3.0)}, {"steps": 2})
+
+
+@pytest.fixture(params=["memory://peakd", "folder"])
+def remote(request, own_folders, monkeypatch):
+    """REPRO_REMOTE, empty; returns its file system and root."""
+    place = request.param if "://" in request.param else str(own_folders / "remote")
+    monkeypatch.setenv("REPRO_REMOTE", place)
+    system, root = fsspec.url_to_fs(place)
+    if system.exists(root):
+        system.rm(root, recursive=True)
+    return system, root
+
+
+def another_machine():
+    """This one, after it has lost its own cache."""
+    shutil.rmtree(paths.cache())
+
+
+def never():
+    raise AssertionError("computed again")
+
+
+def test_what_one_machine_made_another_finds(remote):
+    store.save("teacher", "k", MADE)
+    another_machine()
+    assert not store.exists("teacher", "k")
+    found = store.get("teacher", "k", never)
+    assert found.meta == MADE.meta
+    assert torch.equal(found.tensors["w"], MADE.tensors["w"])
+    assert store.exists("teacher", "k")  # the next reader needs no network
+
+
+def test_what_nobody_made_is_computed_and_goes_there(remote):
+    system, root = remote
+    assert store.get("teacher", "k", lambda: MADE).meta == MADE.meta
+    assert sorted(name.rpartition("/")[2] for name in system.ls(f"{root}/cache/teacher", detail=False)) == [
+        "k.json", "k.safetensors"]  # fmt: skip
+
+
+def test_a_copy_that_was_damaged_is_set_aside_and_computed_again(remote):
+    system, root = remote
+    store.save("teacher", "k", MADE)
+    another_machine()
+    system.pipe_file(f"{root}/cache/teacher/k.safetensors", b"half")
+    assert store.get("teacher", "k", lambda: Artefact(MADE.tensors, {"again": True})).meta == {"again": True}
+    another_machine()
+    assert store.get("teacher", "k", never).meta == {"again": True}  # the copy is whole again
+
+
+def test_a_copy_whose_data_were_edited_is_not_believed(remote):
+    system, root = remote
+    store.save("teacher", "k", MADE)
+    another_machine()
+    name = f"{root}/cache/teacher/k.json"
+    system.pipe_file(name, system.cat_file(name).replace(b'"steps": 2', b'"steps": 3'))
+    assert store.meta("teacher", "k") is None
+    assert store.get("teacher", "k", lambda: Artefact(MADE.tensors, {"again": True})).meta == {"again": True}
+
+
+def test_the_plan_knows_what_is_there_and_reads_no_tensors_for_it(remote):
+    store.save("teacher", "k", MADE)
+    another_machine()
+    store.save("teacher", "local", MADE)
+    assert store.finished("teacher") == {"k", "local"}
+    assert store.finished("student") == set()
+    assert store.meta("teacher", "k") == {"steps": 2}
+    assert not store.exists("teacher", "k")
+
+
+def test_an_upload_that_fails_leaves_nothing_that_looks_finished(remote, monkeypatch):
+    def refuse(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(type(remote[0]), "put_file", refuse)
+    with pytest.raises(OSError, match="no space left"):
+        store.save("teacher", "k", MADE)
+    assert not store.exists("teacher", "k")
+
+
+def test_finished_cells_travel_too(remote):
+    first, second = plan("table4", "demo", "RTE", 1)[:2]
+    labels, logits = torch.tensor([0, 1]).numpy(), torch.eye(2).numpy()
+    cells.write(first, {"metrics": {"accuracy": 100.0}}, labels, logits)
+    expected = cells.path(first).read_bytes()
+    shutil.rmtree(paths.results("demo"))
+    cells.fetch([first, second])
+    assert [cells.done(first), cells.done(second)] == [True, False]
+    assert cells.path(first).read_bytes() == expected
+
+
+def test_without_a_remote_nothing_is_asked(own_folders, monkeypatch):
+    monkeypatch.delenv("REPRO_REMOTE", raising=False)
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda *_: never())
+    store.save("teacher", "k", MADE)
+    assert store.finished("teacher") == {"k"}
+    assert not mirror.pull(paths.cache() / "teacher" / "other.json")
+
+
+@pytest.mark.parametrize(("place", "kind"), [("nowhere://x", InputError), ("gdrive://x", MissingError)])
+def test_a_remote_that_cannot_be_used_is_named(own_folders, monkeypatch, place, kind):
+    monkeypatch.setenv("REPRO_REMOTE", place)
+    with pytest.raises(kind, match=f"REPRO_REMOTE='?{place}'?.*"):
+        store.save("teacher", "k", MADE)
+
+
+def test_a_folder_is_made_absolute(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_REMOTE", "shared")
+    assert mirror.remote() == str(tmp_path / "shared")
+    monkeypatch.setenv("REPRO_REMOTE", "s3://bucket/peakd")
+    assert mirror.remote() == "s3://bucket/peakd"
