@@ -55,9 +55,9 @@ def without_each() -> dict[str, dict[str, float]]:
     """Examples a second of the package with one means taken away, over those with all: what it brings."""
     shares: dict[str, dict[str, float]] = {}
     for task in TASKS:
-        whole = contend("package", task, repeats=3)["examples per second"]
+        whole = contend("package", task)["examples per second"]
         for name in MEANS:
-            found = contend("package", task, name, repeats=2)
+            found = contend("package", task, name)
             shares.setdefault(name, {})[task] = whole / found["examples per second"]
             print(f"without {name}, {task}: {shares[name][task]:.2f} times slower", flush=True)
     return shares

@@ -12,16 +12,18 @@ from typing import Annotated
 import typer
 
 from repro import cells as files
-from repro import cli_sweep, experiments, options, recipe
+from repro import cli_glue, cli_sweep, experiments, options, recipe
 from repro.errors import ReproError, on_disk, one_of
 from repro.experiments import Cell
-from repro.options import Changes, Engine, OneSeed, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
+from repro.options import Changes, Engine, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
 from repro.paths import shown as _shown
 from repro.profiles import assignments as overrides
 
 _STOPPED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
 app.command()(cli_sweep.sweep)
+app.command()(cli_glue.submission)
+app.command("mrpc-test")(cli_glue.mrpc_test)
 
 
 def main() -> None:
@@ -113,12 +115,15 @@ def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "aut
 
 
 @app.command()
-def status(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-           recipe_name: RecipeName = "authors") -> None:  # fmt: skip
-    """How many cells of each table are done."""
+def status(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_name: RecipeName = "authors",
+           live: Annotated[bool, typer.Option("--live", help="until nothing runs")] = False) -> None:  # fmt: skip
+    """How many cells of each table are done, and what is running on every process that shares the cache."""
+    from repro import watching
+
     for name in experiments.TABLES:
         plan = experiments.plan(name, profile, tasks, seeds, recipe_name)
         typer.echo(f"{name}  {sum(map(files.done, plan)):3} of {len(plan):3} cells done")
+    watching.show(live)
 
 
 @app.command()
@@ -189,27 +194,6 @@ def ptp(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_n
     named = ("ptp_difficulty", profile, experiments.variant(recipe_name, changed))
     typer.echo("\n" + ptp_study.view(results.read_table(*named)).to_string())
     typer.echo(f"written: {_shown(results.table_path(*named))}")
-
-
-@app.command()
-def submission(profile: Profile = "demo", method: Annotated[str, typer.Option(help="a row of table2")] = "PeaBERT3",
-               seed: OneSeed = 0, tasks: Tasks = "") -> None:  # fmt: skip
-    """The zip that GLUE's test server takes; constants for the tasks that are not run."""
-    from repro import submission as glue
-    from repro import testset
-
-    target, predictions = testset.submit(profile, method, seed, tasks)
-    typer.echo("\n".join([*glue.summary(predictions), f"written, and valid: {_shown(target)}"]))
-
-
-@app.command("mrpc-test")
-def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
-    """MRPC's test score of every method of Table 2, from the public labels, beside the dev score."""
-    from repro import mrpc, results, testset
-
-    frame = mrpc.of(testset.score_mrpc(profile, seeds))
-    target = results.write_table("mrpc_test", profile, frame)
-    typer.echo(f"{mrpc.to_text(frame)}\n\nwritten: {_shown(target)}")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro import cells as files
-from repro import memory, scheduling
+from repro import memory, scheduling, watching
 from repro.clusters import IN_FLIGHT, Cluster
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
@@ -112,22 +112,40 @@ def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"]
               workers: int) -> None:  # fmt: skip
     """Say what will run, on how many workers, and about how long."""
     shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
-    workers = executor.slots if isinstance(executor, Cluster) else workers
+    workers = _slots(executor, workers)
     cores = workers if isinstance(executor, Cluster) else len(os.sched_getaffinity(0))
     seconds = sum(stage.work for stage in graph.values()) * PROFILES[cell.profile].seconds_per_work
     print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
           f"worker{'s' * (workers > 1)}, about {clock(seconds / min(workers, cores))}", flush=True)  # fmt: skip
 
 
+def _slots(executor: Executor, workers: int) -> int:
+    return executor.slots if isinstance(executor, Cluster) else workers
+
+
 def _made(graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> Ended:
     """Make the graph's stages; each as it ends, when the bar has counted it."""
+    if not graph:
+        return
     from repro.pipeline import run_stage
 
     limit = _limit(executor, workers)
-    for stage, error in scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit):
-        cell = stage.cell
-        bar.advance(stage.work, f"{stage.kind} {cell.task}{f' {cell.method}' if stage.kind != 'teacher' else ''}")
-        yield stage, error
+    with _note(graph, executor, workers) as note:
+        work, failed = 0.0, list[str]()
+        ends = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit)
+        for ended, (stage, error) in enumerate(ends, start=1):
+            work, failed = work + stage.work, failed + ([] if error is None else [f"{stage}: {_told(error)}"])
+            note.say(ended=ended, work_done=work, failed=failed)
+            bar.advance(stage.work, f"{ended} of {len(graph)} stages, {len(failed)} failed, the last: {stage}")
+            yield stage, error
+
+
+def _note(graph: dict[str, "Stage"], executor: Executor, workers: int) -> watching.Note:
+    """What `python -m repro status` shows of this run."""
+    cell = next(iter(graph.values())).cell
+    return watching.Note("run", what=f"{cell.table}, profile {cell.profile}", workers=_slots(executor, workers),
+                         stages=len(graph), work=sum(stage.work for stage in graph.values()), ended=0, work_done=0.0,
+                         failed=[])  # fmt: skip
 
 
 def _limit(executor: Executor, workers: int) -> int:

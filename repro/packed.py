@@ -13,6 +13,9 @@ from transformers import PreTrainedModel
 
 FITTING = ("bert", "electra", "roberta")  # encoders whose layer is BertLayer in all but name
 _MULTIPLE = 8  # tokens to which lengths are rounded: finer, and many small calls cost more than the padding they save
+# Rows to which a batch is filled up in bfloat16: the library compiles a product for each shape that it has not met,
+# which takes longer than to compute it, and every batch would be a new shape.
+_ROWS = 64
 
 
 class Block(NamedTuple):
@@ -27,8 +30,8 @@ class Block(NamedTuple):
 class Layout:
     """A batch as one matrix of tokens: examples of like length lie together in blocks, each padded to its own length.
 
-    rows: (rows,) of the flattened (batch, tokens) batch, in their order here. starts: (batch,) the row of each
-    example's first token, in the order of the blocks. back: (batch,) where the batch's examples are in that order.
+    rows: (rows,) of the flattened (batch, tokens) batch, in their order here. starts: the row of each example's first
+    token, in the order of the blocks. back: (batch,) where the batch's examples are in that order.
     """
 
     rows: Tensor
@@ -39,7 +42,9 @@ class Layout:
     @classmethod
     def fitting(cls, attention_mask: Tensor) -> "Layout":
         """The faster one here. attention_mask: (batch, tokens), 1 where real, padded at the end."""
-        return cls.padded(attention_mask) if attention_mask.is_cuda else cls.bucketed(attention_mask)
+        if attention_mask.is_cuda:
+            return cls.padded(attention_mask)
+        return cls.bucketed(attention_mask, filled=_ROWS if torch.is_autocast_enabled("cpu") else 1)
 
     @classmethod
     def padded(cls, attention_mask: Tensor) -> "Layout":
@@ -49,16 +54,26 @@ class Layout:
         return cls(rows, rows[::tokens], rows[:batch], [Block(batch, tokens, _bias(attention_mask))])
 
     @classmethod
-    def bucketed(cls, attention_mask: Tensor, multiple: int = _MULTIPLE) -> "Layout":
-        """A block for each length, rounded up: half of a padded batch of GLUE's sentences is never computed."""
+    def bucketed(cls, attention_mask: Tensor, multiple: int = _MULTIPLE, filled: int = 1) -> "Layout":
+        """A block for each length, rounded up: half of a padded batch of GLUE's sentences is never computed.
+
+        filled: of how many rows the matrix is a multiple; what it takes is one more block, which nobody reads.
+        """
         lengths, order = attention_mask.sum(1).sort(stable=True)
-        rounded = ((lengths + multiple - 1) // multiple * multiple).clamp(max=attention_mask.shape[1])
+        rounded, last = (lengths + multiple - 1) // multiple * multiple, attention_mask.shape[1] - 1
+        mask = F.pad(attention_mask, (0, multiple))
         blocks, rows = [], []
         tokens, counts = rounded.unique_consecutive(return_counts=True)
         for size, part in zip(tokens.tolist(), order.split(counts.tolist()), strict=True):
-            blocks.append(Block(len(part), size, _bias(attention_mask[part, :size])))
-            rows.append((part[:, None] * attention_mask.shape[1] + torch.arange(size)).flatten())
-        return cls(torch.cat(rows), rounded.cumsum(0) - rounded, order.argsort(), blocks)
+            blocks.append(Block(len(part), size, _bias(mask[part, :size])))
+            rows.append((part[:, None] * (last + 1) + torch.arange(size).clamp(max=last)).flatten())
+        ends = rounded.cumsum(0)
+        starts, back = ends - rounded, order.argsort()
+        if filler := -int(ends[-1]) % filled:
+            blocks.append(Block(1, filler, _bias(attention_mask.new_ones(1, filler))))
+            rows.append(rows[0][:1].expand(filler))
+            starts = torch.cat([starts, ends[-1:]])
+        return cls(torch.cat(rows), starts, back, blocks)
 
 
 def _bias(attention_mask: Tensor) -> Tensor:

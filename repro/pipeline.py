@@ -15,10 +15,12 @@ from repro.experiments import Cell
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import Classifier, state_of
 from repro.profiles import Training
+from repro.scalars import Scalars
 from repro.stages import Data, Stage, load_data, planned_here
 from repro.store import Artefact
 from repro.tasks import task
-from repro.training import Encoded, Evaluate, Fitted, Plan, Watch, device, fit, predict, resolve_precision
+from repro.training import Encoded, Evaluate, Fitted, Log, Plan, Watch, device, fit, predict, resolve_precision
+from repro.watching import Note
 
 _INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
 
@@ -43,7 +45,8 @@ def _as_planned(stage: Stage) -> Stage:
 def _timed(stage: Stage) -> Artefact:
     torch.manual_seed(stage.cell.seed)
     start = time.perf_counter()
-    artefact = _COMPUTE[stage.kind](stage)
+    with Note("stage", what=str(stage)) as note, Scalars(stage, note) as log:
+        artefact = _COMPUTE[stage.kind](stage, log)
     made = {"seconds": time.perf_counter() - start} | machine.hardware()
     return Artefact(artefact.tensors, artefact.meta | made)
 
@@ -58,7 +61,7 @@ def read(stage: Stage) -> Artefact:
     return store.get(stage.kind, stage.key, lambda: _timed(stage))
 
 
-def _teacher(stage: Stage) -> Artefact:
+def _teacher(stage: Stage, log: Log) -> Artefact:
     cell, data = stage.cell, load_data(stage.cell)
     model = models.teacher(cell.setting.backbone, len(task(cell.task).labels))
     rule = cell.recipe.teacher_checkpoint
@@ -66,11 +69,11 @@ def _teacher(stage: Stage) -> Artefact:
     rows = np.arange(len(data.train.labels))
     objective = finetune.objective(torch.from_numpy(data.train.labels).to(device()))
     plan = _plan(cell, cell.setting.teacher, cell.recipe.shuffle)
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), log=log)
     return Artefact(state_of(model), _meta(model, fitted, rule))
 
 
-def _outputs(stage: Stage) -> Artefact:
+def _outputs(stage: Stage, log: Log) -> Artefact:
     """The teacher over all the data, once: train.logits, train.cls (examples, layers, hidden), dev.logits."""
     cell, data = stage.cell, load_data(stage.cell)
     model = models.teacher(cell.setting.backbone, len(task(cell.task).labels))
@@ -83,7 +86,7 @@ def _outputs(stage: Stage) -> Artefact:
     return Artefact(named, {})
 
 
-def _ptp(stage: Stage) -> Artefact:
+def _ptp(stage: Stage, log: Log) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     teacher = read(stage.parent("outputs")).tensors
     labels, dev_labels, cuts = _ptp_labels(cell, data, teacher)
@@ -93,7 +96,7 @@ def _ptp(stage: Stage) -> Artefact:
     rows, evaluate = _selection(cell, data, rule, "accuracy", labels, dev_labels)
     objective = pea_kd.pretraining_objective(torch.from_numpy(labels).to(device()), classes, recipe.ptp_class_weights)
     plan = _plan(cell, cell.setting.ptp, shuffle=True, patience=recipe.ptp_stop == "patience")
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage))
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), log=log)
     counts = np.bincount(labels, minlength=classes).tolist()
     return Artefact(state_of(model), _meta(model, fitted, rule) | {"thresholds": cuts, "label_counts": counts})
 
@@ -108,14 +111,14 @@ def _ptp_labels(cell: Cell, data: Data,
             ptp.variant_labels(variant, dev_logits, data.dev.labels, cuts, rule), cuts)  # fmt: skip
 
 
-def _search(stage: Stage) -> Artefact:
+def _search(stage: Stage, log: Log) -> Artefact:
     """The candidate with the best score on the inner split (decision D13)."""
     scores = {parent.cell.setting.student.learning_rate: read(parent).meta["best_score"] for parent in stage.parents}
     return Artefact({}, {"scores": {str(rate): score for rate, score in scores.items()},
                          "learning_rate": max(scores, key=scores.__getitem__)})  # fmt: skip
 
 
-def _student(stage: Stage, watch: Watch = training.go_on) -> Artefact:
+def _student(stage: Stage, log: Log, watch: Watch = training.go_on) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     model = pea_kd.build(cell, len(task(cell.task).labels))
     if cell.model.ptp != "none":
@@ -126,19 +129,21 @@ def _student(stage: Stage, watch: Watch = training.go_on) -> Artefact:
     searched = {parent.kind: parent for parent in stage.parents}.get("search")
     rate = read(searched).meta["learning_rate"] if searched else None
     plan = _plan(cell, cell.setting.student, recipe.shuffle, rate=rate)
-    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), watch)
+    fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), watch, log)
     logits, _ = predict(model, data.dev_tokens, precision=plan.precision)
+    if stage.kind == "student":  # a sweep's trial does not look at dev's labels
+        log(fitted.steps, fitted.steps, {"dev": float(metrics.score(metric, data.dev.labels, logits.argmax(1)))})
     meta = _meta(model, fitted, recipe.checkpoint) | {"learning_rate": plan.learning_rate}
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)
 
 
-def _trial(stage: Stage) -> Artefact:
+def _trial(stage: Stage, log: Log) -> Artefact:
     """A student of a sweep, for its scores on the inner split alone. One that diverges is a trial that failed."""
     from repro.study import Watch as Pruning  # Optuna is for sweeps only
 
     watch = Pruning(**stage.inputs["watch"])
     try:
-        meta = _student(stage, watch).meta | {"failed": ""}
+        meta = _student(stage, log, watch).meta | {"failed": ""}
     except TrainingError as error:
         meta = {"failed": str(error), "best_score": None, "steps": 0}
     return Artefact({}, meta | {"epoch_scores": watch.scores, "pruned": watch.pruned})

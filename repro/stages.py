@@ -29,7 +29,8 @@ class Stage:
     work: float = 0.0  # layers x examples passed forward and backward, for the time left
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.cell.method} on {self.cell.task}, seed {self.cell.seed}"
+        owner = "" if self.kind in ("teacher", "outputs") else f" of {self.cell.method}"  # these are every method's
+        return f"{self.kind}{owner} on {self.cell.task}, seed {self.cell.seed}"
 
     @cached_property
     def key(self) -> str:

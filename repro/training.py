@@ -19,6 +19,7 @@ from repro.vocabulary import occurring
 Objective = Callable[[Output, Tensor], dict[str, Tensor]]  # (output, example indices) -> weighted terms of the loss
 Evaluate = Callable[[Classifier], float]  # higher is better
 Watch = Callable[[float, float], bool]  # (epochs so far, score) of an evaluation -> whether to end the training
+Log = Callable[[int, int, dict[str, float]], None]  # (step, of how many, values by name)
 
 _PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
 _LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
@@ -107,24 +108,29 @@ def go_on(epochs: float, score: float) -> bool:
     return False
 
 
+def silent(step: int, steps: int, values: dict[str, float]) -> None:
+    """The log that nobody reads."""
+
+
 def fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None,
-        watch: Watch = go_on) -> Fitted:  # fmt: skip
+        evaluate: Evaluate | None = None, checkpoint: Checkpoint | None = None, watch: Watch = go_on,
+        log: Log = silent) -> Fitted:  # fmt: skip
     """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
 
     checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
-    watch: told of each evaluation; it may end the training.
+    watch: told of each evaluation; it may end the training. log: told of each step's loss terms and learning rate, and
+    of each evaluation's score, whenever the loop looks at them.
     Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
     """
     if len(indices) == 0:
         raise InputError("the training set is empty; check the data and train_cap")
     model.to(device()).train()
     with occurring(model.encoder, data.vocabulary):
-        return _fit(model, data, indices, objective, plan, evaluate, checkpoint, watch)
+        return _fit(model, data, indices, objective, plan, evaluate, checkpoint, watch, log)
 
 
 def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objective, plan: Plan,
-         evaluate: Evaluate | None, checkpoint: Checkpoint | None, watch: Watch) -> Fitted:  # fmt: skip
+         evaluate: Evaluate | None, checkpoint: Checkpoint | None, watch: Watch, log: Log) -> Fitted:  # fmt: skip
     per_epoch = math.ceil(len(indices) / plan.batch_size)
     schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
     last = per_epoch * (plan.stop_epoch or plan.epochs)
@@ -139,11 +145,14 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
         fitted.steps, due = step, step % every == 0 or step == last
         noting = checkpoint is not None and step < last and checkpoint.due(step)
         if due or noting or len(unseen) == _LOOK_EVERY:  # what is noted was looked at
-            terms = _read(unseen, step, plan.learning_rate, schedule)
+            looked = _read(unseen, step, plan.learning_rate, schedule)
             unseen.clear()
+            for number, values in looked.items():
+                log(number, last, values)
         if evaluate and due:
             score = evaluate(model)
-            fitted.history.append({"step": step, "score": score, "learning_rate": rate} | terms)
+            log(step, last, {"score": score})
+            fitted.history.append({"step": step, "score": score} | looked[step])
             if not score <= fitted.best_score:  # also where there is none yet
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)
             if watch(step / per_epoch, score) or (plan.patience and _since_best(fitted) >= _PATIENCE):
@@ -169,16 +178,20 @@ def _step(model: Classifier, data: Encoded, rows: np.ndarray, objective: Objecti
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _read(unseen: list[dict[str, Tensor]], step: int, peak: float, schedule: int) -> dict[str, float]:
-    """The terms of `step`, the last of the unseen steps; TrainingError at the first of them that is not finite."""
-    rows = torch.stack([torch.stack(list(terms.values())) for terms in unseen]).tolist()  # (steps, terms)
+def _read(unseen: list[dict[str, Tensor]], step: int, peak: float, schedule: int) -> dict[int, dict[str, float]]:
+    """Learning rate and terms of the unseen steps, of which `step` is the last, by step.
+
+    Raises TrainingError at the first whose loss is not finite.
+    """
+    rows, found = torch.stack([torch.stack(list(terms.values())) for terms in unseen]).tolist(), {}  # (steps, terms)
     for number, row in enumerate(rows, start=step - len(rows) + 1):
+        terms, rate = dict(zip(unseen[0], row, strict=True)), peak * optim.warmup_linear(number - 1, schedule)
         if not math.isfinite(sum(row)):
-            shown = ", ".join(f"{name} {value}" for name, value in zip(unseen[0], row, strict=True))
-            rate = peak * optim.warmup_linear(number - 1, schedule)
+            shown = ", ".join(f"{name} {value}" for name, value in terms.items())
             raise TrainingError(f"the loss is not finite at step {number}, learning rate {rate:.3g} ({shown}); "
                                 "lower the learning rate; the cell has no score")  # fmt: skip
-    return dict(zip(unseen[-1], rows[-1], strict=True))
+        found[number] = {"learning_rate": rate} | terms
+    return found
 
 
 def _since_best(fitted: Fitted) -> int:

@@ -13,7 +13,8 @@ from repro.packed import FITTING, Layout, cls_states
 from repro.sharing import layers_of, share
 from repro.structure import effective_layers
 
-LAYOUTS = {"bucketed": partial(Layout.bucketed, multiple=2), "padded": Layout.padded}
+LAYOUTS = {"bucketed": partial(Layout.bucketed, multiple=2), "filled": partial(Layout.bucketed, filled=64),
+           "padded": Layout.padded}  # fmt: skip
 
 
 def run(states: torch.Tensor, model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -48,6 +49,14 @@ def test_states_and_gradients_are_the_encoders_own(kind, sharing, layers, layout
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-10, msg=name)
 
 
+def test_a_batch_in_bfloat16_fills_up_its_rows():
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        layout = Layout.fitting(mask)
+    assert len(layout.rows) == 64 and layout.blocks[-1].tokens == 64 - 2 * 8 and layout.back.tolist() == [1, 0]
+    assert len(Layout.fitting(mask).rows) == 2 * 8
+
+
 def test_token_types_are_read():
     model = encoder("bert", 2)
     types = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 3)
@@ -60,8 +69,8 @@ def test_token_types_are_read():
 def test_examples_of_like_length_lie_together():
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     layout = Layout.bucketed(mask, multiple=2)
-    assert [(block.examples, block.tokens) for block in layout.blocks] == [(2, 2), (1, 4), (1, 5)]
-    assert layout.rows.tolist() == [5, 6, 15, 16, 10, 11, 12, 13, 0, 1, 2, 3, 4]
+    assert [(block.examples, block.tokens) for block in layout.blocks] == [(2, 2), (1, 4), (1, 6)]
+    assert layout.rows.tolist() == [5, 6, 15, 16, 10, 11, 12, 13, 0, 1, 2, 3, 4, 4]
     assert layout.starts.tolist() == [0, 2, 4, 8] and layout.back.tolist() == [3, 0, 2, 1]
     assert layout.blocks[0].bias.squeeze().tolist() == [[0, -math.inf], [0, 0]]
 

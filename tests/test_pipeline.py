@@ -121,10 +121,10 @@ def test_a_failed_cell_is_named_and_the_others_finish(monkeypatch):
     made = tiny("table4", **{"student.learning_rate": 2e-3})
     good = pipeline._student
 
-    def fail(stage):
+    def fail(stage, log):
         if stage.cell.model.sharing == "paired":
             raise ReproError("the loss is not finite at step 3, learning rate 0.002")
-        return good(stage)
+        return good(stage, log)
 
     monkeypatch.setitem(pipeline._COMPUTE, "student", fail)
     with pytest.raises(ReproError, match=r"1 of 3 cells failed; table4-sps-1-.*at step 3.*python -m repro run"):
@@ -143,7 +143,7 @@ def test_a_student_deeper_than_its_teacher_is_refused():
 def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
     teacher = stages.stages(table5[0])[0]
     planned = replace(teacher, inputs=teacher.inputs | {"train": "the fingerprint of other data"})
-    with pytest.raises(InputError, match=r"would not make what was planned for the teacher of .*: its data or encoder"):
+    with pytest.raises(InputError, match=r"would not make what was planned for the teacher on .*: its data or encoder"):
         pipeline.run_stage(planned)
     assert not store.exists("teacher", planned.key)
 
