@@ -87,5 +87,5 @@ def _place(file: Path) -> tuple[Any, str]:
     except ValueError as error:
         raise InputError(f"REPRO_REMOTE={remote()!r} cannot be used: {error}; use a folder or an fsspec URL") from None
     system.invalidate_cache()  # other machines write there too
-    base, name = (paths.cache(), "cache") if file.is_relative_to(paths.cache()) else (paths.results(""), "results")
+    base, name = (paths.cache(), "cache") if file.is_relative_to(paths.cache()) else (paths.all_results(), "results")
     return system, f"{root}/{name}/{file.relative_to(base).as_posix()}"

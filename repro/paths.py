@@ -17,9 +17,14 @@ def cache() -> Path:
     return Path(os.environ.get("REPRO_CACHE", ROOT / "cache"))
 
 
+def all_results() -> Path:
+    """A folder per profile."""
+    return Path(os.environ.get("REPRO_RESULTS", ROOT / "results"))
+
+
 def results(profile: str) -> Path:
     """Cells, predictions, table CSVs and executed notebooks of one profile."""
-    return below(Path(os.environ.get("REPRO_RESULTS", ROOT / "results")), profile)
+    return below(all_results(), profile)
 
 
 def figures(profile: str) -> Path:

@@ -118,7 +118,8 @@ def kill_everywhere(folder: Path, log: Path, draw: random.Random) -> None:
     """Kill at every kind of place, in the order in which a run comes to them; each run goes on from the last."""
     for kind, place in itertools.product(KINDS, PLACES):
         if place != "step" or kind in ("teacher", "ptp", "student"):
-            times = 1 if kind == "table" else draw.randint(1, 2)  # of an artefact's two files the tensors or the JSON
+            once = kind in ("predictions", "cells", "table")  # a second one would mean that a cell was finished first
+            times = 1 if once else draw.randint(1, 2)  # of an artefact's two files the tensors or the JSON
             os.waitpid(fork(folder, Watch(log, kind, place, times)), 0)
 
 

@@ -213,10 +213,10 @@ def test_a_diverging_trial_failed_and_the_others_go_on(monkeypatch, tmp_path):
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     student = pipeline._student
 
-    def fail(stage, watch=None):
+    def fail(stage, log, watch=None):
         if stage.cell.setting.student.learning_rate > 5e-4:
             raise TrainingError("the loss is not finite at step 3")
-        return student(stage, watch)
+        return student(stage, log, watch)
 
     monkeypatch.setattr(pipeline, "_student", fail)
     changes = {"student.epochs": 1, "student.batch_size": 16, "alpha": 0.4, "beta": 2.0}
