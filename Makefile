@@ -130,11 +130,13 @@ lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 		textbrewer==0.2.1.post1 accelerate==1.15.0
 	@touch $@
 
-bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about an hour; leave the machine alone)
+bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about 90 minutes; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/embedded.py
-	@$(BIN)/python benchmarks/grid.py
 	@.venv/bench/bin/python benchmarks/speed.py
+	@$(BIN)/python benchmarks/precision.py
+	@for task in MRPC SST-2; do $(BIN)/python benchmarks/where.py $$task; done
+	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
 
 doctor: .venv/.base  ## what is here, what is missing, how to get it
