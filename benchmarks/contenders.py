@@ -217,7 +217,7 @@ def whole_last_layer(encoder: nn.Module, layers: nn.ModuleList, layout: packed.L
     for layer in layers:
         states = packed._layer(layer, states, states, layout)
         kept.append(states[layout.starts])
-    return torch.stack(kept, 1)
+    return torch.stack(kept, 1)[layout.back]
 
 
 class Unfused(optim.BertAdam):
@@ -231,7 +231,7 @@ class Unfused(optim.BertAdam):
 
 # Each of the package's means, and what takes it away.
 MEANS: dict[str, Callable[[], object]] = {
-    "hardly any padding": lambda: setattr(packed.Layout, "bucketed", packed.Layout.padded),
+    "hardly any padding": lambda: setattr(packed.Layout, "fitting", packed.Layout.padded),
     "few shapes": lambda: setattr(packed, "_ROWS", 1),
     "[CLS] alone at the top": lambda: setattr(models, "cls_states", whole_last_layer),
     "cheap dropout": lambda: setattr(models.dropout, "make_fast", lambda model: None),
