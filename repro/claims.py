@@ -23,6 +23,7 @@ COLUMNS = ("id", "section", "statement", "unit", "printed", "recomputed", "adds_
            "seeds", "size_in_interval", "verdict", "reason", "profile")  # fmt: skip
 _TASKS = [task.name for task in GLUE]
 _DIFFERENCES = ("difference", "mean difference", "largest difference", "everywhere")
+_LEAST_SEEDS = 3  # with fewer the interval hardly holds the chance of training
 _ABSENT: Fields = {"ours": math.nan, "ci_low": math.nan, "ci_high": math.nan, "seeds": 0}
 
 
@@ -176,10 +177,10 @@ def verdict(claim: Fields, found: Fields) -> dict[str, str]:
     """The rule, the same for every claim of a kind.
 
     A difference is "reproduced" if its whole 95 % interval lies on the claimed side of 0, "not reproduced" if the whole
-    interval lies on the other side, else "inconclusive". A claim about every cell: reproduced if all intervals lie on
-    the claimed side, not reproduced if any lies on the other. A score: reproduced if the printed one lies in the
-    interval. A count: if it is equal to the printed digit. Whether the claimed *size* lies in the interval stands in a
-    column of its own.
+    interval lies on the other side, else, and with fewer than three seeds always, "inconclusive". A claim about every
+    cell: reproduced if all intervals lie on the claimed side, not reproduced if any lies on the other. A score:
+    reproduced if the printed one lies in the interval. A count: if it is equal to the printed digit. Whether the
+    claimed *size* lies in the interval stands in a column of its own.
     """
     if "reason" in found:
         return {"verdict": "not testable here", "reason": found["reason"]}
@@ -189,21 +190,21 @@ def verdict(claim: Fields, found: Fields) -> dict[str, str]:
         fits = found["ci_low"] <= claim["printed"] <= found["ci_high"]
         reason = f"the printed score lies {'in' if fits else 'out of'} our interval"
     else:
-        fits = abs(found["ours"] - claim["printed"]) <= 0.05
-        reason = "counted"
+        fits, reason = abs(found["ours"] - claim["printed"]) <= 0.05, "counted"
     return {"verdict": "reproduced" if fits else "not reproduced", "reason": reason}
 
 
 def _by_sign(claim: Fields, found: Fields) -> dict[str, str]:
     """Every claimed difference is a gain, so that the claimed side is above 0."""
+    if found["seeds"] < _LEAST_SEEDS:
+        return {"verdict": "inconclusive", "reason": f"fewer than {_LEAST_SEEDS} seeds; SEEDS=5 would tell"}
     whole = claim["kind"] == "everywhere"
     ends = list(zip(found["lows"], found["highs"], strict=True)) if whole else [(found["ci_low"], found["ci_high"])]
     if all(low > 0 for low, _ in ends):
         return {"verdict": "reproduced", "reason": "the interval lies on the claimed side of 0"}
     if any(high < 0 for _, high in ends):
         return {"verdict": "not reproduced", "reason": "an interval lies on the other side of 0"}
-    held = sum(low <= 0 for low, _ in ends)
-    said = f"{held} of {len(ends)} intervals hold 0" if whole else _sample(found)
+    said = f"{sum(low <= 0 for low, _ in ends)} of {len(ends)} intervals hold 0" if whole else _sample(found)
     return {"verdict": "inconclusive", "reason": said}
 
 
@@ -213,7 +214,7 @@ def _sample(found: Fields) -> str:
     if size < 0.05:
         return f"no difference to find; this sample shows one of {found['detectable']:.1f} points"
     times = (found["detectable"] / size) ** 2
-    sample = f"{found['examples']:,} dev examples, {found['seeds']} seed{'s' * (found['seeds'] > 1)}"
+    sample = f"{found['examples']:,} dev examples, {found['seeds']} seeds"
     return f"about {max(times, 1):,.1f} times the sample ({sample}) would settle a difference of this size"
 
 

@@ -16,8 +16,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def make(table, tasks="", **counts):
-    cells = finish(plan(table, "demo", tasks, 1), right(**counts), rows=100)
+def make(table, tasks="", seeds=3, **counts):
+    cells = finish(plan(table, "demo", tasks, seeds), right(**counts), rows=100)
     results.write_table(table, "demo", results.aggregate(cells))
     if table != "table3":
         results.write_table(table.replace("table", "comparisons"), "demo", comparisons.of(cells))
@@ -87,13 +87,19 @@ def test_a_loss_is_not_reproduced():
     assert of(frame, "sps2-average")["ci_low"] > 0 or "times the sample" in of(frame, "sps2-average")["reason"]
 
 
+def test_one_seed_gives_no_verdict():
+    make("table4", BERT3=50, SPS1=60, SPS2=60, seeds=1)
+    row = of(claims.of("demo"), "sps1-average")
+    assert row["ci_low"] > 0 and row["verdict"] == "inconclusive" and "fewer than 3 seeds" in row["reason"]
+
+
 def test_the_sample_that_would_settle_it():
     """An effect half as large as what the sample detects needs four times the sample."""
     found = {"ours": 1.0, "ci_low": -0.4, "ci_high": 2.4, "lows": [-0.4], "highs": [2.4], "detectable": 2.0,
-             "examples": 500, "seeds": 1}  # fmt: skip
+             "examples": 500, "seeds": 3}  # fmt: skip
     said = claims.verdict(claim("sps1-average"), found)
     assert said["verdict"] == "inconclusive"
-    assert said["reason"].startswith("about 4.0 times the sample (500 dev examples, 1 seed)")
+    assert said["reason"].startswith("about 4.0 times the sample (500 dev examples, 3 seeds)")
 
 
 def test_what_cannot_be_tested_says_why():
