@@ -20,8 +20,6 @@ from rich.table import Table
 from rich.text import Text
 
 from repro import paths
-from repro.errors import ReproError
-from repro.files import write_atomic
 from repro.progress import clock
 
 _EVERY = 1.0  # seconds between two writings of a note, and between two looks at all of them
@@ -48,8 +46,8 @@ class Note(AbstractContextManager):
         self._facts |= facts
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY
-            with suppress(OSError, ReproError):
-                write_atomic(self._path, lambda temporary: temporary.write_text(json.dumps(self._facts)))
+            with suppress(OSError):  # in place: whoever reads half of it looks again, and a kill leaves no other file
+                self._path.write_text(json.dumps(self._facts))
 
     def __exit__(self, *error: object) -> None:
         with suppress(OSError):

@@ -33,6 +33,11 @@ def alive(folder: Path) -> list[int]:
     return found
 
 
+def _heeds_ctrl_c() -> None:
+    """As in a terminal: what a shell starts with & ignores Ctrl-C, and so does every child of it, such as these tests."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(own_folders):
     """Start `python -m repro ...` in a session of its own; return once its training has written a checkpoint."""
@@ -42,7 +47,7 @@ def start(own_folders):
         environment = os.environ | {"PYTHONPATH": str(paths.ROOT), "REPRO_CHECKPOINT_STEPS": "1"}
         command = [sys.executable, "-m", "repro", *arguments, *LONG]
         program = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                                   start_new_session=True, cwd=own_folders)  # fmt: skip
+                                   start_new_session=True, cwd=own_folders, preexec_fn=_heeds_ctrl_c)  # fmt: skip
         started.append(program)
         until(lambda: list(own_folders.glob("cache/teacher/*.partial.safetensors")) or program.poll() is not None, 300)
         assert program.poll() is None, program.communicate()
