@@ -34,7 +34,7 @@ def alive(folder: Path) -> list[int]:
 
 
 def _heeds_ctrl_c() -> None:
-    """As in a terminal: what a shell starts with & ignores Ctrl-C, and so does every child of it, such as these tests."""
+    """As in a terminal: what a shell starts with & ignores Ctrl-C, and so do its children, such as these tests."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
