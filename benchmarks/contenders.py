@@ -27,7 +27,7 @@ from repro.profiles import override
 from repro.tasks import task
 from repro.training import Encoded
 
-EXAMPLES, DEV, LENGTH, WARM = int(os.environ.get("EXAMPLES", 384)), 400, 128, 2  # WARM: steps before the clock starts
+EXAMPLES, DEV, LENGTH, WARM = int(os.environ.get("EXAMPLES", 768)), 400, 128, 2  # WARM: steps before the clock starts
 
 
 @dataclass

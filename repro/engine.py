@@ -134,7 +134,9 @@ def _made(graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Prog
         work, failed = 0.0, list[str]()
         ends = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit)
         for ended, (stage, error) in enumerate(ends, start=1):
-            work, failed = work + stage.work, failed + ([] if error is None else [f"{stage}: {_told(error)}"])
+            work += stage.work
+            if error is not None:
+                failed.append(f"{stage}: {_told(error)}")
             note.say(ended=ended, work_done=work, failed=failed)
             bar.advance(stage.work, f"{ended} of {len(graph)} stages, {len(failed)} failed, the last: {stage}")
             yield stage, error

@@ -132,7 +132,8 @@ def _student(stage: Stage, log: Log, watch: Watch = training.go_on) -> Artefact:
     fitted = fit(model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), watch, log)
     logits, _ = predict(model, data.dev_tokens, precision=plan.precision)
     if stage.kind == "student":  # a sweep's trial does not look at dev's labels
-        log(fitted.steps, fitted.steps, {"dev": float(metrics.score(metric, data.dev.labels, logits.argmax(1)))})
+        score = float(metrics.score(metric, data.dev.labels, logits.argmax(1)))
+        log({fitted.steps: {"dev": score}}, fitted.steps)
     meta = _meta(model, fitted, recipe.checkpoint) | {"learning_rate": plan.learning_rate}
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)
 

@@ -17,25 +17,23 @@ _PLAIN = ("learning_rate", "score", "dev")  # what is no term of a loss
 
 
 def folder(stage: Stage) -> Path:
-    """cache/tensorboard/<profile>/<kind> <task> <method> <key>: a folder for each training."""
-    cell = stage.cell
-    method = [] if stage.kind == "teacher" else [cell.method]
-    name = " ".join([stage.kind, cell.task, *method, f"seed {cell.seed}", stage.key[:8]]).replace("/", "-")
-    return paths.below(paths.cache() / "tensorboard", cell.profile, name)
+    """cache/tensorboard/<profile>/<the stage as it is said>, <key>: a folder for each training."""
+    return paths.below(paths.cache() / "tensorboard", stage.cell.profile, f"{stage}, {stage.key[:8]}")
 
 
 class Scalars(AbstractContextManager):
-    """Called with (step, of how many, values by name). No training fails because this cannot be written."""
+    """A `training.Log`. No training fails because this cannot be written."""
 
     def __init__(self, stage: Stage, note: Note) -> None:
         self._folder, self._note = folder(stage), note
         self._writer: EventsWriter | None = None
         self._first, self._start = 0, time.monotonic()
 
-    def __call__(self, step: int, steps: int, values: dict[str, float]) -> None:
+    def __call__(self, looked: dict[int, dict[str, float]], steps: int) -> None:
         with suppress(OSError):
-            self._write(step, values)
-        gone = time.monotonic() - self._start
+            for step, values in looked.items():
+                self._write(step, values)
+        step, gone = max(looked), time.monotonic() - self._start
         self._note.say(step=step, steps=steps, rate=(step - self._first) / gone if gone else 0.0)
 
     def _write(self, step: int, values: dict[str, float]) -> None:

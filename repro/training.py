@@ -19,7 +19,7 @@ from repro.vocabulary import occurring
 Objective = Callable[[Output, Tensor], dict[str, Tensor]]  # (output, example indices) -> weighted terms of the loss
 Evaluate = Callable[[Classifier], float]  # higher is better
 Watch = Callable[[float, float], bool]  # (epochs so far, score) of an evaluation -> whether to end the training
-Log = Callable[[int, int, dict[str, float]], None]  # (step, of how many, values by name)
+Log = Callable[[dict[int, dict[str, float]], int], None]  # (values by name of each step, of how many steps)
 
 _PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
 _LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
@@ -108,7 +108,7 @@ def go_on(epochs: float, score: float) -> bool:
     return False
 
 
-def silent(step: int, steps: int, values: dict[str, float]) -> None:
+def silent(looked: dict[int, dict[str, float]], steps: int) -> None:
     """The log that nobody reads."""
 
 
@@ -147,11 +147,10 @@ def _fit(model: Classifier, data: Encoded, indices: np.ndarray, objective: Objec
         if due or noting or len(unseen) == _LOOK_EVERY:  # what is noted was looked at
             looked = _read(unseen, step, plan.learning_rate, schedule)
             unseen.clear()
-            for number, values in looked.items():
-                log(number, last, values)
+            log(looked, last)
         if evaluate and due:
             score = evaluate(model)
-            log(step, last, {"score": score})
+            log({step: {"score": score}}, last)
             fitted.history.append({"step": step, "score": score} | looked[step])
             if not score <= fitted.best_score:  # also where there is none yet
                 fitted.best_step, fitted.best_score, best = step, score, state_of(model)

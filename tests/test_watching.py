@@ -137,7 +137,7 @@ def test_a_training_that_goes_on_says_where():
     stage = stages.stages(cells()[0])[0]
     for first in (1, 3):
         with Note("stage", what="x") as note, scalars.Scalars(stage, note) as log:
-            log(first, 9, {"kd": 1.0})
+            log({first: {"kd": 1.0}}, 9)
         time.sleep(1.1)  # a session's file is named by the second
     starts = [event.step for event in events(stage) if event.session_log.status]
     assert starts == [1, 3] and list(drawn(stage)["loss/kd"]) == [1, 3]
