@@ -5,7 +5,6 @@ Run: make bench (or python benchmarks/grid.py). Each measurement is a process of
 
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from machine import description, stage_seconds
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "grid.json"
@@ -60,11 +60,10 @@ def grid(engine: str, cells: int) -> dict[str, float]:
 
     workers = len(os.sched_getaffinity(0))
     with engines._executor(engine, workers) as executor:
-        limit = engines._limit(executor, workers)
         wait([executor.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)])  # workers import torch
         before, start = resident(), time.perf_counter()
         stages, peak = sleepers(cells), 0.0
-        for count, (_, error) in enumerate(scheduling.run(stages, lambda s: executor.submit(sleep, s), limit)):
+        for count, (_, error) in enumerate(scheduling.run(stages, lambda s: executor.submit(sleep, s), executor.limit)):
             assert error is None, error
             peak = max(peak, resident()) if count % 100 == 0 else peak
         seconds = time.perf_counter() - start
@@ -97,21 +96,16 @@ def timed(cells: list, engine: str, workers: int) -> tuple[list[float], float]:
     return ends, time.perf_counter()
 
 
-def training_seconds() -> list[float]:
-    """Of every stage that was made, in the order in which they ended."""
-    files = sorted(Path(os.environ["REPRO_CACHE"]).glob("*/*.json"), key=lambda path: path.stat().st_mtime_ns)
-    return [json.loads(path.read_text())["meta"]["seconds"] for path in files]
-
-
 def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
     """Seconds per cell that one worker does not train, from the end of its first stage: its start is not in it."""
+    from repro import paths
     from repro.experiments import plan
 
     if engine == "processes":  # a worker takes all cores it sees for its threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     cells = plan("table5", "demo", "RTE", seeds, overrides=TINY)
     ends, written = timed(cells, engine, 1)
-    trained = training_seconds()
+    trained = stage_seconds(paths.cache())
     return {"cells": len(cells), "training": sum(trained[1:]) / len(cells),
             "overhead": (written - ends[0] - sum(trained[1:])) / len(cells) + planning()}  # fmt: skip
 
@@ -134,12 +128,14 @@ def scaling(engine: str, workers: int) -> dict[str, float]:
     """Seconds for cells with real trainings, one thread each, without the start until the first stage runs."""
     import torch
 
+    from repro import paths
     from repro.experiments import plan
 
     torch.set_num_threads(1)
     cells = plan("table2", "demo", "RTE,MRPC", 2, overrides=LONGER)
     ends, written = timed(cells, engine, workers)
-    return {"seconds": written - ends[0] + training_seconds()[0], "training": sum(training_seconds())}
+    trained = stage_seconds(paths.cache())
+    return {"seconds": written - ends[0] + trained[0], "training": sum(trained)}
 
 
 # all of it
@@ -180,12 +176,11 @@ def ratios(report: dict) -> Iterator[str]:
 
 
 def main() -> None:
-    load = os.getloadavg()[0]
+    machine = description() | {"load before": os.getloadavg()[0]}
     per_cell = {engine: apart("overhead", engine) for engine in ENGINES}
     one = apart("scaling", "serial", "1")["seconds"]
     two = {engine: apart("scaling", engine, "2")["seconds"] for engine in ENGINES[1:]}
     asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
-    machine = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, load {load:.1f} before"
     report = rounded({"overhead per cell": per_cell, "seconds of one worker": one, "seconds of two workers": two,
                       "efficiency of two workers": {engine: one / (2 * seconds) for engine, seconds in two.items()},
                       "sleeping grid": asleep, "machine": machine})  # fmt: skip

@@ -1,5 +1,6 @@
-"""What this machine is, and the best it can do."""
+"""What this machine is, the best it can do, and what stages took on it."""
 
+import json
 import os
 import platform
 import time
@@ -31,3 +32,9 @@ def ceiling(precision: str, device: str = "cpu", size: int = SIZE) -> float:
             torch.cuda.synchronize()
         best = max(best, 4 * 2 * size**3 / (time.perf_counter() - start))
     return best
+
+
+def stage_seconds(cache: Path) -> list[float]:
+    """Of every stage whose artefact is in the cache, in the order in which they ended."""
+    files = sorted(cache.glob("*/*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_text())["meta"]["seconds"] for path in files]

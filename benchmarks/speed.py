@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 from contenders import CONTENDERS, MEANS
-from machine import ceiling, description
+from machine import ceiling, description, stage_seconds
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "speed.json"
@@ -71,8 +71,7 @@ def table_over_trainings() -> dict[str, float]:
         start = time.perf_counter()
         subprocess.run([*command, "serial"], env=environment, check=True, capture_output=True)
         serial = time.perf_counter() - start
-        stages = Path(folder, "cache").glob("*/*.json")
-        alone = sum(json.loads(path.read_text())["meta"]["seconds"] for path in stages)
+        alone = sum(stage_seconds(Path(folder, "cache")))
     with tempfile.TemporaryDirectory() as folder:
         environment |= {f"REPRO_{n.upper()}": f"{folder}/{n}" for n in ("cache", "results", "figures")}
         start = time.perf_counter()

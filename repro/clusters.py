@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from repro import memory, mirror, paths
 from repro.errors import MissingError, ReproError
 
-IN_FLIGHT = 1000  # stages in Ray's hands at once: nodes that join later find work, the scheduler's memory has a bound
 _RETRIES = 3  # lost workers or nodes per stage; an error that the stage itself raises is not tried again
 _OBJECT_STORE = 80 * 2**20  # bytes; what tasks exchange is a number, artefacts go through the cache
 
@@ -39,6 +38,8 @@ class Cluster(Executor):
     workers: the cores of a cluster of this machine alone. Leaving the context ends Ray here, and with it every task
     that is still running. Raises MissingError if Ray is not installed or the cluster is not there.
     """
+
+    limit = 1000  # nodes that join later find work, and the scheduler's memory has a bound
 
     def __init__(self, workers: int) -> None:
         from repro import machine

@@ -13,7 +13,7 @@ import pandas as pd
 
 from repro import cells as files
 from repro import memory, scheduling, watching
-from repro.clusters import IN_FLIGHT, Cluster
+from repro.clusters import Cluster
 from repro.errors import ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
@@ -67,7 +67,7 @@ def making(total: float, what: str, engine: str = "processes", workers: int = 0)
             ready = sum(stage.work for stage in stages) - sum(stage.work for stage in graph.values())
             if ready:
                 bar.advance(ready, "already there")
-            failures = [error for _, error in _made(graph, executor, workers, bar) if error is not None]
+            failures = [error for _, error in _made(graph, executor, bar) if error is not None]
             if failures:
                 raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first: {_told(failures[0])}")
 
@@ -86,10 +86,10 @@ def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: in
     graph = _graph(needed)
     try:
         with _executor(engine if graph else "serial", workers) as executor:
-            _announce(todo[0], needed, graph, executor, workers)
+            _announce(todo[0], needed, graph, executor.slots)
             with Progress(sum(stage.work for stage in graph.values()) or 1.0, todo[0].table) as bar:
                 waits_for = [{stage.key for stage in made} & graph.keys() for made in needed]
-                failed = _finish(todo, waits_for, _made(graph, executor, workers, bar))
+                failed = _finish(todo, waits_for, _made(graph, executor, bar))
     except KeyboardInterrupt:
         print(f"stopped: {len(graph) - len(_graph(needed))} of {len(graph)} stages of this run are computed and kept; "
               "a training that had begun goes on from its last checkpoint", flush=True)  # fmt: skip
@@ -108,31 +108,23 @@ def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
     return {stage.key: stage for each in needed for stage in each if stage.key not in made[stage.kind]}
 
 
-def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"], executor: Executor,
-              workers: int) -> None:  # fmt: skip
+def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"], workers: int) -> None:
     """Say what will run, on how many workers, and about how long."""
     shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
-    workers = _slots(executor, workers)
-    cores = workers if isinstance(executor, Cluster) else len(os.sched_getaffinity(0))
     seconds = sum(stage.work for stage in graph.values()) * PROFILES[cell.profile].seconds_per_work
     print(f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
-          f"worker{'s' * (workers > 1)}, about {clock(seconds / min(workers, cores))}", flush=True)  # fmt: skip
+          f"worker{'s' * (workers > 1)}, about {clock(seconds / workers)}", flush=True)  # fmt: skip
 
 
-def _slots(executor: Executor, workers: int) -> int:
-    return executor.slots if isinstance(executor, Cluster) else workers
-
-
-def _made(graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Progress) -> Ended:
+def _made(graph: dict[str, "Stage"], executor: "Workers", bar: Progress) -> Ended:
     """Make the graph's stages; each as it ends, when the bar has counted it."""
     if not graph:
         return
     from repro.pipeline import run_stage
 
-    limit = _limit(executor, workers)
-    with _note(graph, executor, workers) as note:
+    with _note(graph, executor.slots) as note:
         work, failed = 0.0, list[str]()
-        ends = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), limit)
+        ends = scheduling.run(graph, lambda stage: executor.submit(run_stage, stage), executor.limit)
         for ended, (stage, error) in enumerate(ends, start=1):
             work += stage.work
             if error is not None:
@@ -142,23 +134,18 @@ def _made(graph: dict[str, "Stage"], executor: Executor, workers: int, bar: Prog
             yield stage, error
 
 
-def _note(graph: dict[str, "Stage"], executor: Executor, workers: int) -> watching.Note:
+def _note(graph: dict[str, "Stage"], workers: int) -> watching.Note:
     """What `python -m repro status` shows of this run."""
     cell = next(iter(graph.values())).cell
-    return watching.Note("run", what=f"{cell.table}, profile {cell.profile}", workers=_slots(executor, workers),
-                         stages=len(graph), work=sum(stage.work for stage in graph.values()), ended=0, work_done=0.0,
+    return watching.Note("run", what=f"{cell.table}, profile {cell.profile}", workers=workers, stages=len(graph),
+                         work=sum(stage.work for stage in graph.values()), ended=0, work_done=0.0,
                          failed=[])  # fmt: skip
-
-
-def _limit(executor: Executor, workers: int) -> int:
-    """How many stages to hand out at once: one more than workers, or they would wait while a cell is written."""
-    if isinstance(executor, Cluster):
-        return IN_FLIGHT
-    return 1 if isinstance(executor, _Inline) else workers + 1
 
 
 class _Inline(Executor):
     """Runs what it is given at once, in this process."""
+
+    slots = limit = 1
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         future: Future = Future()
@@ -169,7 +156,10 @@ class _Inline(Executor):
         return future
 
 
-def _executor(engine: str, workers: int) -> Executor:
+Workers = _Inline | Processes | Cluster  # `slots`: stages computed at once; `limit`: stages in its hands at once
+
+
+def _executor(engine: str, workers: int) -> Workers:
     if engine == "serial":
         memory.keep()
         return _Inline()

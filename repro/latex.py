@@ -4,10 +4,10 @@ import re
 
 import pandas as pd
 
-from repro import claims, sensitivity
+from repro import sensitivity
 from repro.experiments import table
 from repro.ptp import LABELS
-from repro.views import heading, marked, notes, pair_view, parameter_counts, task_names, with_spread
+from repro.views import claims_view, heading, marked, notes, pair_view, parameter_counts, task_names, with_spread
 
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
             "†": r"$^\dagger$", "<": r"$<$", ">": r"$>$"} | {mark: "\\" + mark for mark in "&%$#_{}"}  # fmt: skip
@@ -105,7 +105,7 @@ def _fitted(text: str) -> str:
 def latex(name: str, frame: pd.DataFrame) -> str:
     """The LaTeX of a table, of the comparisons beside it, of the decisions or of the claims."""
     if name == "ledger":
-        return plain(claims.view(frame), name, _CLAIMS.format(frame["profile"].iloc[0]))
+        return plain(claims_view(frame), name, _CLAIMS.format(frame["profile"].iloc[0]))
     if name == "decisions":
         return plain(sensitivity.view(frame), name, _DECISIONS.format(frame["seeds"].iloc[0], frame["data"].iloc[0]))
     if name.startswith("comparisons"):

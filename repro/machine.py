@@ -18,6 +18,7 @@ def hardware() -> dict[str, Any]:
     return {"device": name, "threads": torch.get_num_threads()}
 
 
+@lru_cache(maxsize=1)
 def versions() -> dict[str, str]:
     """Of Python and of the libraries that decide a number."""
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers")}

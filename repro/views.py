@@ -112,6 +112,39 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(index=list(dict.fromkeys(named["pair"])), columns=task_names(pairs))
 
 
+def claims_view(frame: pd.DataFrame) -> pd.DataFrame:
+    """The ledger as text: statement by section, printed, recomputed (! where it does not add up), ours, verdict."""
+    rows = frame.to_dict("records")
+    return pd.DataFrame(
+        {
+            "section": frame["section"].tolist(),
+            "printed": [_number(row["printed"], row["unit"]) for row in rows],
+            "recomputed": [_number(row["recomputed"], row["unit"]) + " !" * (row["adds_up"] == "no") for row in rows],
+            "ours [95 %]": [_value(row) for row in rows],
+            "verdict": [_verdict(row) for row in rows],
+        },
+        index=pd.Index(frame["statement"], name="claim"),
+    )  # fmt: skip
+
+
+def _verdict(row: dict) -> str:
+    size = row["verdict"] == "reproduced" and row["size_in_interval"] == "yes"
+    return f"{row['verdict']}, size too" if size else row["verdict"]
+
+
+def _number(value: float, unit: str) -> str:
+    if pd.isna(value):
+        return ""
+    return format(value, {"points": "+.1f", "cells": ".0f", "parameters": ".0f"}.get(unit, ".1f"))
+
+
+def _value(row: dict) -> str:
+    value = _number(row["ours"], row["unit"])
+    if pd.isna(row["ci_low"]) or row["ci_low"] == row["ci_high"]:
+        return value
+    return f"{value} [{_number(row['ci_low'], row['unit'])}, {_number(row['ci_high'], row['unit'])}]"
+
+
 def title(frame: pd.DataFrame) -> str:
     """E.g. "Table 2, profile demo: PeaBERT beside Patient KD"."""
     name = frame["table"].iloc[0]

@@ -32,6 +32,7 @@ class Processes(Executor):
     """Runs what it is given on so many processes; more waits until one is free. Leaving it by an error kills them."""
 
     def __init__(self, workers: int) -> None:
+        self.slots, self.limit = workers, workers + 1  # one waits here: none is idle while its parent writes a cell
         self._pools: list[ProcessPoolExecutor | None] = [None] * workers
         self._free, self._waiting, self._lock = set(range(workers)), deque[_Task](), threading.Lock()
         self._lifeline, self._held = _SPAWN.Pipe(duplex=False)  # the workers watch for our end of it to close

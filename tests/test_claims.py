@@ -3,7 +3,7 @@
 import pytest
 from synthetic import finish, right
 
-from repro import claims, comparisons, forest, latex, reading, results, verification
+from repro import claims, comparisons, forest, latex, reading, results, verification, views
 from repro.errors import MissingError
 from repro.experiments import plan
 
@@ -136,7 +136,7 @@ def test_every_claim_has_a_verdict_and_reads_the_same_again():
     assert (frame["verdict"] != "").all() and len(frame) == len(LEDGER)
     results.write_table("ledger", "demo", frame)
     again = results.read_table("ledger", "demo")
-    assert claims.view(again).equals(claims.view(frame))
+    assert views.claims_view(again).equals(views.claims_view(frame))
     assert reading.claims(again) == reading.claims(frame)
     assert verification.verify("demo").findings == []
 
