@@ -3,6 +3,7 @@
 Run: make bench (or python benchmarks/grid.py). Each measurement is a process of its own, in folders of its own.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,13 +14,16 @@ from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 from machine import description, stage_seconds
 
+from repro.progress import Progress
+
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "grid.json"
+CORES = os.sched_getaffinity(0)
 ENGINES = ("serial", "processes", "ray")
 SIZES = (1000, 3000, 10000)  # cells
 SLEEP = 0.002  # seconds per stage
@@ -79,35 +83,45 @@ def resident() -> float:
 # real cells
 
 
-def timed(cells: list, engine: str, workers: int) -> tuple[list[float], float]:
-    """Run the cells; when each of their stages ended and when all was written, seconds on one clock."""
+class Clock(Progress):
+    """The engine's bar, as it notes the time: of each stage's end, and of when the last cell was written."""
+
+    ends: ClassVar[list[float]] = []
+    written = 0.0
+
+    def advance(self, work: float, name: str) -> None:
+        self.ends.append(time.perf_counter())
+        os.sched_setaffinity(0, CORES)  # a worker has started by now
+        super().advance(work, name)
+
+    def __exit__(self, *error: object) -> None:
+        Clock.written = time.perf_counter()
+        super().__exit__(*error)
+
+
+def timed(cells: list, engine: str, workers: int) -> tuple[float, float]:
+    """Run the cells. Seconds from the end of the first stage to the last cell; seconds before and after that."""
     from repro import engine as engines
-    from repro.progress import Progress
 
-    ends: list[float] = []
-
-    class Clocked(Progress):
-        def advance(self, work: float, name: str) -> None:
-            ends.append(time.perf_counter())
-            super().advance(work, name)
-
-    engines.Progress = Clocked  # type: ignore[misc]
+    engines.Progress = Clock  # type: ignore[misc]
+    start = time.perf_counter()
     engines.run_cells(cells, engine, workers)
-    return ends, time.perf_counter()
+    seconds = Clock.written - Clock.ends[0]
+    return seconds, time.perf_counter() - start - seconds
 
 
 def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
-    """Seconds per cell that one worker does not train, from the end of its first stage: its start is not in it."""
+    """Seconds per cell that one worker does not train; the start and the end of workers, once a run, apart."""
     from repro import paths
     from repro.experiments import plan
 
-    if engine == "processes":  # a worker takes all cores it sees for its threads
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    if engine == "processes":  # a worker takes all cores that it sees for its threads: as its parent starts it, one
+        os.sched_setaffinity(0, {max(CORES)})
     cells = plan("table5", "demo", "RTE", seeds, overrides=TINY)
-    ends, written = timed(cells, engine, 1)
-    trained = stage_seconds(paths.cache())
-    return {"cells": len(cells), "training": sum(trained[1:]) / len(cells),
-            "overhead": (written - ends[0] - sum(trained[1:])) / len(cells) + planning()}  # fmt: skip
+    seconds, once = timed(cells, engine, 1)
+    first, *trained = stage_seconds(paths.cache())
+    return {"cells": len(cells), "training": sum(trained) / len(cells),
+            "overhead": (seconds - sum(trained)) / len(cells) + planning(), "once a run": once - first}  # fmt: skip
 
 
 def planning(cells: int = 2000) -> float:
@@ -132,10 +146,26 @@ def scaling(engine: str, workers: int) -> dict[str, float]:
     from repro.experiments import plan
 
     torch.set_num_threads(1)
-    cells = plan("table2", "demo", "RTE,MRPC", 2, overrides=LONGER)
-    ends, written = timed(cells, engine, workers)
+    seconds, _ = timed(plan("table2", "demo", "RTE,MRPC", 2, overrides=LONGER), engine, workers)
     trained = stage_seconds(paths.cache())
-    return {"seconds": written - ends[0] + trained[0], "training": sum(trained)}
+    return {"seconds": seconds + trained[0], "training": sum(trained)}
+
+
+def storing(others: int, times: int = 50) -> dict[str, float]:
+    """Milliseconds to lock, write and check a small artefact, in a folder that has so many others."""
+    import torch
+
+    from repro import paths, store
+
+    made = store.Artefact({"a": torch.zeros(64, 64)}, {})
+    folder = paths.cache() / "student"
+    folder.mkdir(parents=True)
+    for number, ending in itertools.product(range(others), (".json", ".lock", ".safetensors")):
+        (folder / f"{number}{ending}").touch()
+    start = time.perf_counter()
+    for number in range(times):
+        store.get("student", f"new-{number}", lambda: made)
+    return {"ms": 1000 * (time.perf_counter() - start) / times}
 
 
 # all of it
@@ -165,7 +195,9 @@ def ratios(report: dict) -> Iterator[str]:
     """What is promised, as shares: of the goal, of perfect, of proportional growth."""
     for engine, found in report["overhead per cell"].items():
         share = found["overhead"] / OVERHEAD_GOAL
-        yield f"{engine}: {1000 * found['overhead']:.0f} ms per cell beside its training, {share:.2f} of the goal"
+        yield (f"{engine}: {1000 * found['overhead']:.0f} ms per cell beside its training, {share:.2f} of the goal; "
+               f"{found['once a run']:.1f} s once")  # fmt: skip
+    yield "ms per artefact, by how many others there are: " + str(report["ms per artefact beside so many"])
     for engine, share in report["efficiency of two workers"].items():
         yield f"{engine}: two workers are {2 * share:.2f} times one, {share:.0%} of perfect"
     for engine, sizes in report["sleeping grid"].items():
@@ -180,17 +212,19 @@ def main() -> None:
     per_cell = {engine: apart("overhead", engine) for engine in ENGINES}
     one = apart("scaling", "serial", "1")["seconds"]
     two = {engine: apart("scaling", engine, "2")["seconds"] for engine in ENGINES[1:]}
+    stored = {str(size): apart("storing", str(size))["ms"] for size in (0, *SIZES)}
     asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
     report = rounded({"overhead per cell": per_cell, "seconds of one worker": one, "seconds of two workers": two,
                       "efficiency of two workers": {engine: one / (2 * seconds) for engine, seconds in two.items()},
-                      "sleeping grid": asleep, "machine": machine})  # fmt: skip
+                      "ms per artefact beside so many": stored, "sleeping grid": asleep,
+                      "machine": machine})  # fmt: skip
     print(*ratios(report), sep="\n")
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    measurements = {"overhead": overhead, "scaling": scaling, "grid": grid}
+    measurements = {"overhead": overhead, "scaling": scaling, "storing": storing, "grid": grid}
     if len(sys.argv) == 1:
         main()
     else:

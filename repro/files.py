@@ -5,9 +5,12 @@ Nothing here looks at times: a clock that jumps changes nothing.
 
 import hashlib
 import os
+import re
 import socket
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from repro.errors import on_disk
@@ -16,13 +19,13 @@ from repro.errors import on_disk
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Have `write` fill a temporary file in the target's folder, flush it to disk, then rename it to `path`.
 
-    What killed processes of this machine left of earlier tries is removed. Raises DiskError where the disk is full or
-    the folder cannot be written; `path` is then as it was.
+    What killed processes of this machine left in the folder is removed. Raises DiskError where the disk is full or the
+    folder cannot be written; `path` is then as it was.
     """
     with on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{_mark(path)}{os.getpid()}.")
+        _sweep(path.parent)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{socket.gethostname()}.{os.getpid()}.")
         os.close(handle)
         _fill(Path(name), write, path)
 
@@ -38,33 +41,27 @@ def _fill(temporary: Path, write: Callable[[Path], object], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _mark(path: Path) -> str:
-    """How the temporary files of `path` begin that this machine writes; the number of the process follows."""
-    return f".{path.name}.{socket.gethostname()}."
+@cache
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files whose writer, a process of this machine, is no more.
+
+    Once per process: a folder of 10,000 artefacts takes longer to list than an artefact to write.
+    """
+    for name in os.listdir(folder):
+        temporary = re.fullmatch(rf"\..+\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.\w+", name)
+        if temporary and not _alive(int(temporary[1])):
+            with suppress(OSError):  # another user's may have to stay
+                (folder / name).unlink()
 
 
-def remove_abandoned(path: Path) -> None:
-    """Remove the temporary files of `path` whose writer, a process of this machine, is no more."""
-    mark = _mark(path)
-    for name in os.listdir(path.parent) if path.parent.is_dir() else []:
-        if name.startswith(mark) and not _alive(name.removeprefix(mark).partition(".")[0]):
-            (path.parent / name).unlink(missing_ok=True)
-
-
-def _alive(process: str) -> bool:
+def _alive(process: int) -> bool:
     try:
-        os.kill(int(process), 0)  # signal 0 asks, and does nothing
-    except (ProcessLookupError, ValueError):
+        os.kill(process, 0)  # signal 0 asks, and does nothing
+    except ProcessLookupError:
         return False
     except PermissionError:  # another user's
         return True
     return True
-
-
-def discard(path: Path) -> None:
-    """Remove a file that is no longer needed, and what killed writers left of it."""
-    path.unlink(missing_ok=True)
-    remove_abandoned(path)
 
 
 def set_aside(*paths: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from repro import mirror, paths, tensorfiles
 from repro.errors import of_disk, on_disk
 from repro.experiments import digest
-from repro.files import discard, set_aside, sha256
+from repro.files import set_aside, sha256
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
                 found = compute()
                 save(kind, key, found)
     with suppress(OSError):  # it is in nobody's way; who is killed just before this leaves it to the next reader
-        discard(partial(kind, key))
+        partial(kind, key).unlink(missing_ok=True)
     return found
 
 

@@ -3,6 +3,7 @@
 Each worker is a pool of one: where one is killed (out of memory, kill -9), its stage fails and no other does.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -119,6 +120,7 @@ class Processes(Executor):
 def _start_worker(workers: int, lifeline: Connection) -> None:
     """The cores' threads are divided between the workers; a thread ends the process when its parent is gone."""
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    atexit.register(os._exit, 0)  # all it made is on disk; to take torch apart would need another second
     import torch
 
     memory.keep()

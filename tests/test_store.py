@@ -1,5 +1,9 @@
 """Artefacts: written whole, found damaged, computed once."""
 
+import os
+import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 from time import sleep
@@ -45,6 +49,19 @@ def test_damage_is_found_named_set_aside_and_computed_again(damage, capsys):
     assert again.meta == {"again": True}
     assert "k.json.damaged" in capsys.readouterr().out
     assert store.location("teacher", "k").with_suffix(".json.damaged").exists()
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    (tmp_path / "teacher").mkdir()
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    names = {f".{key}.json.{socket.gethostname()}.{pid.strip()}.a_1b"
+             for key, pid in (("x", dead.stdout), ("y", str(os.getpid())))}  # fmt: skip
+    other = {".x.json.another-host.1.ab", ".hidden", "x.json"}
+    for name in names | other:
+        (tmp_path / "teacher" / name).touch()
+    store.save("teacher", "k", MADE)
+    left = {path.name for path in (tmp_path / "teacher").iterdir()} - {"k.json", "k.safetensors"}
+    assert left == other | {name for name in names if name.startswith(".y")}
 
 
 def test_computed_once_by_two_at_the_same_time():
