@@ -6,6 +6,7 @@ Run: make bench (or python benchmarks/grid.py). Each measurement is a process of
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "grid.json"
 CORES = os.sched_getaffinity(0)
 ENGINES = ("serial", "processes", "ray")
+ROUNDS = 3  # of real grids, where the machine's speed wanders
 SIZES = (1000, 3000, 10000)  # cells
 SLEEP = 0.002  # seconds per stage
 PER_TEACHER = 20  # cells that share a teacher
@@ -138,6 +140,15 @@ def planning(cells: int = 2000) -> float:
     return (time.perf_counter() - start) / len(todo)
 
 
+def efficiency() -> dict[str, Any]:
+    """Of two workers beside one, by engine: the median of so many rounds, in each of which all are measured."""
+    rounds = [{engine: apart("scaling", engine, "1" if engine == "serial" else "2")["seconds"] for engine in ENGINES}
+              for _ in range(ROUNDS)]  # fmt: skip
+    shares = {engine: [one["serial"] / (2 * one[engine]) for one in rounds] for engine in ENGINES[1:]}
+    return {"efficiency of two workers": {engine: statistics.median(found) for engine, found in shares.items()},
+            "seconds of one worker, and of two": rounds}  # fmt: skip
+
+
 def scaling(engine: str, workers: int) -> dict[str, float]:
     """Seconds for cells with real trainings, one thread each, without the start until the first stage runs."""
     import torch
@@ -188,6 +199,8 @@ def apart(*words: str) -> Any:
 def rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [rounded(each) for each in value]
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
@@ -210,14 +223,11 @@ def ratios(report: dict) -> Iterator[str]:
 def main() -> None:
     machine = description() | {"load before": os.getloadavg()[0]}
     per_cell = {engine: apart("overhead", engine) for engine in ENGINES}
-    one = apart("scaling", "serial", "1")["seconds"]
-    two = {engine: apart("scaling", engine, "2")["seconds"] for engine in ENGINES[1:]}
+    scaled = efficiency()
     stored = {str(size): apart("storing", str(size))["ms"] for size in (0, *SIZES)}
     asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
-    report = rounded({"overhead per cell": per_cell, "seconds of one worker": one, "seconds of two workers": two,
-                      "efficiency of two workers": {engine: one / (2 * seconds) for engine, seconds in two.items()},
-                      "ms per artefact beside so many": stored, "sleeping grid": asleep,
-                      "machine": machine})  # fmt: skip
+    report = rounded({"overhead per cell": per_cell, **scaled, "ms per artefact beside so many": stored,
+                      "sleeping grid": asleep, "machine": machine})  # fmt: skip
     print(*ratios(report), sep="\n")
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(report, indent=1) + "\n")
