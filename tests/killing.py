@@ -68,7 +68,9 @@ class Watch:
                 self.at(kind, "half written", lambda: os.truncate(target, target.stat().st_size // 2))
                 self.at(kind, "before flush")
 
-            fill(Flagged(temporary, lambda: self.at(kind, "before rename")), watched_write, path)
+            flagged = Flagged(temporary)
+            flagged.before = lambda: self.at(kind, "before rename")
+            fill(flagged, watched_write, path)
             self.at(kind, "after rename")
 
         training._step, files._fill, pipeline._timed = watched_step, watched_fill, watched_timed
@@ -77,10 +79,7 @@ class Watch:
 class Flagged(type(Path())):
     """A path that calls `before` when it is renamed."""
 
-    def __new__(cls, path: Path, before: Callable[[], None]):
-        made = super().__new__(cls, path)
-        made.before = before
-        return made
+    before: Callable[[], None]
 
     def replace(self, target):
         self.before()
