@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -100,12 +101,12 @@ def _run(run: dict[str, Any], now: float) -> Iterator[RenderableType]:
     told = [f"{run['ended']} of {run['stages']} stages done", f"{len(run['failed'])} failed", f"{clock(gone)} gone",
             left, f"{60 * run['ended'] / max(gone, 1e-9):.1f} stages a minute"]  # fmt: skip
     yield Text(f"{run['what']} on {run['where']} (workers: {run['workers']}): {', '.join(told)}")
-    yield ProgressBar(total=total or 1.0, completed=done, width=60)
+    yield Padding(ProgressBar(total=total or 1.0, completed=done, width=60), 0)  # alone, a bar ends no line
     yield from (Text(f"failed: {failure}", style="red") for failure in run["failed"])
 
 
 def _workers(stages: list[dict[str, Any]], now: float) -> Table:
-    table = Table("running", "step", "steps a second", "for", "on", box=None, pad_edge=False)
+    table = Table("running", "step", "a second", "for", "on", box=None, pad_edge=False)
     for stage in stages:
         known = "step" in stage
         table.add_row(stage["what"], f"{stage['step']} of {stage['steps']}" if known else "",

@@ -101,6 +101,7 @@ def test_a_run_tells_how_far_it_is_and_what_failed(own_folders, monkeypatch):
     with pytest.raises(ReproError, match="1 of 4 cells failed"):
         engine.run_cells(cells(), "serial")
     assert len(views) == 3 and "3 of 9 stages done, 0 failed" in views[0] and "table5, profile demo" in views[0]
+    assert any(line.startswith("running") for line in views[0].splitlines())  # below the bar, not behind it
     assert "ptp of BERT3" in views[0] and "left" in views[1] and "stages a minute" in views[1]
     assert "2 failed" in views[1] and "failed: ptp of BERT3" in views[1] and "the loss is not finite" in views[1]
     assert notes("run") == [] and notes("stage") == []
