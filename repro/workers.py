@@ -35,6 +35,7 @@ class Processes(Executor):
     def __init__(self, workers: int) -> None:
         self.slots, self.limit = workers, workers + 1  # one waits here: none is idle while its parent writes a cell
         self._pools: list[ProcessPoolExecutor | None] = [None] * workers
+        self._broken = list[ProcessPoolExecutor | None]()
         self._free, self._waiting, self._lock = set(range(workers)), deque[_Task](), threading.Lock()
         self._lifeline, self._held = _SPAWN.Pipe(duplex=False)  # the workers watch for our end of it to close
 
@@ -86,6 +87,7 @@ class Processes(Executor):
     def _pass_on(self, task: _Task, slot: int, inner: Future) -> None:
         error = CancelledError() if inner.cancelled() else inner.exception()
         if isinstance(error, BrokenProcessPool):
+            self._broken.append(self._pools[slot])  # this thread holds its lock: to let go of it would wait for ever
             self._pools[slot] = None
             error = KilledError(f"the process that computed {' '.join(map(str, task.args))} was killed from outside "
                                 "(out of memory? then ENGINE=serial needs less)")  # fmt: skip
