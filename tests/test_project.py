@@ -15,7 +15,7 @@ import pytest
 import typer.main
 import yaml
 
-from repro import cli, recipe, results
+from repro import cli, reading, recipe, results
 from repro.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -163,16 +163,32 @@ def test_the_readme_s_speeds_are_those_measured(monkeypatch):
     assert marked("speed") == importlib.import_module("speed").markdown(report)
 
 
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
-def test_the_readme_s_table_is_the_committed_one(monkeypatch, tmp_path):
-    """Not the one that lies there: on another processor `make table2` writes other digits."""
-    show = ["git", "show", "HEAD:results/demo/table2.csv"]
-    done = subprocess.run(show, cwd=ROOT, capture_output=True, check=True)
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo/table2.csv").write_bytes(done.stdout)
+@pytest.fixture
+def committed(monkeypatch, tmp_path):
+    """Reads a table as it is committed, not as it lies there: on another processor `make table2` writes other digits."""
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
-    table = results.to_text(results.read_table("table2", "demo"))
+    (tmp_path / "demo").mkdir()
+
+    def read(name):
+        done = subprocess.run(["git", "show", f"HEAD:results/demo/{name}.csv"], cwd=ROOT, capture_output=True)
+        if done.returncode != 0:
+            pytest.skip("not a checkout")
+        (tmp_path / "demo" / f"{name}.csv").write_bytes(done.stdout)
+        return results.read_table(name, "demo")
+
+    return read
+
+
+def test_the_readme_s_table_is_the_committed_one(committed):
+    table = results.to_text(committed("table2"))
     assert marked("table2") == f"```text\n{table}```", "put the output of python -m repro show table2 there"
+
+
+def test_the_readme_s_differences_are_the_committed_ones(committed):
+    said = [f"- {line}" for number in (2, 4, 5) for line in reading.gains(committed(f"comparisons{number}"))]
+    shown = marked("gains").splitlines()
+    assert len(shown) == 5 and set(shown) <= set(said)
+    assert reading.claims(committed("ledger")) == marked("claims")
 
 
 # make
