@@ -165,7 +165,7 @@ def test_the_readme_s_speeds_are_those_measured(monkeypatch):
 
 @pytest.fixture
 def committed(monkeypatch, tmp_path):
-    """Reads a table as it is committed, not as it lies there: on another processor `make table2` writes other digits."""
+    """Reads a table as it was committed, not as it lies there: another processor makes other digits."""
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
     (tmp_path / "demo").mkdir()
 
