@@ -10,6 +10,7 @@ from repro.errors import InputError
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 PAPER = ROOT / "results" / "paper"  # the printed numbers: never written by a run
+_DECISIVE = ("repro", "results/paper", "constraints.txt")  # not results and figures: every run writes some
 
 
 def cache() -> Path:
@@ -47,9 +48,11 @@ def shown(path: Path) -> str:
 
 @lru_cache(maxsize=1)  # the code of this process is that of its start
 def commit() -> str:
-    """The package's commit, "-dirty" with uncommitted changes; "unknown" outside a checkout."""
-    command = ["git", "-C", os.fspath(ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    """The package's commit, "-dirty" if what decides a number was changed since; "unknown" outside a checkout."""
+    git = ["git", "-C", os.fspath(ROOT)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "--", *_DECISIVE], capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return head.stdout.strip() + "-dirty" * bool(changed.stdout)

@@ -2,12 +2,13 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 from synthetic import finished
 
 from repro import cells as files
-from repro import derivation, provenance, results
+from repro import derivation, paths, provenance, results
 from repro.errors import InputError
 
 
@@ -137,3 +138,20 @@ def test_a_table_elsewhere_is_refused(table4, tmp_path):
     copy.write_text(table4[1].read_text())
     with pytest.raises(InputError, match="does not lie in the results folder"):
         provenance.explain(copy, "SPS-2", "RTE")
+
+
+def test_a_commit_is_dirty_by_what_decides_a_number_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    assert paths.commit.__wrapped__() == "unknown"
+    for file in ("repro/module.py", "results/demo/table2.csv", "results/paper/tables.csv"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("as committed")
+    own = ["-c", "user.name=t", "-c", "user.email=t@t", "-c", "commit.gpgsign=false"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
+        subprocess.run(["git", *own, *words], cwd=tmp_path, check=True)
+    clean = paths.commit.__wrapped__()
+    assert re.fullmatch("[0-9a-f]{12}", clean)
+    (tmp_path / "results/demo/table2.csv").write_text("written by a run")
+    assert paths.commit.__wrapped__() == clean
+    (tmp_path / "repro/new.py").write_text("not committed")
+    assert paths.commit.__wrapped__() == f"{clean}-dirty"
