@@ -12,11 +12,11 @@ from repro.views import claims_view, heading, marked, notes, pair_view, paramete
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
             "†": r"$^\dagger$", "<": r"$<$", ">": r"$>$"} | {mark: "\\" + mark for mark in "&%$#_{}"}  # fmt: skip
 _PAIRS = ("Differences in points, on the same examples and seeds ({} of them), with 95 % bootstrap intervals, and the "
-          "paper's difference. *: p < 0.05 by paired permutation, Holm-adjusted over the tasks. {}.")  # fmt: skip
+          "paper's difference. *: p < 0.05 by paired permutation, Holm-adjusted over the tasks. Data: {}.")  # fmt: skip
 _CLAIMS = ("The paper's numeric and comparative claims: as printed; recomputed from the entries of its own tables "
            "(!: does not add up); ours with profile {}; and the verdict, by the rule of repro.claims.")  # fmt: skip
 _DECISIONS = ("PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, each decision flipped alone; "
-              "seeds: {}. –: the flip changes no training of these two students. {}.")  # fmt: skip
+              "seeds: {}. –: the flip changes no training of these two students. Data: {}.")  # fmt: skip
 
 
 def escape(text: str) -> str:
