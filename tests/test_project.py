@@ -189,6 +189,7 @@ def test_the_readme_s_differences_are_the_committed_ones(committed):
     shown = marked("gains").splitlines()
     assert len(shown) == 5 and set(shown) <= set(said)
     assert reading.claims(committed("ledger")) == marked("claims")
+    assert reading.decisions(committed("decisions")) == marked("flips")
 
 
 # make
