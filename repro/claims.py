@@ -14,6 +14,7 @@ from repro import paths, printed, results
 from repro.errors import MissingError
 from repro.printed import DIGITS
 from repro.profiles import profile
+from repro.stats import LEAST_SEEDS
 from repro.tasks import GLUE, TASKS
 
 Fields = dict[Hashable, Any]  # a row of the ledger, or what was found about it
@@ -23,7 +24,6 @@ COLUMNS = ("id", "section", "statement", "unit", "printed", "recomputed", "adds_
            "seeds", "size_in_interval", "verdict", "reason", "profile")  # fmt: skip
 _TASKS = [task.name for task in GLUE]
 _DIFFERENCES = ("difference", "mean difference", "largest difference", "everywhere")
-_LEAST_SEEDS = 3  # with fewer the interval hardly holds the chance of training
 _ABSENT: Fields = {"ours": math.nan, "ci_low": math.nan, "ci_high": math.nan, "seeds": 0}
 
 
@@ -196,8 +196,8 @@ def verdict(claim: Fields, found: Fields) -> dict[str, str]:
 
 def _by_sign(claim: Fields, found: Fields) -> dict[str, str]:
     """Every claimed difference is a gain, so that the claimed side is above 0."""
-    if found["seeds"] < _LEAST_SEEDS:
-        return {"verdict": "inconclusive", "reason": f"fewer than {_LEAST_SEEDS} seeds; SEEDS=5 would tell"}
+    if found["seeds"] < LEAST_SEEDS:
+        return {"verdict": "inconclusive", "reason": f"fewer than {LEAST_SEEDS} seeds; SEEDS=5 would tell"}
     whole = claim["kind"] == "everywhere"
     ends = list(zip(found["lows"], found["highs"], strict=True)) if whole else [(found["ci_low"], found["ci_high"])]
     if all(low > 0 for low, _ in ends):

@@ -4,6 +4,7 @@ import pandas as pd
 
 from repro import results
 from repro.experiments import table
+from repro.stats import LEAST_SEEDS
 
 
 def with_gains(name: str, profile: str, variant: str = "") -> str:
@@ -46,7 +47,8 @@ def _worth(row: dict) -> str:
     if row["detectable"] == 0:
         return "the same answers on every example"
     if row["ci_low"] > 0 or row["ci_high"] < 0:
-        return "better" if row["ci_low"] > 0 else "worse"
+        few = "" if row["seeds"] >= LEAST_SEEDS else f" with {_seeds(row['seeds'])}, which says little of others"
+        return ("better" if row["ci_low"] > 0 else "worse") + few
     return f"undecided: this sample shows differences from {row['detectable']:.1f} up"
 
 
@@ -77,7 +79,11 @@ def _caution(run: list[dict]) -> str:
     other = f"; the paper's are from {split}" if split != "dev" else ""
     seeds = run[0]["seeds"]
     few = " One seed: a difference within the intervals says little." if seeds == 1 else ""
-    return f"{seeds} seed{'s' if seeds > 1 else ''}, {run[0]['data']}, {run[0]['split']}{other}.{few}"
+    return f"{_seeds(seeds)}, {run[0]['data']}, {run[0]['split']}{other}.{few}"
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _labels(frame: pd.DataFrame) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 Metric = Callable[[np.ndarray, np.ndarray], np.ndarray]  # (..., n) labels and predictions -> (...) in percent
+LEAST_SEEDS = 3  # with fewer an interval hardly holds the chance of training: it is no verdict on a method
 _BLOCK = 1 << 22  # examples resampled at a time, to bound memory
 
 
