@@ -163,33 +163,20 @@ def test_the_readme_s_speeds_are_those_measured(monkeypatch):
     assert marked("speed") == importlib.import_module("speed").markdown(report)
 
 
-@pytest.fixture
-def committed(monkeypatch, tmp_path):
-    """Reads a table as it was committed, not as it lies there: another processor makes other digits."""
-    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
-    (tmp_path / "demo").mkdir()
-
-    def read(name):
-        done = subprocess.run(["git", "show", f"HEAD:results/demo/{name}.csv"], cwd=ROOT, capture_output=True)
-        if done.returncode != 0:
-            pytest.skip("not a checkout")
-        (tmp_path / "demo" / f"{name}.csv").write_bytes(done.stdout)
-        return results.read_table(name, "demo")
-
-    return read
-
-
-def test_the_readme_s_table_is_the_committed_one(committed):
-    table = results.to_text(committed("table2"))
+@pytest.mark.usefixtures("committed_results")
+def test_the_readme_s_table_is_the_committed_one():
+    table = results.to_text(results.read_table("table2", "demo"))
     assert marked("table2") == f"```text\n{table}```", "put the output of python -m repro show table2 there"
 
 
-def test_the_readme_s_differences_are_the_committed_ones(committed):
-    said = [f"- {line}" for number in (2, 4, 5) for line in reading.gains(committed(f"comparisons{number}"))]
+@pytest.mark.usefixtures("committed_results")
+def test_the_readme_s_differences_are_the_committed_ones():
+    pairs = [results.read_table(f"comparisons{number}", "demo") for number in (2, 4, 5)]
+    said = [f"- {line}" for frame in pairs for line in reading.gains(frame)]
     shown = marked("gains").splitlines()
     assert len(shown) == 5 and set(shown) <= set(said)
-    assert reading.claims(committed("ledger")) == marked("claims")
-    assert reading.decisions(committed("decisions")) == marked("flips")
+    assert reading.claims(results.read_table("ledger", "demo")) == marked("claims")
+    assert reading.decisions(results.read_table("decisions", "demo")) == marked("flips")
 
 
 # make

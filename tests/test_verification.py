@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 
 import pandas as pd
 import pytest
@@ -370,12 +369,9 @@ def test_the_checksum_does_not_see_the_order_of_keys():
     assert files.sealed(row | {"b": 2})["sha256"] != files.sealed(row)["sha256"]
 
 
-def test_what_is_committed_agrees(tmp_path, monkeypatch):
-    """Without the cells that are git-ignored, and not what lies here: `make table2` may have written other seeds."""
-    exported = ["git", "checkout-index", "--all", f"--prefix={tmp_path}/"]
-    if subprocess.run(exported, cwd=paths.ROOT, capture_output=True).returncode != 0:
-        pytest.skip("not a checkout")
-    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+@pytest.mark.usefixtures("committed_results")
+def test_what_is_committed_agrees():
+    """Cells that are git-ignored are not among it; what is must agree."""
     there = [name for name in ("demo", "cpu", "base") if list(paths.results(name).glob("*.csv"))]
     assert "demo" in there
     assert [line for name in there for line in verify(name).findings] == []
