@@ -54,22 +54,33 @@ def on_cluster(two_nodes, own_folders, monkeypatch):
 
 
 def hangs_on(victim, mark, compute, stage):
-    """`compute(stage)`; but the first student on the node `victim` says so in the file `mark` and never ends."""
+    """`compute(stage)`; but the first student on the node `victim` says so in the file `mark` and never ends.
+
+    Students elsewhere wait for that: the other node must not finish the run while this one's worker is still starting.
+    """
     import ray
 
-    here = ray.get_runtime_context().get_node_id()
-    if here == victim and stage.kind == "student" and not mark.exists():
-        reserved = ray.get_runtime_context().get_assigned_resources()
-        said = json.dumps({"key": stage.key, "reserved": reserved})
+    if stage.kind != "student":
+        return compute(stage)
+    context = ray.get_runtime_context()
+    if context.get_node_id() == victim and not mark.exists():
+        said = json.dumps({"key": stage.key, "reserved": context.get_assigned_resources()})
         write_atomic(mark, lambda temporary: temporary.write_text(said))
         time.sleep(10 * PATIENCE)
+    appears(mark)
     return compute(stage)
 
 
-def kill_once_marked(cluster, node, mark):
+def appears(path):
+    """Whether the file is there within PATIENCE."""
     end = time.monotonic() + PATIENCE
-    while not mark.exists() and time.monotonic() < end:
+    while not path.exists() and time.monotonic() < end:
         time.sleep(0.1)
+    return path.exists()
+
+
+def kill_once_marked(cluster, node, mark):
+    appears(mark)
     cluster.remove_node(node, allow_graceful=False)
 
 
@@ -89,6 +100,7 @@ def test_a_node_dies_and_the_tables_are_those_of_one_process(on_cluster, tmp_pat
         patch.setattr(pipeline, "run_stage", partial(hangs_on, victim.node_id, mark, pipeline.run_stage))
         engine.run_cells(made, "ray")
     killer.join(PATIENCE)
+    assert mark.exists(), "no student ran on the second node"
     lost = json.loads(mark.read_text())  # a stage was running on the node that died, and it is in a finished cell
     assert lost["key"] in {cells.read(cell)["stages"].get("student") for cell in made}
     assert lost["reserved"] == {"CPU": 1.0, "GPU": 0.25}
