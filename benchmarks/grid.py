@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,20 +203,26 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def ratios(report: dict) -> Iterator[str]:
-    """What is promised, as shares: of the goal, of perfect, of proportional growth."""
-    for engine, found in report["overhead per cell"].items():
-        share = found["overhead"] / OVERHEAD_GOAL
-        yield (f"{engine}: {1000 * found['overhead']:.0f} ms per cell beside its training, {share:.2f} of the goal; "
-               f"{found['once a run']:.1f} s once")  # fmt: skip
-    yield "ms per artefact, by how many others there are: " + str(report["ms per artefact beside so many"])
-    for engine, share in report["efficiency of two workers"].items():
-        yield f"{engine}: two workers are {2 * share:.2f} times one, {share:.0%} of perfect"
-    for engine, sizes in report["sleeping grid"].items():
-        small, large = sizes[str(SIZES[0])], sizes[str(SIZES[-1])]
-        times = SIZES[-1] / SIZES[0]
-        yield (f"{engine}: {large['stages per second']:.0f} stages per second, {times:.0f} times the cells take "
-               f"{large['seconds'] / small['seconds']:.1f} times as long; {large['MiB']:.0f} MiB")  # fmt: skip
+def markdown(report: dict) -> str:
+    """The table of docs/cluster.md, and what an artefact costs."""
+    cost, shares, asleep = report["overhead per cell"], report["efficiency of two workers"], report["sleeping grid"]
+    small, large = str(SIZES[0]), str(SIZES[-1])
+    rows = [
+        (f"per cell, beside its training (goal: {1000 * OVERHEAD_GOAL:.0f} ms)", cost,
+         lambda found: f"{1000 * found['overhead']:.0f} ms"),
+        ("once a run: start and end", cost, lambda found: f"{found['once a run']:.0f} s"),
+        ("two workers beside one", shares, lambda share: f"{2 * share:.1f} times"),
+        (f"stages a second, where they only sleep, {SIZES[-1]:,} cells", asleep,
+         lambda sizes: f"{sizes[large]['stages per second']:.0f}"),
+        (f"{SIZES[-1] // SIZES[0]} times the cells take", asleep,
+         lambda sizes: f"{sizes[large]['seconds'] / sizes[small]['seconds']:.1f} times"),
+        ("the scheduler's memory for them", asleep, lambda sizes: f"{sizes[large]['MiB']:.0f} MiB"),
+    ]  # fmt: skip
+    lines = ["| | " + " | ".join(f"`{engine}`" for engine in ENGINES) + " |", "|---" * (1 + len(ENGINES)) + "|"]
+    for name, found, form in rows:
+        lines.append(f"| {name} | {' | '.join(form(found[engine]) if engine in found else '' for engine in ENGINES)} |")
+    beside = ", ".join(f"{ms:.1f} ms beside {int(n):,}" for n, ms in report["ms per artefact beside so many"].items())
+    return "\n".join([*lines, "", f"To write an artefact, beside others in its folder: {beside}."])
 
 
 def main() -> None:
@@ -228,7 +233,7 @@ def main() -> None:
     asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
     report = rounded({"overhead per cell": per_cell, **scaled, "ms per artefact beside so many": stored,
                       "sleeping grid": asleep, "machine": machine})  # fmt: skip
-    print(*ratios(report), sep="\n")
+    print(markdown(report))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(report, indent=1) + "\n")
 

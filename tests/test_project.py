@@ -138,29 +138,36 @@ def test_every_module_has_its_layer():
 
 
 def test_the_decisions_are_those_of_the_code():
-    text = (ROOT / "REPRODUCIBILITY.md").read_text()
-    table = text.partition("<!-- decisions -->\n")[2].partition("\n<!-- end -->")[0]
-    assert table == recipe.markdown(), "put the output of python -m repro decisions between the two marks"
+    found = marked("decisions", "REPRODUCIBILITY.md")
+    assert found == recipe.markdown(), "put the output of python -m repro decisions between the two marks"
 
 
-def marked(name):
-    """What stands between two marks of the README."""
-    return (ROOT / "README.md").read_text().partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
+def marked(name, document="README.md"):
+    """What stands between two marks of a document."""
+    return (ROOT / document).read_text().partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
 
 
-def test_the_readme_s_costs_are_those_measured():
-    report = json.loads((ROOT / "benchmarks" / "results" / "tables.json").read_text())
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
-    assert marked("costs") == tables.markdown(report)
-    assert f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
+def benchmark(name):
+    """A module of benchmarks/ and its committed report."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module, json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
-def test_the_readme_s_speeds_are_those_measured(monkeypatch):
+@pytest.mark.parametrize(
+    ("document", "mark", "name"),
+    [("README.md", "costs", "tables"), ("README.md", "speed", "speed"), ("docs/cluster.md", "grid", "grid")],
+)
+def test_the_costs_that_are_told_are_those_measured(monkeypatch, document, mark, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    report = json.loads((ROOT / "benchmarks" / "results" / "speed.json").read_text())
-    assert marked("speed") == importlib.import_module("speed").markdown(report)
+    module, report = benchmark(name)
+    assert marked(mark, document) == module.markdown(report)
+
+
+def test_the_readme_s_memory_is_that_measured():
+    _, report = benchmark("tables")
+    assert f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("committed_results")
