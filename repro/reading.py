@@ -47,8 +47,7 @@ def _worth(row: dict) -> str:
     if row["detectable"] == 0:
         return "the same answers on every example"
     if row["ci_low"] > 0 or row["ci_high"] < 0:
-        few = "" if row["seeds"] >= LEAST_SEEDS else f" with {_seeds(row['seeds'])}, which says little of others"
-        return ("better" if row["ci_low"] > 0 else "worse") + few
+        return f"{'better' if row['ci_low'] > 0 else 'worse'} with {_seeds(row['seeds'])}"
     return f"undecided: this sample shows differences from {row['detectable']:.1f} up"
 
 
@@ -77,13 +76,13 @@ def claims(frame: pd.DataFrame) -> str:
 def _caution(run: list[dict]) -> str:
     split = table(run[0]["table"]).paper_split
     other = f"; the paper's are from {split}" if split != "dev" else ""
-    seeds = run[0]["seeds"]
-    few = " One seed: a difference within the intervals says little." if seeds == 1 else ""
-    return f"{_seeds(seeds)}, {run[0]['data']}, {run[0]['split']}{other}.{few}"
+    return f"{_seeds(run[0]['seeds'])}; {run[0]['data']}, {run[0]['split']}{other}."
 
 
 def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
+    """The number, and what it is worth if that is little."""
+    said = f"{count} seed{'s' * (count > 1)}"
+    return said if count >= LEAST_SEEDS else f"{said}, which say{'s' * (count == 1)} little of others"
 
 
 def _labels(frame: pd.DataFrame) -> str:
@@ -133,8 +132,7 @@ def _gains(difficulty: pd.DataFrame) -> list[str]:
         lines.append(f"- **{name}**: right without PTP: {', '.join(known)}. PTP's gain in points where the interval "
                      f"leaves out zero: {', '.join(moved) or 'nowhere'}.")  # fmt: skip
     seeds = int(difficulty["seeds"].max())
-    few = " One seed: they say nothing of others." if seeds == 1 else ""
-    return [*lines, "", f"{len(difficulty)} intervals (95 %), not adjusted for their number.{few}"]
+    return [*lines, "", f"{len(difficulty)} intervals (95 %), not adjusted for their number; {_seeds(seeds)}."]
 
 
 def _agreement(agreement: pd.DataFrame) -> list[str]:

@@ -234,7 +234,7 @@ def test_sentences_hold_the_csvs_numbers():
     assert "**mini-RTE** (two): the same label for 90.0 % (by chance 31.0 %; kappa 0.86), mean over 1 pairs" in said
     alone = study(1)
     said = reading.ptp(*(make(alone) for make in MAKERS.values()))
-    assert "Two or more seeds are needed" in said and "say nothing of others" in said
+    assert "Two or more seeds are needed" in said and "1 seed, which says little of others." in said
 
 
 def test_label_picture_has_a_bar_per_class_rule_and_teacher():
