@@ -96,8 +96,7 @@ def _read(kind: str, key: str) -> Artefact | None:
 
 def _unaltered(record: dict[str, Any]) -> bool:
     """Whether the JSON is as it was written; takes its seal off."""
-    seal = record.pop("seal", None)  # None: of a cache that is older than the seal
-    return seal in (None, digest(record, 64))
+    return record.pop("seal", None) == digest(record, 64)
 
 
 def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:

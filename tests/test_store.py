@@ -1,5 +1,6 @@
 """Artefacts: written whole, found damaged, computed once."""
 
+import json
 import os
 import socket
 import subprocess
@@ -37,10 +38,20 @@ def damage_tensors(target):
     target.with_suffix(".safetensors").write_bytes(data)
 
 
+def change_meta(target):
+    target.write_text(json.dumps(json.loads(target.read_text()) | {"meta": {"again": "another"}}))
+
+
+def drop_seal(target):
+    record = json.loads(target.read_text())
+    del record["seal"]
+    target.write_text(json.dumps(record))
+
+
 @pytest.mark.parametrize(
     "damage",
     [damage_tensors, lambda t: t.with_suffix(".safetensors").write_bytes(b""), lambda t: t.write_text("{"),
-     lambda t: t.with_suffix(".safetensors").unlink()],
+     lambda t: t.with_suffix(".safetensors").unlink(), change_meta, drop_seal],
 )  # fmt: skip
 def test_damage_is_found_named_set_aside_and_computed_again(damage, capsys):
     store.save("teacher", "k", MADE)
