@@ -42,7 +42,7 @@ def two_nodes(ray):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import the tests
     cluster = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
     cluster.add_node(**NODE)
-    cluster.wait_for_nodes()
+    cluster.wait_for_nodes(timeout=PATIENCE)
     yield cluster
     cluster.shutdown()
 

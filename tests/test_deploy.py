@@ -15,8 +15,9 @@ Job = namedtuple("Job", "code said")
 STANDINS = {
     "bin/scontrol": "echo one; echo two; echo three",
     "bin/srun": 'until [[ $1 != --* ]]; do [[ $1 == --nodelist=* ]] && on=${1#*=}; shift; done; export on; exec "$@"',
-    "bin/make": 'echo "make $*"; sleep 1; exit "$MAKE_CODE"',
+    "bin/make": 'until [[ -e two.up && -e three.up ]]; do sleep 0.1; done; echo "make $*"; exit "$MAKE_CODE"',
     ".venv/bin/ray": 'echo "$on: $* token=${#RAY_AUTH_TOKEN} stats=$RAY_USAGE_STATS_ENABLED address=$RAY_ADDRESS"\n'
+                     ': >"$on.up"\n'
                      'port=${RAY_ADDRESS#*:}; [[ $* != *--head* ]] || exec PYTHON -m http.server "$port" &>/dev/null\n'
                      "exec sleep 60",
 }  # fmt: skip
@@ -40,7 +41,7 @@ def submit(tmp_path):
         text = SBATCH.read_text().replace("${nodes[0]}:$port", "127.0.0.1:$port")
         script = tmp_path / "job"
         script.write_text(text.replace("/dev/tcp/${nodes[0]}", "/dev/tcp/127.0.0.1"))
-        done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, timeout=300)
         return Job(done.returncode, done.stdout + done.stderr)
 
     return run

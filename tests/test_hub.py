@@ -58,7 +58,7 @@ def run(code: str, url: str, home: Path, *arguments: str, **extra: str) -> subpr
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "GLUE_", "TRANSFORMERS_"))}
     environment = kept | {"HF_ENDPOINT": url, "HF_HOME": str(home), "NO_PROXY": "127.0.0.1"} | extra
     return subprocess.run([sys.executable, "-c", code, *arguments], env=environment, cwd=paths.ROOT, text=True,
-                          capture_output=True, timeout=120)  # fmt: skip
+                          capture_output=True, timeout=600)  # fmt: skip
 
 
 def closed_port() -> str:

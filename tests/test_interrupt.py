@@ -14,7 +14,7 @@ from repro import paths, store
 from repro.errors import KilledError, ReproError
 from repro.workers import Processes
 
-SECONDS = 5.0 * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))  # five, where others do not share it
+SECONDS = 5.0  # on a machine that imports torch in two; see `soon`
 LONG = ["--task", "RTE", "--seeds", "1", "--set", "teacher.epochs=400"]  # hours: it cannot end by itself
 
 
@@ -69,21 +69,30 @@ def until(condition, seconds: float) -> float:
     return time.monotonic() - begin
 
 
+def soon(seconds: float) -> bool:
+    """Whether that is within SECONDS, or would be, were this machine now as fast as the one they are said of."""
+    if seconds < SECONDS:
+        return True
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return seconds < SECONDS * (time.monotonic() - begin) / 2.0
+
+
 @pytest.mark.parametrize("command", [("run", "table4"), ("run", "table4", "--engine", "serial"), ("table", "table4")],
                          ids=" ".join)  # fmt: skip
 def test_ctrl_c_stops_within_five_seconds(start, own_folders, command):
     program = start(*command)
     begin = time.monotonic()
     os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to every process of the job
-    out, err = program.communicate(timeout=60)
-    assert time.monotonic() - begin < SECONDS
+    out, err = program.communicate(timeout=300)
+    assert soon(time.monotonic() - begin)
     assert program.returncode == 130
     assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
     again = shlex.join(["python", "-m", "repro", *command, *LONG])
     assert err.splitlines()[-1] == f"stopped; finished stages are kept; to go on from them: {again}"
     assert "Traceback" not in out + err
     assert list(own_folders.glob("cache/teacher/*.partial.safetensors")) != []
-    until(lambda: alive(own_folders) == [], SECONDS)
+    assert soon(until(lambda: alive(own_folders) == [], 60))
 
 
 @pytest.mark.parametrize("command", ["run", "table"])
@@ -93,7 +102,7 @@ def test_no_process_outlives_a_killed_run(start, own_folders, command):
     assert len(alive(own_folders)) >= {"run": 2, "table": 3}[command]
     program.kill()
     program.wait()
-    until(lambda: alive(own_folders) == [], SECONDS)
+    assert soon(until(lambda: alive(own_folders) == [], 60))
 
 
 # workers
@@ -155,5 +164,5 @@ def test_killing_the_workers_ends_what_they_do_now():
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt), pool:
         raise KeyboardInterrupt
-    assert time.monotonic() - begin < SECONDS
+    assert soon(time.monotonic() - begin)
     assert not Path(f"/proc/{process}").exists()

@@ -27,7 +27,7 @@ def repro(words: list[str], folder: Path, url: str) -> subprocess.CompletedProce
     environment = {name: value for name, value in os.environ.items() if name not in ("GLUE_DIR", "HF_HUB_OFFLINE")}
     command = [sys.executable, "-m", "repro", *words, "--profile", "paper", "--task", "MRPC"]
     return subprocess.run(command, cwd=ROOT, env=environment | {k: str(v) for k, v in places.items()},
-                          capture_output=True, text=True, timeout=180)  # fmt: skip
+                          capture_output=True, text=True, timeout=600)  # fmt: skip
 
 
 def test_a_cell_of_the_paper_profile_from_the_hub(hub, tmp_path):

@@ -293,9 +293,9 @@ def test_printed_numbers_are_the_paper_s():
 
 def test_aggregation_is_quick():
     cells = finished("table2", "", 1, rows=500)
-    start = time.perf_counter()
+    start = time.process_time()
     results.aggregate(cells)
-    assert time.perf_counter() - start < 5  # 0.3 s on a free core
+    assert time.process_time() - start < 5  # 0.3 s on a free core
 
 
 def test_no_torch():

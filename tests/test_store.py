@@ -6,8 +6,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
-from time import sleep
+from threading import Event
 
 import pytest
 import torch
@@ -75,13 +74,13 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
     assert left == other | {name for name in names if name.startswith(".y")}
 
 
-def test_computed_once_by_two_at_the_same_time():
-    calls, guard = [], Lock()
+def test_computed_once_by_two_at_the_same_time(monkeypatch):
+    calls, waiting = [], Event()
+    monkeypatch.setattr(store, "print", lambda *said, **how: waiting.set(), raising=False)
 
     def compute() -> Artefact:
-        with guard:
-            calls.append(1)
-        sleep(0.2)
+        calls.append(1)
+        assert waiting.wait(60)  # the other one wants it too
         return MADE
 
     with ThreadPoolExecutor(2) as pool:

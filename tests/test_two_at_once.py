@@ -2,6 +2,7 @@
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -63,13 +64,15 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-def holder(uid: int = 0, seconds: float = 600) -> int:
-    """A child process that computes teacher k for that long; returns when it has the lock."""
+def holder(release: Path, uid: int = 0) -> int:
+    """A child process that computes teacher k until that file is there; returns when it has the lock."""
     reader, writer = os.pipe()
 
     def compute() -> Artefact:
         os.write(writer, b"x")
-        time.sleep(seconds)
+        end = time.monotonic() + 600
+        while not release.exists() and time.monotonic() < end:
+            time.sleep(0.05)
         return Artefact({}, {"by": "the other"})
 
     child = os.fork()
@@ -82,49 +85,60 @@ def holder(uid: int = 0, seconds: float = 600) -> int:
         finally:
             os._exit(0)
     os.close(writer)
+    assert select.select([reader], [], [], 300)[0], "the child does not get the lock"
     assert os.read(reader, 1) == b"x"
     return child
+
+
+@pytest.fixture
+def release(monkeypatch):
+    """The file that ends a holder; it appears as soon as somebody says that he waits."""
+    with tempfile.TemporaryDirectory() as folder:  # which every user may enter
+        Path(folder).chmod(0o755)
+        file = Path(folder, "release")
+        monkeypatch.setattr(store, "print", lambda *said, **how: (print(*said, **how), file.touch()), raising=False)
+        yield file
 
 
 def mine() -> Artefact:
     return Artefact({"a": torch.ones(2)}, {"by": "me"})
 
 
-def test_a_killed_owner_releases_its_lock_at_once(cache):
-    child = holder()
+def test_a_killed_owner_releases_its_lock_at_once(cache, release):
+    child = holder(release)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    start = time.monotonic()
     assert store.get("teacher", "k", mine).meta == {"by": "me"}
-    assert time.monotonic() - start < 5
+    assert not release.exists()  # nobody waited
     assert (cache / "teacher/k.lock").is_file()  # it stays: its being there means nothing
 
 
-def test_who_waits_says_so_and_takes_what_the_other_made(cache, capsys):
-    child = holder(seconds=1)
+def test_who_waits_says_so_and_takes_what_the_other_made(cache, release, capsys):
+    child = holder(release)
     assert store.get("teacher", "k", mine).meta == {"by": "the other"}
     os.waitpid(child, 0)
     assert capsys.readouterr().out == "waiting for another process that computes teacher k\n"
 
 
-def test_a_lost_lock_file_tears_nothing(cache):
-    child = holder(seconds=2)
+def test_a_lost_lock_file_tears_nothing(cache, release):
+    child = holder(release)
     (cache / "teacher/k.lock").unlink()  # the next one makes a new lock: both compute, each writes whole files
     assert store.get("teacher", "k", mine).meta == {"by": "me"}
+    release.touch()
     os.waitpid(child, 0)
     assert store.get("teacher", "k", mine).meta["by"] in ("me", "the other")
     assert list(cache.rglob("*.damaged")) == []
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as two users")
-def test_two_users_share_a_cache(monkeypatch):
+def test_two_users_share_a_cache(monkeypatch, release):
     """As with umask 002 in a folder of their group: here everybody may write."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
         monkeypatch.setenv("REPRO_CACHE", folder)
         store.get("teacher", "j", mine)
         Path(folder).chmod(0o755)
         Path(folder, "teacher").chmod(0o777)
-        child = holder(uid=65534, seconds=1)
+        child = holder(release, uid=65534)
         assert store.get("teacher", "k", mine).meta == {"by": "the other"}  # made by nobody, read by root
         os.waitpid(child, 0)
         with store._alone("teacher", "i"):

@@ -60,7 +60,8 @@ def drawn(stage) -> dict[str, dict[int, float]]:
 
 
 @pytest.mark.usefixtures("own_folders")
-def test_a_note_lasts_as_long_as_its_writer():
+def test_a_note_lasts_as_long_as_its_writer(monkeypatch):
+    monkeypatch.setattr(watching, "_EVERY", 600.0)  # however long this process is kept waiting
     with Note("run", what="this") as note:
         assert [found["what"] for found in notes("run")] == ["this"] and notes("stage") == []
         note.say(what="too soon after the first to be written")
@@ -160,9 +161,11 @@ def test_status_shows_what_runs_until_it_ends(own_folders):
     assert writer.stdout.readline() == "there\n"
     command = [sys.executable, "-m", "repro", "status", "--task", "RTE", "--live"]
     live = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=own_folders)
-    time.sleep(3)
-    assert live.poll() is None
+    while "table5" not in live.stdout.readline():  # the last line before it looks at what runs
+        assert live.poll() is None
+    with pytest.raises(subprocess.TimeoutExpired):  # it stays
+        live.wait(3)
     writer.kill()
     writer.communicate()
-    out, _ = live.communicate(timeout=60)
-    assert live.returncode == 0 and "cells done" in out and "nothing is running" in out
+    out, _ = live.communicate(timeout=300)
+    assert live.returncode == 0 and "nothing is running" in out
