@@ -101,11 +101,12 @@ def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: in
 
 
 def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
-    """The stages still to make, by key."""
+    """The stages still to make, by key: not made yet, or damaged since. A worker makes both, with its threads."""
     from repro import store
 
     made = {kind: store.finished(kind) for kind in {stage.kind for each in needed for stage in each}}
-    return {stage.key: stage for each in needed for stage in each if stage.key not in made[stage.kind]}
+    return {stage.key: stage for each in needed for stage in each
+            if stage.key not in made[stage.kind] or store.damaged(stage.kind, stage.key)}  # fmt: skip
 
 
 def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"], workers: int) -> None:

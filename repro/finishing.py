@@ -12,8 +12,8 @@ from repro.training import resolve_precision
 def finish(cell: Cell) -> None:
     """Write the cell's result and predictions from its finished stages."""
     made = {stage.kind: stage for stage in stages(cell)}  # of several students the last is the cell's own
-    metas = {kind: store.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
     data, final = load_data(cell), read(made["student" if cell.model.kind == "student" else "outputs"])
+    metas = {kind: store.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
     on_train = cell.model.kind == "labels"  # Table 1 is about the training data
     labels = data.train.labels if on_train else data.dev.labels
     logits = final.tensors["train.logits" if on_train else "dev.logits"].numpy()

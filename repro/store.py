@@ -15,7 +15,7 @@ from torch import Tensor
 from repro import mirror, paths, tensorfiles
 from repro.errors import of_disk, on_disk
 from repro.experiments import digest
-from repro.files import set_aside, sha256
+from repro.files import set_aside, sha256, verified
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,18 @@ def finished(kind: str) -> set[str]:
     return {name.removesuffix(".json") for name in names | mirror.names(folder) if name.endswith(".json")}
 
 
+def damaged(kind: str, key: str) -> bool:
+    """Whether the artefact lies here and is not as it was written. Its tensors are hashed, once per process."""
+    target = location(kind, key)
+    try:
+        record = json.loads(target.read_text())
+        return verified(target.with_suffix(".safetensors")) != record["sha256"] or not _unaltered(record)
+    except PermissionError as error:
+        raise of_disk(target, error) from error
+    except tensorfiles.UNREADABLE:
+        return target.exists()  # if not, it is at REPRO_REMOTE
+
+
 def meta(kind: str, key: str) -> dict[str, Any] | None:
     """The artefact's plain data without its tensors, which are not read; None if it is not there or not whole."""
     try:
@@ -74,7 +86,7 @@ def save(kind: str, key: str, artefact: Artefact) -> None:
 def load(kind: str, key: str) -> Artefact | None:
     """The artefact; None if there is none or its checksum is wrong, which sets it aside as *.damaged."""
     found, target = _read(kind, key), location(kind, key)
-    if found is None and target.is_file():
+    if found is None and target.exists():
         set_aside(target, target.with_suffix(".safetensors"))
     return found
 

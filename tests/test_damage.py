@@ -11,7 +11,7 @@ import synthetic
 import torch
 from test_pipeline import BUDGET, tiny
 
-from repro import backbones, cells, engine, experiments, paths, results, store, tensorfiles
+from repro import backbones, cells, engine, experiments, finishing, paths, results, store, tensorfiles
 from repro.checkpoints import Checkpoint
 from repro.errors import DiskError, InputError, MissingError, ReproError
 from repro.files import sha256
@@ -48,15 +48,6 @@ def test_an_edited_score_in_an_artefact_is_damage():
     target.write_text(target.read_text().replace("71.5", "91.5"))
     assert store.meta("teacher", "k") is None
     assert store.get("teacher", "k", again).meta == {"again": True}
-
-
-def test_an_artefact_of_before_the_seal_is_still_read():
-    store.save("teacher", "k", MADE)
-    target = store.location("teacher", "k")
-    record = json.loads(target.read_text())
-    del record["seal"]
-    target.write_text(json.dumps(record))
-    assert store.load("teacher", "k").meta == MADE.meta
 
 
 @pytest.fixture
@@ -99,6 +90,34 @@ def test_the_run_makes_a_damaged_result_again(capsys):
     engine.run_cells(made, "serial")
     assert cells.path(made[0]).read_bytes() == whole
     assert f"{made[0].id}.json.damaged" in capsys.readouterr().out
+
+
+def flip(path):
+    path.write_bytes(DAMAGES["flipped"](path.read_bytes()))
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_a_damaged_artefact_is_a_stage_to_compute(kind, capsys):
+    """Where its cell's result is to be made: by a worker, with its threads and its line of the bar, not in passing."""
+    made = tiny("table4")[:1]
+    engine.run_cells(made, "serial")
+    whole, key = cells.predictions_path(made[0]).read_bytes(), cells.read(made[0])["stages"][kind]
+    cells.path(made[0]).unlink()
+    capsys.readouterr()
+    flip(store.location(kind, key).with_suffix(".safetensors"))
+    engine.run_cells(made, "serial")
+    assert "1 stages to compute" in capsys.readouterr().out
+    assert cells.predictions_path(made[0]).read_bytes() == whole
+
+
+def test_a_cell_tells_of_the_training_that_its_numbers_are_from():
+    made = tiny("table4")[0]
+    engine.run_cells([made], "serial")
+    before = cells.read(made)
+    flip(store.location("student", before["stages"]["student"]).with_suffix(".safetensors"))
+    finishing.finish(made)
+    after = store.meta("student", before["stages"]["student"])["seconds"]
+    assert before["seconds"]["student"] != cells.read(made)["seconds"]["student"] == after
 
 
 class Evil:
