@@ -16,6 +16,7 @@ from repro.experiments import Cell
 from repro.files import sha256
 from repro.paths import shown
 from repro.profiles import profile
+from repro.tasks import task
 
 _UNSEALED = "has no checksum of its own, so that an edit would not be seen; remake it"
 _EXACT = 1e-9  # points: a score of the same predictions differs by rounding at most
@@ -167,6 +168,9 @@ def _scores(row: dict[str, Any], cell: Cell) -> list[str]:
         old, again = row["metrics"][name], float(metric(labels, logits.argmax(axis=1)))
         if not math.isclose(old, again, rel_tol=0, abs_tol=_EXACT):
             found.append(f"{name}: stored {old}, recomputed from its predictions {again}")
+    if cell.model.kind == "student" and row["selection"]["rule"] == "best_dev":  # what was chosen is what is scored
+        best = row["selection"]["best_score"], row["metrics"][task(cell.task).metric]
+        found += _differences({"best score on dev": best})
     return found
 
 

@@ -27,7 +27,7 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
         "versions": {"python": "3.11"}, "data": {"train": "a" * 8, "dev": "b" * 8, "source": "made up",
                                                  "train_rows": train_rows, "dev_rows": len(labels)},
         "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8, "fingerprint": "d" * 8},
-        "selection": {"rule": rule} | last,
+        "selection": {"rule": rule, "best_score": score} | last,
         "stages": {"student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"},
         "parameters": {"layers": 100_000 * layers, "with_embeddings": 100_000 * layers + 500_000,
                        "total": 100_000 * layers + 500_100},

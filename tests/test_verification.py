@@ -262,6 +262,7 @@ def test_any_edit_of_a_cell_is_found_by_its_checksum(folder, change):
         (lambda row: row["cell"].pop("seed"), ("cannot be read", "seed")),
         (lambda row: row.pop("metrics"), ("cannot be read", "metrics")),
         (lambda row: row["selection"].update(rule="last"), ("selection rule: stored last, recomputed best_dev",)),
+        (lambda row: row["selection"].update(best_score=99.0), ("best score on dev: stored 99.0, recomputed",)),
         (lambda row: row["data"].update(dev_rows=39), ("examples: stored 39, recomputed 40",)),
         (lambda row: row["backbone"].update(name="bert"), ("backbone: stored bert, recomputed embedded",)),
         (lambda row: row.update(effective_layers=12), ("effective_layers: stored 12, recomputed 6",)),
@@ -346,7 +347,7 @@ def test_the_exit_code_is_1_for_a_finding_and_nothing_is_written(folder, repro):
     before = {path: path.read_bytes() for path in folder.rglob("*.*")}
     code, out, err = repro("verify")
     assert (code, err) == (1, "")
-    assert out.splitlines()[-1] == "profile demo: 3 cells, 3 prediction files, 1 table: 2 findings, above"
+    assert out.splitlines()[-1] == "profile demo: 3 cells, 3 prediction files, 1 table: 3 findings, above"
     assert {path: path.read_bytes() for path in folder.rglob("*.*")} == before
 
 
