@@ -48,6 +48,9 @@ _ADVICE = {
 }  # fmt: skip
 
 
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # nothing more can be written
+
+
 @contextmanager
 def on_disk(path: Path | None = None) -> Iterator[None]:
     """Make a DiskError of what goes wrong with `path` (None: any file), if it is of a kind that a user can mend."""

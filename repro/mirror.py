@@ -4,13 +4,14 @@
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from repro import paths
-from repro.errors import InputError, MissingError, on_disk
+from repro.errors import FULL, MissingError, ReproError
 from repro.files import write_atomic
 
 
@@ -32,36 +33,38 @@ def write(target: Path, fill: Callable[[Path], object]) -> None:
 
 
 def _put(file: Path, name: Path) -> None:
-    system, target = _place(name)
-    with on_disk(Path(target)):
+    with _reaching():
+        system, target = _place(name)
         if getattr(system, "local_file", False):  # object stores know no folders
             system.makedirs(target.rpartition("/")[0], exist_ok=True)
         system.put_file(os.fspath(file), target)
 
 
 def pull(*names: Path) -> bool:
-    """Copy these files from the remote, in this order; whether the last of them was there."""
+    """Copy these files from the remote, in this order, as far as they are there; whether all were."""
     if not remote():
         return False
-    placed = {name: _place(name) for name in names}
-    system, last = placed[names[-1]]
-    if not system.exists(last):
+    try:
+        for name in names:
+            write_atomic(name, partial(_get, name))
+    except FileNotFoundError:
         return False
-    for name, (_, source) in placed.items():
-        write_atomic(name, partial(_get, system, source))
     return True
 
 
-def _get(system: Any, source: str, target: Path) -> None:
-    system.get_file(source, os.fspath(target))
+def _get(name: Path, target: Path) -> None:
+    with _reaching(ours=FULL):
+        system, source = _place(name)
+        system.get_file(source, os.fspath(target))
 
 
 def text(file: Path) -> str:
     """The content of a small file, from here or else from the remote. Raises FileNotFoundError if neither has it."""
     if file.is_file() or not remote():
         return file.read_text()
-    system, source = _place(file)
-    content: bytes = system.cat_file(source)
+    with _reaching():
+        system, source = _place(file)
+        content: bytes = system.cat_file(source)
     return content.decode()
 
 
@@ -69,23 +72,39 @@ def names(folder: Path) -> set[str]:
     """The names of the files that the remote has of this folder: one request, however many there are."""
     if not remote():
         return set()
-    system, place = _place(folder)
     try:
-        return {found.rpartition("/")[2] for found in system.ls(place, detail=False)}
+        with _reaching():
+            system, place = _place(folder)
+            return {found.rpartition("/")[2] for found in system.ls(place, detail=False)}
     except FileNotFoundError:
         return set()
+
+
+@contextmanager
+def _reaching(ours: Container[int | None] = ()) -> Iterator[None]:
+    """Name REPRO_REMOTE in whatever goes wrong there: each protocol's package raises errors of its own.
+
+    A FileNotFoundError is passed on: the caller knows what it means that a file is not there. So are errors with the
+    numbers `ours`, which are of this machine's disk.
+    """
+    try:
+        yield
+    except (FileNotFoundError, ReproError):
+        raise
+    except Exception as error:
+        if getattr(error, "errno", None) in ours:
+            raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise MissingError(f"REPRO_REMOTE={remote()} cannot be used: {reason}; check that it is a folder or an fsspec "
+                           "URL, its space, its rights and the network, or unset REPRO_REMOTE") from error  # fmt: skip
 
 
 def _place(file: Path) -> tuple[Any, str]:
     """The remote's file system, and where the file is there: cache/... or results/..."""
     import fsspec
 
-    try:
-        system, root = fsspec.url_to_fs(remote())
-    except ImportError as error:
-        raise MissingError(f"REPRO_REMOTE={remote()}: {error}") from None
-    except ValueError as error:
-        raise InputError(f"REPRO_REMOTE={remote()!r} cannot be used: {error}; use a folder or an fsspec URL") from None
+    system, root = fsspec.url_to_fs(remote())
     system.invalidate_cache()  # other machines write there too
-    base, name = (paths.cache(), "cache") if file.is_relative_to(paths.cache()) else (paths.all_results(), "results")
-    return system, f"{root}/{name}/{file.relative_to(base).as_posix()}"
+    bases = {"cache": paths.cache(), "results": paths.all_results()}
+    name = max((name for name in bases if file.is_relative_to(bases[name])), key=lambda name: len(bases[name].parts))
+    return system, f"{root}/{name}/{file.relative_to(bases[name]).as_posix()}"

@@ -1,13 +1,16 @@
 """Artefacts and results that machines without a common disk exchange through a folder or an fsspec URL."""
 
+import errno
+import os
 import shutil
+from pathlib import Path
 
 import fsspec
 import pytest
 import torch
 
 from repro import cells, mirror, paths, store
-from repro.errors import InputError, MissingError
+from repro.errors import DiskError, MissingError
 from repro.experiments import plan
 from repro.store import Artefact
 
@@ -86,7 +89,7 @@ def test_an_upload_that_fails_leaves_nothing_that_looks_finished(remote, monkeyp
         raise OSError("no space left")
 
     monkeypatch.setattr(type(remote[0]), "put_file", refuse)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(MissingError, match=r"REPRO_REMOTE=\S+ cannot be used: no space left; check"):
         store.save("teacher", "k", MADE)
     assert not store.exists("teacher", "k")
 
@@ -110,11 +113,62 @@ def test_without_a_remote_nothing_is_asked(own_folders, monkeypatch):
     assert not mirror.pull(paths.cache() / "teacher" / "other.json")
 
 
-@pytest.mark.parametrize(("place", "kind"), [("nowhere://x", InputError), ("gdrive://x", MissingError)])
-def test_a_remote_that_cannot_be_used_is_named(own_folders, monkeypatch, place, kind):
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [("nowhere://x", "Protocol not known"), ("gdrive://x", "gdrive"), ("ftp://127.0.0.1:1/x", "refused"),
+     ("file", "Not a directory|File exists"), ("data://x", r"\w+")],
+)  # fmt: skip
+@pytest.mark.parametrize("use", [lambda: store.save("teacher", "k", MADE), lambda: store.finished("teacher"),
+                                 lambda: store.get("teacher", "k", lambda: MADE)])  # fmt: skip
+def test_a_remote_that_cannot_be_used_is_named(own_folders, monkeypatch, place, reason, use):
+    if place == "file":
+        place = str(own_folders / "file")
+        Path(place).touch()
     monkeypatch.setenv("REPRO_REMOTE", place)
-    with pytest.raises(kind, match=f"REPRO_REMOTE='?{place}'?.*"):
-        store.save("teacher", "k", MADE)
+    with pytest.raises(MissingError, match=f"REPRO_REMOTE={place} cannot be used: .*({reason})") as raised:
+        use()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_half_copied_artefact_is_computed(remote):
+    system, root = remote
+    store.save("teacher", "k", MADE)
+    another_machine()
+    system.rm_file(f"{root}/cache/teacher/k.safetensors")
+    assert store.get("teacher", "k", lambda: Artefact(MADE.tensors, {"again": True})).meta == {"again": True}
+    another_machine()
+    assert store.get("teacher", "k", never).meta == {"again": True}
+
+
+def test_a_half_copied_cell_is_not_there(remote):
+    system, root = remote
+    (cell,) = plan("table4", "demo", "RTE", 1)[:1]
+    cells.write(cell, {"metrics": {}}, torch.tensor([0, 1]).numpy(), torch.eye(2).numpy())
+    shutil.rmtree(paths.results("demo"))
+    system.rm_file(f"{root}/results/demo/predictions/{cell.id}.parquet")
+    cells.fetch([cell])
+    assert not cells.path(cell).exists()
+
+
+def test_the_disk_that_is_full_is_this_one(remote, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store.save("teacher", "k", MADE)
+    another_machine()
+    monkeypatch.setattr(type(remote[0]), "get_file", refuse)
+    with pytest.raises(DiskError, match=r"k\.safetensors: No space left on device; free some space"):
+        store.get("teacher", "k", never)
+
+
+def test_where_a_copy_lies_does_not_depend_on_where_the_file_does(remote, monkeypatch):
+    """Results inside the cache, on one machine; beside it, on another."""
+    (cell,) = plan("table4", "demo", "RTE", 1)[:1]
+    with monkeypatch.context() as patch:
+        patch.setenv("REPRO_RESULTS", str(paths.cache() / "results"))
+        cells.write(cell, {"metrics": {}}, torch.tensor([0, 1]).numpy(), torch.eye(2).numpy())
+    cells.fetch([cell])
+    assert cells.done(cell)
 
 
 def test_a_folder_is_made_absolute(monkeypatch, tmp_path):
