@@ -14,7 +14,7 @@ import pandas as pd
 from repro import cells as files
 from repro import memory, scheduling, watching
 from repro.clusters import Cluster
-from repro.errors import ReproError, one_of
+from repro.errors import FullError, ReproError, one_of
 from repro.experiments import Cell
 from repro.profiles import PROFILES
 from repro.progress import Progress, clock
@@ -37,7 +37,7 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
     """Make every cell's result. Prints the plan, then one bar. workers: 0 for one per core (one in all on a GPU).
 
     The engine ray has the workers of the cluster at RAY_ADDRESS, if that is set. A failed cell does not stop the
-    others. Raises ReproError with each failure at the end.
+    others. Raises ReproError with each failure at the end; FullError at once.
     """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
@@ -67,9 +67,11 @@ def making(total: float, what: str, engine: str = "processes", workers: int = 0)
             ready = sum(stage.work for stage in stages) - sum(stage.work for stage in graph.values())
             if ready:
                 bar.advance(ready, "already there")
-            failures = [error for _, error in _made(graph, executor, bar) if error is not None]
+            failures = [(stage, error) for stage, error in _made(graph, executor, bar) if error is not None]
             if failures:
-                raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first: {_told(failures[0])}")
+                stage, error = failures[0]
+                raise ReproError(f"{len(failures)} of {len(graph)} stages failed; the first is the {stage}: "
+                                 f"{_told(error)}; what is finished is kept")  # fmt: skip
 
         yield make
 
@@ -118,7 +120,8 @@ def _announce(cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"]
 
 
 def _made(graph: dict[str, "Stage"], executor: "Workers", bar: Progress) -> Ended:
-    """Make the graph's stages; each as it ends, when the bar has counted it."""
+    """Make the graph's stages; each as it ends, when the bar has counted it. Raises FullError: no other would fare
+    better."""
     if not graph:
         return
     from repro.pipeline import run_stage
@@ -132,6 +135,8 @@ def _made(graph: dict[str, "Stage"], executor: "Workers", bar: Progress) -> Ende
                 failed.append(f"{stage}: {_told(error)}")
             note.say(ended=ended, work_done=work, failed=failed)
             bar.advance(stage.work, f"{ended} of {len(graph)} stages, {len(failed)} failed, the last: {stage}")
+            if isinstance(error, FullError):
+                raise error
             yield stage, error
 
 
@@ -197,6 +202,8 @@ def _written(cell: Cell) -> str:
     try:
         files.clear(cell)
         finish(cell)
+    except FullError:
+        raise
     except Exception as error:
         return _told(error)
     return ""

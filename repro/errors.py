@@ -27,6 +27,10 @@ class DiskError(ReproError):
     """A file that the disk or its rights do not let us read or write."""
 
 
+class FullError(DiskError):
+    """A disk on which nothing more can be written."""
+
+
 class KilledError(ReproError):
     """A process that was killed from outside while it computed a stage."""
 
@@ -48,7 +52,7 @@ _ADVICE = {
 }  # fmt: skip
 
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # nothing more can be written
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the numbers of a FullError
 
 
 @contextmanager
@@ -66,5 +70,6 @@ def of_disk(path: Path | str, error: OSError) -> DiskError:
     """What is wrong with `path`, and what to do."""
     number = error.errno or 0
     advice = _ADVICE.get(number, "see to that")
-    return DiskError(f"cannot use {path}: {os.strerror(number)}; {advice}; then run the same command again: "
-                     "what is finished is kept")  # fmt: skip
+    kind = FullError if number in FULL else DiskError
+    return kind(f"cannot use {path}: {os.strerror(number)}; {advice}; then run the same command again: what is "
+                "finished is kept")  # fmt: skip

@@ -189,7 +189,14 @@ def _frame(sweep: Sweep, rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def write(sweep: Sweep, frame: pd.DataFrame) -> list[Path]:
-    """Write the trials' CSV, and the best trial's settings into best.csv. Returns both paths."""
+    """Write the trials' CSV, and the best trial's settings into best.csv. Returns both paths.
+
+    Says so if this sweep stood there with more trials: a smaller budget is taken at its word.
+    """
+    before = sweep.path.read_text().count("\n") - 1 if sweep.path.is_file() else 0
+    if before > len(frame):
+        print(f"{len(frame)} trials replace the {before} of this sweep in {paths.shown(sweep.path)}; a budget of "
+              f"{before} brings them back without training", flush=True)  # fmt: skip
     write_atomic(sweep.path, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"))
     return [sweep.path, tuned.write(sweep.cell.profile, sweep.variant, best(sweep, frame))]
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from repro import paths
-from repro.errors import MissingError
+from repro.errors import MissingError, on_disk
 from repro.files import write_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEY = ["table", "method", "task"]  # one sweep each, the newest
+_READ = [*KEY, "setting", "value", "inner_score", "sweep"]
 
 
 def path(profile: str, variant: str = "") -> Path:
@@ -41,14 +42,15 @@ def write(profile: str, variant: str, rows: "pd.DataFrame") -> Path:
     import pandas as pd
 
     target = path(profile, variant)
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    with FileLock(paths.cache() / f"{profile}-{target.stem}.lock"):  # two sweeps may end at the same time
-        old, new = _frame(profile, variant), rows.astype(str)
-        if len(old):
-            again = old[KEY].apply(tuple, axis=1).isin(set(new[KEY].apply(tuple, axis=1)))
-            new = pd.concat([old[~again], new])
-        new = new.sort_values([*KEY, "setting"], kind="stable")
-        write_atomic(target, lambda temporary: new.to_csv(temporary, index=False, lineterminator="\n"))
+    with on_disk():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / ".best.lock", mode=0o666, fallback_to_soft=False):  # as in `store`
+            old, new = _frame(profile, variant), rows.astype(str)
+            if len(old):
+                again = old[KEY].apply(tuple, axis=1).isin(set(new[KEY].apply(tuple, axis=1)))
+                new = pd.concat([old[~again], new])
+            new = new.sort_values([*KEY, "setting"], kind="stable")
+            write_atomic(target, lambda temporary: new.to_csv(temporary, index=False, lineterminator="\n"))
     return target
 
 
@@ -72,23 +74,46 @@ def check(profile: str) -> list[str]:
     """What best.csv and its variants say otherwise than the trials of their sweeps: one line each."""
     found = []
     for target in sorted(paths.results(profile).glob("best*.csv")):
-        rows = _frame(profile, target.name.removesuffix(".csv").removeprefix("best").removeprefix("."))
+        try:
+            rows = _frame(profile, target.name.removesuffix(".csv").removeprefix("best").removeprefix("."))
+            for name, part in rows.groupby("sweep", sort=False):
+                lines = _against_trials(part, target.parent / "sweeps" / f"{name}.csv")
+                found += [f"{paths.shown(target)}: {line}" for line in lines]
+        except MissingError as error:
+            found.append(str(error))
+    return found
+
+
+def _against_trials(rows: "pd.DataFrame", file: Path) -> list[str]:
+    """What one sweep's rows say otherwise than its best trial."""
+    try:
+        best = winner(trials(file))
+        searched = [*best][[*best].index("seconds") + 1 : [*best].index("failure")]
+        found = [f"sweep {file.stem} also searched {name}, which has no row" for name in searched
+                 if name not in set(rows["setting"])]  # fmt: skip
         for row in rows.to_dict("records"):
-            try:
-                best = winner(trials(target.parent / "sweeps" / f"{row['sweep']}.csv"))
-            except (MissingError, KeyError, ValueError) as error:
-                found.append(f"{paths.shown(target)}: sweep {row.get('sweep')} cannot be read ({error})")
-                continue
             again = {"value": best[row["setting"]], "inner_score": best["inner_score"]}
-            found += [f"{paths.shown(target)}: row ({row['method']}, {row['task']}, {row['setting']}), column {name}: "
-                      f"stored {row[name]}, the sweep's best trial has {value}"
+            found += [f"row ({row['method']}, {row['task']}, {row['setting']}), column {name}: stored {row[name]}, "
+                      f"the sweep's best trial has {value}"
                       for name, value in again.items() if float(row[name]) != float(value)]  # fmt: skip
+    except (MissingError, KeyError, ValueError) as error:
+        return [f"sweep {file.stem} cannot be compared ({' '.join(str(error).split())})"]
     return found
 
 
 def _frame(profile: str, variant: str) -> "pd.DataFrame":
-    """Every value as the text that is written there; no row if there is no file."""
+    """Every value as the text that is written there; no row if there is no file. MissingError if it is damaged."""
     import pandas as pd
 
     target = path(profile, variant)
-    return pd.read_csv(target, dtype=str, keep_default_na=False) if target.is_file() else pd.DataFrame(columns=KEY)
+    if not target.is_file():
+        return pd.DataFrame(columns=_READ)
+    try:
+        frame = pd.read_csv(target, dtype=str, keep_default_na=False)
+        if lacking := [name for name in _READ if name not in frame]:
+            raise ValueError(f"no column {', '.join(lacking)}")
+        frame["value"].map(ast.literal_eval)
+        return frame
+    except (ValueError, KeyError, SyntaxError) as error:
+        raise MissingError(f"{paths.shown(target)} is damaged ({' '.join(str(error).split())}); restore it, or delete "
+                           "it and run the sweeps again: their trials are kept") from None  # fmt: skip

@@ -1,6 +1,7 @@
 """Sweeps on a budget of seconds: samplers, pruning, resumption, blindness to dev, and what is done with the best."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from synthetic import finish
 
 from repro import comparisons, derivation, experiments, results, space, study, sweep, sweep_figures, tuned, verification
-from repro.errors import InputError, MissingError, TrainingError
+from repro.errors import InputError, MissingError, ReproError, TrainingError
 from repro.experiments import plan as cells_of
 from repro.profiles import PROFILES
 
@@ -227,6 +228,18 @@ def test_a_diverging_trial_failed_and_the_others_go_on(monkeypatch, tmp_path):
     assert frame.loc[failed, "failure"].item() == "the loss is not finite at step 3"
 
 
+def test_a_stage_of_all_trials_that_fails_is_named(monkeypatch, tmp_path):
+    from repro import pipeline
+
+    def fail(stage, log):
+        raise TrainingError("the loss is not finite at step 3")
+
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setitem(pipeline._COMPUTE, "teacher", fail)
+    with pytest.raises(ReproError, match="stages failed; the first is the teacher on mini-RTE, seed 0: the loss is not"):
+        sweep.run(tiny(), "serial")
+
+
 # dev
 
 
@@ -286,6 +299,15 @@ def test_best_csv_is_read_back_with_its_types_and_a_new_sweep_replaces_the_old()
     assert sweep.read(plan)["inner_score"].tolist() == [9.0, 2.0, 3.0]
 
 
+def test_a_smaller_budget_says_what_it_replaces(capsys):
+    for budget in (1, 3, 3, 2):
+        plan = sweep.plan("table2", budget=budget)
+        sweep.write(plan, made_up(plan, [1.0] * budget))
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("2 trials replace the 3 of this sweep in ")
+    assert said.endswith("a budget of 3 brings them back without training")
+
+
 @pytest.fixture
 def swept():
     """The sweeps of Table 4's three students on RTE."""
@@ -333,6 +355,42 @@ def test_verify_finds_a_forged_best(swept):
     (finding,) = tuned.check("demo")
     assert "column inner_score: stored 4.0, the sweep's best trial has 3.0" in finding
     assert finding in verification.verify("demo").findings
+
+
+DAMAGES = {
+    "empty": lambda text: "",
+    "cut": lambda text: text[: len(text) // 2].rpartition(",")[0],
+    "header": lambda text: text.replace("setting", "set", 1),
+    "no number": lambda text: text.replace(",0.", ",zero.", 1),
+    "no text": lambda text: "\0\udcff",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_best_is_named(swept, damage):
+    path = tuned.path("demo")
+    path.write_text(damage(path.read_text()), errors="surrogateescape")
+    with pytest.raises(MissingError, match=r"best.csv is damaged \(.*\); restore it, or delete it and run the sweeps"):
+        cells_of("table4", "demo", "RTE", 1, tuned=True)
+    (finding,) = tuned.check("demo")
+    assert "best.csv is damaged" in finding and "\n" not in finding
+
+
+def test_verify_finds_a_line_that_best_has_lost(swept):
+    path = tuned.path("demo")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    (finding,) = tuned.check("demo")
+    assert "sweep table4-sps-2-mini-rte-s0-tpe-median also searched student.learning_rate, which has no row" in finding
+
+
+def test_the_lock_of_best_is_every_user_s():
+    before = os.umask(0)
+    try:
+        plan = sweep.plan("table2", budget=1)
+        sweep.write(plan, made_up(plan, [1.0]))
+    finally:
+        os.umask(before)
+    assert tuned.path("demo").with_name(".best.lock").stat().st_mode & 0o777 == 0o666
 
 
 def test_a_tuned_plan_needs_every_students_sweep(swept):
