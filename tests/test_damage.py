@@ -205,7 +205,7 @@ def test_a_run_on_a_full_disk(small_disk, tmp_path, repro):
     code, _, err = repro(*command)
     assert code == 2
     *bar, line = err.splitlines()
-    assert re.fullmatch(r"error: cannot use \S+: No space left on device; free some space, .* is finished is kept", line)
+    assert re.fullmatch(r"error: cannot use \S+: No space left on device; free some space, .* finished is kept", line)
     assert len(bar) < 5  # of five stages
     small_disk("remount,size=80m")
     code, out, _ = repro(*command)
