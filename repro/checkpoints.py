@@ -32,6 +32,7 @@ class Checkpoint:
     def __init__(self, path: Path) -> None:
         self.path, self.every = path, _every()
         self._not_before = -1.0  # on the monotonic clock, which no change of the time of day moves
+        self._begun, self._earlier = time.monotonic(), 0.0
 
     def due(self, step: int) -> bool:
         """Whether to save after this step: at every so many, unless the last time took long and was just now."""
@@ -46,7 +47,7 @@ class Checkpoint:
         start = time.monotonic()
         groups = {"model": state_of(model), "best": best, "optimizer": _moments(optimizer), "random": _random_states()}
         tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
-        text = json.dumps(progress)
+        text = json.dumps({**progress, "seconds": self._earlier + start - self._begun})
         tensorfiles.write(self.path, tensors, {"progress": text, "sha256": _digest(text, tensors)})
         self._not_before = time.monotonic() + _SHARE * (time.monotonic() - start)
 
@@ -61,6 +62,7 @@ class Checkpoint:
         try:
             progress, groups = _read(self.path)
             _check_fits(model, groups)
+            self._begun, self._earlier = time.monotonic(), progress.pop("seconds")
         except tensorfiles.UNREADABLE:
             set_aside(self.path)
             return {}, {}
@@ -69,6 +71,15 @@ class Checkpoint:
         _restore_random(groups["random"])
         print(f"going on from step {progress['steps']} of a training that was stopped", flush=True)
         return progress, groups["best"]
+
+
+def seconds(path: Path) -> float:
+    """How long the training had taken when this checkpoint was written, in all processes; 0 if there is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads(file.metadata()["progress"])["seconds"]
+    except tensorfiles.UNREADABLE:
+        return 0.0
 
 
 def _every() -> int:

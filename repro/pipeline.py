@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro import machine, metrics, models, ptp, store, structure, training
+from repro import checkpoints, machine, metrics, models, ptp, store, structure, training
 from repro.checkpoints import Checkpoint
 from repro.errors import InputError, TrainingError
 from repro.experiments import Cell
@@ -44,7 +44,7 @@ def _as_planned(stage: Stage) -> Stage:
 
 def _timed(stage: Stage) -> Artefact:
     torch.manual_seed(stage.cell.seed)
-    start = time.perf_counter()
+    start = time.perf_counter() - checkpoints.seconds(store.partial(stage.kind, stage.key))
     with Note("stage", what=str(stage)) as note, Scalars(stage, note) as log:
         artefact = _COMPUTE[stage.kind](stage, log)
     made = {"seconds": time.perf_counter() - start} | machine.hardware()

@@ -1,13 +1,16 @@
 """A training that is stopped anywhere and goes on ends in bitwise the numbers of one that was not."""
 
+import itertools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from test_pipeline import tiny
 from test_training import DATA, LABELS, PLAN, ROWS, model
 
-from repro import checkpoints, training
+from repro import checkpoints, pipeline, stages, store, training
 from repro.checkpoints import Checkpoint
 from repro.errors import InputError
 from repro.methods import finetune
@@ -64,6 +67,25 @@ def test_resumed_is_bitwise_the_same(tmp_path, optimizer, changes, evaluate):
     assert rest == steps - (1 + 4 + 0 + 3)  # nothing was computed twice, but the step that was killed
     np.testing.assert_equal(vars(fitted), vars(expected))  # NaN equals NaN here
     assert all(torch.equal(resumed[name], value) for name, value in parameters.items())
+
+
+def test_the_time_of_processes_that_were_stopped_is_kept(tmp_path, monkeypatch):
+    place, clock = tmp_path / "k.partial.safetensors", itertools.count(step=10)
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    told = [checkpoints.seconds(place)]
+    for stop_at in (5, 4):
+        with pytest.raises(Killed):
+            train(PLAN, Checkpoint(place), stop_at)
+        told.append(checkpoints.seconds(place))
+    assert told[0] == 0 < told[1] < told[2]
+
+
+def test_an_artefact_has_the_seconds_of_all_its_processes(own_folders, monkeypatch):
+    (cell,) = tiny("table4")[:1]
+    stage = stages.stages(cell)[0]
+    monkeypatch.setattr(checkpoints, "seconds", lambda path: 1000.0 * (path == store.partial(stage.kind, stage.key)))
+    pipeline.run_stage(stage)
+    assert store.meta(stage.kind, stage.key)["seconds"] > 1000
 
 
 def test_dropout_would_tell_a_lost_random_state(tmp_path, monkeypatch):
