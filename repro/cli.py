@@ -5,6 +5,7 @@ What is heavy is imported by the command that needs it, so that `list` answers a
 
 import json
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +20,7 @@ from repro.options import Changes, Engine, OnlySeed, Profile, RecipeName, Seeds,
 from repro.paths import shown as _shown
 from repro.profiles import assignments as overrides
 
-_STOPPED = 130  # what typer makes of Ctrl-C
+_STOPPED, _TERMINATED = 130, 143  # after Ctrl-C, as typer has it, and after SIGTERM
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
 app.command()(cli_sweep.sweep)
 app.command()(cli_glue.submission)
@@ -30,6 +31,7 @@ def main() -> None:
     """Run the command line; every expected error is one line on stderr, and exit code 2."""
     from typer.exceptions import TyperException
 
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         arguments = sys.argv[1:] or ["--help"]
         with on_disk():
@@ -41,7 +43,14 @@ def main() -> None:
     if code == _STOPPED:
         again = shlex.join(["python", "-m", "repro", *sys.argv[1:]])
         print(f"stopped; finished stages are kept; to go on from them: {again}", file=sys.stderr)
+        code = _TERMINATED if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN else code
     sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """SIGTERM, with which Slurm and Kubernetes stop a job, is Ctrl-C; a second one, as some send, is ignored."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 @app.command("list")

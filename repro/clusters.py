@@ -6,6 +6,7 @@ Ray is imported here and nowhere else. It runs a stage again, on another node, w
 import importlib
 import os
 import platform
+import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -84,8 +85,10 @@ def _connected(workers: int) -> Any:
     own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
         _check_address(address)
+        stop = signal.getsignal(signal.SIGTERM)
         ray.init(address=address, runtime_env={"env_vars": environment()}, log_to_driver=False, logging_level="ERROR",
                  **(own if address == "local" else {}))  # fmt: skip
+        signal.signal(signal.SIGTERM, stop)  # Ray's own handler would leave without a word
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise MissingError(f"no Ray cluster at RAY_ADDRESS={address}: {reason}; start one (ray start --head), or unset "

@@ -18,8 +18,13 @@ from repro.errors import InputError, MissingError, ReproError, one_of
 from repro.files import write_atomic
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "float": float, "bool": bool, "dict": dict, "list": list}
+_FIRST = [
+    "__import__('logging').getLogger('asyncio').disabled = True",  # stopped in a cell, it would tell of a pending task
+    "__import__('signal').signal(15, __import__('signal').default_int_handler)",  # SIGTERM is Ctrl-C here too
+]
 # what worker processes print comes once: the kernel would catch it, and print it again
-_KERNEL = ["--IPKernelApp.log_level=CRITICAL", "--IPKernelApp.capture_fd_output=False"]
+_KERNEL = ["--IPKernelApp.log_level=CRITICAL", "--IPKernelApp.capture_fd_output=False",
+           *(f"--IPKernelApp.exec_lines={line}" for line in _FIRST)]  # fmt: skip
 
 
 def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path:

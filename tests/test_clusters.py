@@ -3,12 +3,14 @@
 import json
 import os
 import re
+import signal
 import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
+from types import SimpleNamespace
 
 import pytest
 
@@ -203,3 +205,11 @@ def test_no_usage_statistics_unless_asked_for(monkeypatch, given, expected):
     with pytest.raises(MissingError):
         clusters.Cluster(1)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == expected
+
+
+def test_sigterm_stays_what_it_was_before_ray(monkeypatch):
+    ours = signal.getsignal(signal.SIGTERM)
+    theirs = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
+    monkeypatch.setitem(sys.modules, "ray", theirs)
+    clusters._connected(1)
+    assert signal.getsignal(signal.SIGTERM) is ours
