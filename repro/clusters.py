@@ -111,7 +111,7 @@ def environment() -> dict[str, str]:
     passed = folders | given | {"PYTHONPATH": os.pathsep.join(code)}
     if mirror.remote():
         passed["REPRO_REMOTE"] = mirror.remote()
-    if not mirror.remote() or "REPRO_CACHE" in os.environ:  # with a remote, each node may have a cache of its own
+    if not mirror.remote() or os.environ.get("REPRO_CACHE"):  # with a remote, each node may have a cache of its own
         passed["REPRO_CACHE"] = os.path.abspath(paths.cache())
     return passed
 

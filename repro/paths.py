@@ -1,4 +1,7 @@
-"""Where things lie. Everything can be moved with REPRO_CACHE, REPRO_RESULTS and REPRO_FIGURES."""
+"""Where things lie. Everything can be moved with REPRO_CACHE, REPRO_RESULTS and REPRO_FIGURES.
+
+An empty variable is one that is not set: as a path it would be the current folder.
+"""
 
 import os
 import subprocess
@@ -15,12 +18,12 @@ _DECISIVE = ("repro", "results/paper", "constraints.txt")  # not results and fig
 
 def cache() -> Path:
     """Teachers, teacher outputs, initialised and distilled students, by the hash of their inputs."""
-    return Path(os.environ.get("REPRO_CACHE", ROOT / "cache"))
+    return Path(os.environ.get("REPRO_CACHE") or ROOT / "cache")
 
 
 def all_results() -> Path:
     """A folder per profile."""
-    return Path(os.environ.get("REPRO_RESULTS", ROOT / "results"))
+    return Path(os.environ.get("REPRO_RESULTS") or ROOT / "results")
 
 
 def results(profile: str) -> Path:
@@ -30,7 +33,7 @@ def results(profile: str) -> Path:
 
 def figures(profile: str) -> Path:
     """LaTeX tables and pictures of one profile."""
-    return below(Path(os.environ.get("REPRO_FIGURES", ROOT / "figures")), profile)
+    return below(Path(os.environ.get("REPRO_FIGURES") or ROOT / "figures"), profile)
 
 
 def below(folder: Path, *names: str) -> Path:

@@ -256,6 +256,13 @@ def test_no_name_leads_out_of_its_folder(tmp_path, name):
         experiments.plan("table2", "demo", name or "/")
 
 
+@pytest.mark.parametrize("where", [paths.cache, paths.all_results, lambda: paths.figures("demo").parent])
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch, where):
+    for name in ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES"):
+        monkeypatch.setenv(name, "")
+    assert where().parent == paths.ROOT
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("list", "../table2"), ("run", "table2", "--profile", "../x"), ("run", "table2", "--task", "../RTE"),
