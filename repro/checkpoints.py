@@ -7,7 +7,6 @@ of training are made anew from seed and epoch.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,10 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from repro import tensorfiles
-from repro.errors import InputError
+from repro import environment, tensorfiles
 from repro.files import set_aside
 from repro.models import load_state, state_of
 
-EVERY = 100  # steps between two; REPRO_CHECKPOINT_STEPS changes it, which changes no number
 _SHARE = 20  # writing may cost one part in so many of a training's time: the next waits for that
 
 
@@ -30,7 +27,7 @@ class Checkpoint:
     """The place of one training's state, and when it is due again."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.every = path, _every()
+        self.path, self.every = path, environment.checkpoint_steps()
         self._not_before = -1.0  # on the monotonic clock, which no change of the time of day moves
         self._begun, self._earlier = time.monotonic(), 0.0
 
@@ -80,13 +77,6 @@ def seconds(path: Path) -> float:
             return json.loads(file.metadata()["progress"])["seconds"]
     except tensorfiles.UNREADABLE:
         return 0.0
-
-
-def _every() -> int:
-    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(EVERY)
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}")
-    return int(text)
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro import cells as files
-from repro import memory, scheduling, watching
+from repro import environment, memory, scheduling, watching
 from repro.clusters import Cluster
 from repro.errors import FullError, ReproError, one_of
 from repro.experiments import Cell
@@ -166,6 +166,7 @@ Workers = _Inline | Processes | Cluster  # `slots`: stages computed at once; `li
 
 
 def _executor(engine: str, workers: int) -> Workers:
+    environment.check()
     if engine == "serial":
         memory.keep()
         return _Inline()

@@ -43,12 +43,16 @@ def one_of(kind: str, value: object, allowed: Iterable[object]) -> InputError:
 _ELSEWHERE = "or set REPRO_CACHE, REPRO_RESULTS or REPRO_FIGURES to another folder"
 _RIGHTS, _ROOM = f"make it and its folder readable and writable for you, {_ELSEWHERE}", f"free some space, {_ELSEWHERE}"
 _LOCKS = "its file system has no file locks; set REPRO_CACHE to a folder that has them, such as one on a local disk"
+_FILES = "raise the limit of open files (ulimit -n)"
 _WAY = f"move away what is in the way, {_ELSEWHERE}"
+_NAME = f"give it a shorter name, {_ELSEWHERE}"
 _ADVICE = {
     errno.ENOSPC: _ROOM, errno.EDQUOT: _ROOM, errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS, errno.EROFS: _RIGHTS, errno.ENOTDIR: _WAY, errno.EEXIST: _WAY,
     errno.EISDIR: _WAY, errno.EIO: "check the disk", errno.ENOSYS: _LOCKS, errno.ENOLCK: _LOCKS,
-    errno.EOPNOTSUPP: _LOCKS,
+    errno.EOPNOTSUPP: _LOCKS, errno.ELOOP: f"mend the links on its way, {_ELSEWHERE}", errno.ENAMETOOLONG: _NAME,
+    errno.ENOENT: f"make the folder it lies in, {_ELSEWHERE}", errno.ESTALE: "mount its file system again",
+    errno.EMFILE: _FILES, errno.ENFILE: _FILES,
 }  # fmt: skip
 
 
