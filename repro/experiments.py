@@ -46,6 +46,7 @@ class Table:
     pairs: tuple[tuple[str, str], ...] = ()
 
 
+_LONGEST = 100  # characters of a variant's name; a file's name has 255, with a sweep's or a notebook's words before it
 _PLAIN, _SPS = Method(loss="ablation"), Method(sharing="shuffled", loss="ablation")
 _PEA = Method(sharing="shuffled", ptp="both")
 _TEACHER, _PRINTED = Method("teacher", loss="finetune"), Method("printed")
@@ -201,7 +202,11 @@ def _resolved(method: Method, recipe: Recipe) -> Method:
 
 
 def variant(recipe: str = "authors", overrides: dict[str, Any] | None = None, tuned: bool = False) -> str:
-    """The name of a run that is not the plain table, e.g. "textbook+tuned+beta=40"; "" for the plain one."""
+    """The name of a run that is not the plain table, e.g. "textbook+tuned+beta=40"; "" for the plain one.
+
+    A long one ends in a hash of what it leaves out: what a CSV's settings are stands in its rows.
+    """
     changed = ["tuned"] * tuned + [f"{name}={value}" for name, value in (overrides or {}).items()]
     words = "+".join([*([] if recipe == "authors" else [recipe]), *changed])
-    return re.sub(r"[^A-Za-z0-9_=+.-]", "-", words)  # it becomes part of a file name
+    short = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}-{digest(words)}"
+    return re.sub(r"[^A-Za-z0-9_=+.-]", "-", short)  # it becomes part of a file name

@@ -25,7 +25,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     with on_disk(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{socket.gethostname()}.{os.getpid()}.")
+        owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # cut: a name may have 255 bytes, this too
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner}.")
         os.close(handle)
         _fill(Path(name), write, path)
 

@@ -15,7 +15,7 @@ from test_pipeline import BUDGET, tiny
 from repro import backbones, cells, engine, experiments, finishing, paths, results, store, tensorfiles
 from repro.checkpoints import Checkpoint
 from repro.errors import DiskError, InputError, MissingError, ReproError
-from repro.files import sha256
+from repro.files import sha256, write_atomic
 from repro.store import Artefact
 
 MADE = Artefact({"a": torch.ones(2)}, {"score": 71.5})
@@ -241,6 +241,12 @@ def test_a_limit_of_file_sizes(tmp_path):
 
 
 # paths
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "\N{SNOWMAN}" * 85], ids=["x", "snow"])
+def test_any_name_that_a_file_can_have_is_written(tmp_path, name):
+    write_atomic(tmp_path / name, lambda temporary: temporary.write_text("whole"))
+    assert (tmp_path / name).read_text() == "whole"
 
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "/etc", "a\\b", "", "x\0"])

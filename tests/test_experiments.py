@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from repro.cells import command
 from repro.errors import InputError
-from repro.experiments import TABLES, Cell, plan
+from repro.experiments import TABLES, Cell, plan, variant
 from repro.profiles import PRECISIONS, PROFILES, Training, assignments, override
 from repro.recipe import TEXTBOOK, Recipe, parse
 from repro.rows import changed
@@ -205,6 +205,16 @@ def test_bad_input_is_one_line_with_the_value_and_those_allowed(arguments, messa
         plan(**({"table_name": "table2"} | arguments))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_long_variant_can_name_a_file_and_is_no_other():
+    many = {f"{name}.{field}": 1 for name in ("teacher", "ptp", "student") for field in ("epochs", "batch_size")}
+    many |= {"train_cap": 100, "dev_cap": 100}
+    assert len(variant("textbook", many)) == 109
+    assert variant("textbook", many).startswith("textbook+teacher.epochs=1+teacher.batch_size=1+ptp.epochs=1+")
+    assert variant("textbook", many) == variant("textbook", dict(many))
+    assert variant("textbook", many) != variant("textbook", many | {"dev_cap": 101})
+    assert variant("textbook", {"beta": 40}) == "textbook+beta=40"
 
 
 def test_the_command_of_a_cell_says_what_differs_from_its_profile():
