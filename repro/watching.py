@@ -7,10 +7,10 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from filelock import FileLock
 from rich.console import Console, Group, RenderableType
@@ -23,6 +23,7 @@ from rich.text import Text
 from repro import paths
 from repro.progress import clock
 
+T = TypeVar("T")
 _EVERY = 1.0  # seconds between two writings of a note, and between two looks at all of them
 
 
@@ -70,7 +71,9 @@ def notes(kind: str) -> list[dict[str, Any]]:
 def _read(path: Path) -> Iterator[dict[str, Any]]:
     with suppress(OSError, ValueError):  # it may go while we look
         if _held(path.with_suffix(".lock")):
-            yield json.loads(path.read_text())
+            found = json.loads(path.read_text())
+            if isinstance(found, dict) and isinstance(found.get("since"), float):
+                yield found
         else:
             path.unlink()  # its writer was killed
 
@@ -91,8 +94,14 @@ def view() -> RenderableType:
     runs, stages, now = notes("run"), notes("stage"), time.time()
     if not runs and not stages:
         return Text("nothing is running")
-    parts: list[RenderableType] = [part for run in runs for part in _run(run, now)]
-    return Group(*parts, _workers(stages, now))
+    return Group(*_told(_run, runs, now), _workers(stages, now))
+
+
+def _told(tell: Callable[[dict[str, Any], float], Iterable[T]], found: list[dict[str, Any]], now: float) -> Iterator[T]:
+    """What `tell` makes of each note; nothing of one that lacks what it needs, such as another version's."""
+    for note in found:
+        with suppress(KeyError, TypeError, ValueError):
+            yield from [*tell(note, now)]
 
 
 def _run(run: dict[str, Any], now: float) -> Iterator[RenderableType]:
@@ -107,11 +116,15 @@ def _run(run: dict[str, Any], now: float) -> Iterator[RenderableType]:
 
 def _workers(stages: list[dict[str, Any]], now: float) -> Table:
     table = Table("running", "step", "a second", "for", "on", box=None, pad_edge=False)
-    for stage in stages:
-        known = "step" in stage
-        table.add_row(stage["what"], f"{stage['step']} of {stage['steps']}" if known else "",
-                      f"{stage['rate']:.1f}" if known else "", clock(now - stage["since"]), stage["where"])  # fmt: skip
+    for row in _told(_worker, stages, now):
+        table.add_row(*row)
     return table
+
+
+def _worker(stage: dict[str, Any], now: float) -> Iterator[tuple[str, ...]]:
+    known = "step" in stage
+    yield (str(stage["what"]), f"{stage['step']} of {stage['steps']}" if known else "",
+           f"{stage['rate']:.1f}" if known else "", clock(now - stage["since"]), str(stage["where"]))  # fmt: skip
 
 
 def show(live: bool) -> None:

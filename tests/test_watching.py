@@ -80,6 +80,16 @@ def test_a_killed_writers_note_is_void(own_folders):
     assert notes("run") == [] and list((own_folders / "cache/notes").iterdir()) == []
 
 
+@pytest.mark.usefixtures("own_folders")
+@pytest.mark.parametrize("text", ["[]", "null", "{}", '{"since": "now"}', '{"since": 1.0}'])
+def test_a_note_that_tells_nothing_is_passed_over(text):
+    with Note("run", what="this") as run, Note("stage", what="teacher of BERT3") as stage:
+        run._path.write_text(text)
+        assert "teacher of BERT3" in seen()
+        stage._path.write_text(text)
+        assert "this" not in seen()
+
+
 def test_where_no_note_can_be_written_nothing_fails(own_folders):
     (own_folders / "cache").mkdir(exist_ok=True)
     (own_folders / "cache/notes").write_text("a file where the folder should be")
