@@ -105,10 +105,10 @@ def _told(tell: Callable[[dict[str, Any], float], Iterable[T]], found: list[dict
 
 
 def _run(run: dict[str, Any], now: float) -> Iterator[RenderableType]:
-    gone, done, total = now - run["since"], run["work_done"], run["work"]
+    gone, done, total = _since(run, now), run["work_done"], run["work"]
     left = f"{clock(gone * (total - done) / done)} left" if done else "time left not known yet"
     told = [f"{run['ended']} of {run['stages']} stages done", f"{len(run['failed'])} failed", f"{clock(gone)} gone",
-            left, f"{60 * run['ended'] / max(gone, 1e-9):.1f} stages a minute"]  # fmt: skip
+            left, f"{60 * run['ended'] / max(gone, 1.0):.1f} stages a minute"]  # fmt: skip
     yield Text(f"{run['what']} on {run['where']} (workers: {run['workers']}): {', '.join(told)}")
     yield Padding(ProgressBar(total=total or 1.0, completed=done, width=60), 0)  # alone, a bar ends no line
     yield from (Text(f"failed: {failure}", style="red") for failure in run["failed"])
@@ -121,10 +121,15 @@ def _workers(stages: list[dict[str, Any]], now: float) -> Table:
     return table
 
 
+def _since(note: dict[str, Any], now: float) -> float:
+    """The seconds since the note was begun; none if the clock was set back since, or is behind that of its writer."""
+    return max(0.0, now - note["since"])
+
+
 def _worker(stage: dict[str, Any], now: float) -> Iterator[tuple[str, ...]]:
     known = "step" in stage
     yield (str(stage["what"]), f"{stage['step']} of {stage['steps']}" if known else "",
-           f"{stage['rate']:.1f}" if known else "", clock(now - stage["since"]), str(stage["where"]))  # fmt: skip
+           f"{stage['rate']:.1f}" if known else "", clock(_since(stage, now)), str(stage["where"]))  # fmt: skip
 
 
 def show(live: bool) -> None:

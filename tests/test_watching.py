@@ -90,6 +90,14 @@ def test_a_note_that_tells_nothing_is_passed_over(text):
         assert "this" not in seen()
 
 
+@pytest.mark.usefixtures("own_folders")
+def test_a_clock_that_was_set_back_makes_no_negative_times():
+    with (Note("run", what="this", workers=1, stages=9, ended=3, work=9.0, work_done=3.0, failed=[],
+               since=time.time() + 3600), Note("stage", what="that", since=time.time() + 3600)):  # fmt: skip
+        assert "3 of 9 stages done, 0 failed, 0:00 gone, 0:00 left, 180.0 stages a minute" in seen()
+        assert "-" not in seen().replace(os.uname().nodename, "")
+
+
 def test_where_no_note_can_be_written_nothing_fails(own_folders):
     (own_folders / "cache").mkdir(exist_ok=True)
     (own_folders / "cache/notes").write_text("a file where the folder should be")
