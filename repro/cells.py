@@ -58,9 +58,12 @@ def read(cell: Cell) -> dict[str, Any]:
     if not path(cell).is_file():
         raise MissingError(f"no result for cell {cell.id}; run: {command(cell)}")
     try:
-        return json.loads(path(cell).read_text())
+        row = json.loads(path(cell).read_text())
     except ValueError:
-        raise MissingError(f"the result of cell {cell.id} is damaged; run: {command(cell)}") from None
+        row = None
+    if not isinstance(row, dict):
+        raise MissingError(f"the result of cell {cell.id} is damaged; run: {command(cell)}")
+    return row
 
 
 def predictions(cell: Cell) -> "pd.DataFrame":

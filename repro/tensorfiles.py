@@ -10,7 +10,8 @@ from torch import Tensor
 
 from repro.files import write_atomic
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, SafetensorError)  # what reading a damaged file can raise
+# what reading a damaged file can raise
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None,

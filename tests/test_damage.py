@@ -43,6 +43,14 @@ def test_a_damaged_artefact(damage, ending, capsys):
     assert target.with_name(f"{target.name}.damaged").is_file()
 
 
+@pytest.mark.parametrize("text", ["null", "7", "[]", '"text"'])
+def test_an_artefact_that_is_other_json_is_damage(text):
+    store.save("teacher", "k", MADE)
+    store.location("teacher", "k").write_text(text)
+    assert store.meta("teacher", "k") is None
+    assert store.get("teacher", "k", again).meta == {"again": True}
+
+
 def test_an_edited_score_in_an_artefact_is_damage():
     store.save("teacher", "k", MADE)
     target = store.location("teacher", "k")
@@ -66,6 +74,14 @@ def test_a_damaged_result_is_not_done_and_set_aside(cell, damage, path, capsys):
     assert f"{target.name}.damaged" in capsys.readouterr().out
     assert not target.exists()
     assert target.with_name(f"{target.name}.damaged").is_file()
+
+
+@pytest.mark.parametrize("text", ["null", "7", "[]", '"text"'])
+def test_a_result_that_is_other_json_is_damage(cell, text):
+    cells.path(cell).write_text(text)
+    assert not cells.done(cell)
+    with pytest.raises(MissingError, match=f"the result of cell {cell.id} is damaged; run: "):
+        cells.read(cell)
 
 
 def test_a_whole_result_is_not_cleared(cell):
