@@ -17,6 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from repro import environment, tensorfiles
+from repro.errors import of_disk
 from repro.files import set_aside
 from repro.models import load_state, state_of
 
@@ -52,14 +53,16 @@ class Checkpoint:
         """Put model, optimiser and random numbers back as they were; return progress and best parameters.
 
         Both are empty, and nothing is changed, if there is no checkpoint; a damaged one, or one of another model, is
-        set aside.
+        set aside. Raises DiskError for one that we have no right to read: it may be another user's, and whole.
         """
-        if not self.path.is_file():
+        if not self.path.exists():
             return {}, {}
         try:
             progress, groups = _read(self.path)
             _check_fits(model, groups)
             self._begun, self._earlier = time.monotonic(), progress.pop("seconds")
+        except PermissionError as error:
+            raise of_disk(self.path, error) from error
         except tensorfiles.UNREADABLE:
             set_aside(self.path)
             return {}, {}
@@ -81,6 +84,7 @@ def seconds(path: Path) -> float:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     """Progress and the groups of tensors; ValueError if the checksum is wrong."""
+    path.open("rb").close()  # safetensors calls a file that may not be read one that is not there
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if metadata["sha256"] != _digest(metadata["progress"], tensors):

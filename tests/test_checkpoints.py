@@ -1,7 +1,9 @@
 """A training that is stopped anywhere and goes on ends in bitwise the numbers of one that was not."""
 
+import errno
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +14,7 @@ from test_training import DATA, LABELS, PLAN, ROWS, model
 
 from repro import checkpoints, pipeline, stages, store, training
 from repro.checkpoints import Checkpoint
-from repro.errors import InputError
+from repro.errors import DiskError, InputError
 from repro.methods import finetune
 from repro.models import Classifier, state_of
 from repro.training import fit, predict
@@ -119,6 +121,27 @@ def test_a_damaged_one_is_set_aside_and_training_starts_over(tmp_path, damage, c
     assert "k.partial.safetensors.damaged" in capsys.readouterr().out
     assert (tmp_path / "k.partial.safetensors.damaged").is_file()
     assert all(torch.equal(parameters[name], value) for name, value in train(PLAN)[1].items())
+
+
+def test_a_folder_in_its_place_is_set_aside(tmp_path):
+    place = Checkpoint(tmp_path / "k.partial.safetensors")
+    place.path.mkdir()
+    assert train(PLAN, place)[2] == 36
+    assert (tmp_path / "k.partial.safetensors.damaged").is_dir()
+
+
+def test_one_that_may_not_be_read_is_no_damage(tmp_path, monkeypatch):
+    place = Checkpoint(tmp_path / "k.partial.safetensors")
+    with pytest.raises(Killed):
+        train(PLAN, place, 3)
+
+    def forbidden(*_):
+        raise PermissionError(errno.EACCES, "")
+
+    monkeypatch.setattr(Path, "open", forbidden)  # whoever runs this may be root, who reads everything
+    with pytest.raises(DiskError, match=r"k\.partial\.safetensors: Permission denied; make it .* readable"):
+        place.resume(made := model(), torch.optim.AdamW(made.parameters()))
+    assert [path.name for path in tmp_path.iterdir()] == ["k.partial.safetensors"]
 
 
 def test_one_of_another_model_is_set_aside(tmp_path):
