@@ -21,6 +21,10 @@ def remote() -> str:
     return os.path.abspath(place) if place and "://" not in place else place
 
 
+class _NotThereError(Exception):
+    """The remote has no such file: no OSError, which would be one of writing here."""
+
+
 def write(target: Path, fill: Callable[[Path], object]) -> None:
     """`write_atomic` to a path below the cache or the results; the copy in the remote is there before the file is."""
 
@@ -47,15 +51,18 @@ def pull(*names: Path) -> bool:
     try:
         for name in names:
             write_atomic(name, partial(_get, name))
-    except FileNotFoundError:
+    except _NotThereError:
         return False
     return True
 
 
 def _get(name: Path, target: Path) -> None:
-    with _reaching(ours=FULL):
-        system, source = _place(name)
-        system.get_file(source, os.fspath(target))
+    try:
+        with _reaching(ours=FULL):
+            system, source = _place(name)
+            system.get_file(source, os.fspath(target))
+    except FileNotFoundError as error:
+        raise _NotThereError from error
 
 
 def text(file: Path) -> str:

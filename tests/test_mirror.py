@@ -130,12 +130,18 @@ def test_a_remote_that_cannot_be_used_is_named(own_folders, monkeypatch, place, 
     assert "\n" not in str(raised.value)
 
 
-def test_a_half_copied_artefact_is_computed(remote):
+def test_a_half_copied_artefact_is_computed(remote, monkeypatch):
     system, root = remote
     store.save("teacher", "k", MADE)
     another_machine()
     system.rm_file(f"{root}/cache/teacher/k.safetensors")
-    assert store.get("teacher", "k", lambda: Artefact(MADE.tensors, {"again": True})).meta == {"again": True}
+
+    def refuse(_, source, target):  # with its number, as some protocols' packages do
+        raise FileNotFoundError(errno.ENOENT, "no such key", source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "get_file", refuse)
+        assert store.get("teacher", "k", lambda: Artefact(MADE.tensors, {"again": True})).meta == {"again": True}
     another_machine()
     assert store.get("teacher", "k", never).meta == {"again": True}
 
