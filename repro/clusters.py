@@ -12,11 +12,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 
 from repro import memory, mirror, paths
 from repro.errors import MissingError, ReproError
+from repro.files import temporary
 
 _RETRIES = 3  # lost workers or nodes per stage; an error that the stage itself raises is not tried again
 _OBJECT_STORE = 80 * 2**20  # bytes; what tasks exchange is a number, artefacts go through the cache
@@ -120,9 +120,7 @@ def _probe() -> str:
     """A file in the cache that every worker must see; "" where a remote stands in for a shared folder."""
     if mirror.remote():
         return ""
-    paths.cache().mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=paths.cache(), prefix=".ray-", delete=False) as file:
-        return os.path.abspath(file.name)
+    return os.path.abspath(temporary(paths.cache() / "ray"))
 
 
 def _task(fn: Callable, stage: Any, threads: int, probe: str, code: str) -> Any:

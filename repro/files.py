@@ -23,23 +23,28 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     folder cannot be written; `path` is then as it was.
     """
     with on_disk(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
-        owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # cut: a name may have 255 bytes, this too
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner}.")
-        os.close(handle)
-        _fill(Path(name), write, path)
+        _fill(temporary(path), write, path)
 
 
-def _fill(temporary: Path, write: Callable[[Path], object], path: Path) -> None:
+def temporary(path: Path) -> Path:
+    """A new file in the target's folder, whose name says which process it belongs to: who comes later may remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
+    owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # cut: a name may have 255 bytes, this too
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner}.")
+    os.close(handle)
+    return Path(name)
+
+
+def _fill(made: Path, write: Callable[[Path], object], path: Path) -> None:
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
+        write(made)
+        with made.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        made.chmod(0o644)
+        made.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        made.unlink(missing_ok=True)
 
 
 @cache
@@ -49,8 +54,8 @@ def _sweep(folder: Path) -> None:
     Once per process: a folder of 10,000 artefacts takes longer to list than an artefact to write.
     """
     for name in os.listdir(folder):
-        temporary = re.fullmatch(rf"\..+\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.\w+", name)
-        if temporary and not _alive(int(temporary[1])):
+        left = re.fullmatch(rf"\..+\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.\w+", name)
+        if left and not _alive(int(left[1])):
             with suppress(OSError):  # another user's may have to stay
                 (folder / name).unlink()
 

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -134,7 +135,7 @@ def test_what_fails_is_named_in_one_line_and_the_others_finish(on_cluster, monke
     assert re.match(r"2 of 3 cells failed; table1-\S+mrpc\S+: the loss is not finite at step 3 \(again: python", said)
     assert "WorkerCrashedError after 1 retries" in said
     assert "\n" not in said
-    assert [path.name for path in paths.cache().glob(".ray-*")] == []
+    assert [path.name for path in paths.cache().glob(".ray.*")] == []
 
 
 # what is asked of a node
@@ -176,6 +177,15 @@ def test_a_node_that_does_not_see_the_cache_is_refused(own_folders):
     clusters._check_node.cache_clear()
     with pytest.raises(MissingError, match=r"does not see .*/cache; put REPRO_CACHE on a folder that all nodes share"):
         clusters._check_node(probe, machine.code())
+
+
+def test_a_killed_drivers_file_is_removed_by_the_next(own_folders):
+    dead = subprocess.run([sys.executable, "-c", "from repro import clusters; print(clusters._probe())"],
+                          env=os.environ | {"PYTHONPATH": str(paths.ROOT)}, capture_output=True, text=True)  # fmt: skip
+    left = Path(dead.stdout.strip())
+    assert [*paths.cache().iterdir()] == [left]
+    ours = Path(clusters._probe())
+    assert [*paths.cache().iterdir()] == [ours] != [left]
 
 
 def test_a_node_with_other_code_is_refused():
