@@ -1,3 +1,8 @@
-from repro.cli import main
+import sys
+
+try:
+    from repro.cli import main
+except KeyboardInterrupt:  # `main` sees to one that comes later
+    sys.exit(130)
 
 main()

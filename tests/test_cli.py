@@ -1,13 +1,14 @@
 """The command line: what it prints, and that bad input is one line, exit code 2 and nothing written."""
 
 import json
+import os
 import shlex
 import subprocess
 import sys
 
 import pytest
 
-from repro import cells, cli, engine, experiments, recipe, reference
+from repro import cells, cli, engine, experiments, paths, recipe, reference
 from repro.errors import InputError
 
 TABLES = "table1, table2, table3, table4, table5"
@@ -139,6 +140,13 @@ def test_ctrl_c_is_one_line(repro, monkeypatch):
     code, _, err = repro("run", "table2")
     assert code == 130
     assert err.strip() == "stopped; finished stages are kept; to go on from them: python -m repro run table2"
+
+
+def test_ctrl_c_while_it_is_imported_is_no_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{paths.ROOT}"}
+    stopped = subprocess.run([sys.executable, "-m", "repro", "run", "table2"], env=environment, capture_output=True)
+    assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, b"", b"")
 
 
 def test_status_counts_the_cells_that_are_done(repro):
