@@ -5,16 +5,16 @@ from typing import Annotated
 import typer
 
 from repro.errors import one_of
-from repro.options import Changes, Engine, OneSeed, Profile, RecipeName, Table
+from repro.options import Changes, Engine, OneSeed, Profile, RecipeName, Table, whole
 from repro.paths import shown
 from repro.profiles import assignments
 
 
 def sweep(table: Table, profile: Profile = "demo",
           method: Annotated[str, typer.Option(help="a row, e.g. PeaBERT3, or PeaBERT with --layers 3")] = "PeaBERT3",
-          layers: Annotated[int, typer.Option(help="0: as the method's name says")] = 0,
+          layers: Annotated[int, typer.Option(parser=whole, metavar="N", help="0: as the method's name says")] = 0,
           task: Annotated[str, typer.Option(help="one task")] = "RTE",
-          budget: Annotated[int, typer.Option(help="trials")] = 20,
+          budget: Annotated[int, typer.Option(parser=whole, metavar="N", help="trials")] = 20,
           sampler: Annotated[str, typer.Option(help="tpe, random or grid")] = "tpe",
           pruner: Annotated[str, typer.Option(help="none, median or halving")] = "median", seed: OneSeed = 0,
           recipe_name: RecipeName = "authors", changes: Changes = None,

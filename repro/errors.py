@@ -37,7 +37,8 @@ class KilledError(ReproError):
 
 def one_of(kind: str, value: object, allowed: Iterable[object]) -> InputError:
     """The error for a value outside a closed set, e.g. one_of("task", "RTEE", tasks)."""
-    return InputError(f"unknown {kind} {value!r}; use one of: {', '.join(str(name) for name in allowed)}")
+    names = ", ".join(str(name) for name in allowed)
+    return InputError(f"unknown {kind} {value!r}; {f'use one of: {names}' if names else f'there is no {kind}'}")
 
 
 _ELSEWHERE = "or set REPRO_CACHE, REPRO_RESULTS or REPRO_FIGURES to another folder"

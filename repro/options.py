@@ -7,15 +7,16 @@ import typer
 from repro.errors import InputError
 
 
-def _whole(text: str) -> int:
+def whole(text: str) -> int:
+    """The number; InputError, which says what was received, as typer's own error does not."""
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"a number of seeds, or a seed, must be a whole number, got {text!r}") from None
+        raise InputError(f"a seed, or how many seeds, layers or trials, is a whole number, got {text!r}") from None
 
 
 def _one_seed(text: str) -> int:
-    seed = _whole(text)
+    seed = whole(text)
     if not 0 <= seed < 100:
         raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
     return seed
@@ -24,7 +25,7 @@ def _one_seed(text: str) -> int:
 Table = Annotated[str, typer.Argument(help="table1 .. table5")]
 Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
 Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
-Seeds = Annotated[int, typer.Option(parser=_whole, metavar="N", help="how many seeds; 0: as decision D14 says")]
+Seeds = Annotated[int, typer.Option(parser=whole, metavar="N", help="how many seeds; 0: as decision D14 says")]
 OneSeed = Annotated[int, typer.Option("--seed", parser=_one_seed, metavar="N", help="which seed, 0 .. 99")]
 OnlySeed = Annotated[int | None, typer.Option("--seed", parser=_one_seed, metavar="N", help="only this seed")]
 RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]

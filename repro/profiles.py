@@ -1,6 +1,7 @@
 """With what a table is made: encoder, data and hyper-parameters of each profile, declared once. No torch here."""
 
 import ast
+import math
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -133,15 +134,19 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
     """A copy of a (nested) setting with single values changed, each checked for name and type."""
     for name, value in changes.items():
         head, _, rest = name.partition(".")
-        known = [entry.name for entry in fields(setting)] if is_dataclass(setting) else []
+        known = [entry.name for entry in fields(setting)]
         if head not in known:
             raise one_of("setting", name, known)
         old = getattr(setting, head)
+        if rest and not is_dataclass(old):
+            raise InputError(f"setting {head} is one value, got {name!r}; leave {'.' + rest!r} out")
         new = override(old, {rest: value}) if rest else value
         if type(old) is float and type(new) is int:
-            new = float(new)
+            new = float(str(new))  # one that is too large becomes inf, as when it is written 1e999
         if type(new) is not type(old):
             raise InputError(f"setting {name} must be a {type(old).__name__}, got {value!r}")
+        if type(new) is float and not math.isfinite(new):
+            raise InputError(f"setting {name} must be a finite number, got {new}")
         setting = replace(setting, **{head: new})
     return setting
 
@@ -155,7 +160,7 @@ def assignments(changes: list[str] | None) -> dict[str, Any]:
             raise InputError(f"a changed setting is name=value, e.g. beta=40, got {change!r}")
         try:
             parsed[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that no literal raises
             parsed[name] = value
     return parsed
 

@@ -42,6 +42,14 @@ BAD = [
     (("list", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("list", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
     (("list", "table2", "--set", "beta='40'"), ("'40'", "float")),
+    (("list", "table2", "--set", "student.epochs.x=0"), ("'epochs.x'", "leave '.x' out")),
+    (("list", "table2", "--set", "beta=1e999"), ("beta", "finite number, got inf")),
+    (("list", "table2", "--set", "beta=1" + "0" * 400), ("beta", "finite number, got inf")),
+    (("list", "table2", "--set", "beta={[]:1}"), ("'{[]:1}'", "float")),
+    (("list", "table2", "--set", "beta=" + "-" * 30000), ("'---", "float")),
+    (("sweep", "table1"), ("'PeaBERT3'", "there is no student of table1")),
+    (("sweep", "table2", "--budget", "abc"), ("'abc'", "whole number")),
+    (("sweep", "table2", "--layers", "abc"), ("'abc'", "whole number")),
     (("list", "table2", "--set", "beta"), ("'beta'", "name=value")),
     (("list", "table2", "--colour", "red"), ("--colour", "--profile, --tasks")),
     (("list", "table2", "table3"), ("table3",)),
@@ -72,7 +80,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(case[0]) for case in BAD])
+@pytest.mark.parametrize(("arguments", "words"), BAD, ids=[" ".join(case[0])[:60] for case in BAD])
 def test_bad_input_is_one_line_and_writes_nothing(repro, own_folders, arguments, words):
     code, out, err = repro(*arguments)
     assert code == 2

@@ -193,7 +193,7 @@ def test_the_settings_column_of_a_table_gives_the_settings_back(cell):
         ({"overrides": {"student.rate": 1.0}}, "unknown setting 'rate'"),
         ({"overrides": {"beta": "40"}}, "setting beta must be a float, got '40'"),
         ({"overrides": {"student.epochs": True}}, "setting epochs must be a int, got True"),
-        ({"overrides": {"beta.x": 1}}, "unknown setting 'x'"),
+        ({"overrides": {"beta.x": 1}}, "setting beta is one value, got 'beta.x'; leave '.x' out"),
         ({"overrides": {"student.epochs": 0}}, "epochs must be above 0, got 0"),
         ({"overrides": {"teacher.learning_rate": -1.0}}, "learning_rate must be above 0, got -1.0"),
         ({"overrides": {"alpha": 1.5}}, "got alpha 1.5"),
