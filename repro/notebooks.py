@@ -8,6 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
 
     os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # of tqdm, without JupyterLab's widgets
     os.environ.setdefault("REPRO_PROGRESS", "bar" if _wide_terminal() else "lines")
+    _stay_out_of_home()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -92,6 +94,14 @@ def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # it would say the same again, at length
         raise
+
+
+def _stay_out_of_home() -> None:
+    """Have IPython and matplotlib keep in the cache what they would write below the user's home."""
+    with suppress(OSError):  # without a cache they warn, and use a temporary folder
+        paths.cache().mkdir(parents=True, exist_ok=True)  # which IPython looks for, and does not make
+    for name, folder in (("IPYTHONDIR", "ipython"), ("MPLCONFIGDIR", "matplotlib")):
+        os.environ.setdefault(name, os.path.abspath(paths.cache() / folder))
 
 
 def _wide_terminal() -> bool:

@@ -51,6 +51,16 @@ def test_an_unknown_notebook_is_refused_with_those_there_are(tmp_path):
         notebooks.run_notebook(tmp_path / "two.ipynb", {}, tmp_path)
 
 
+def test_a_kernel_writes_nothing_at_home(tmp_path, own_folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    notebooks.run_notebook(write(tmp_path, "import matplotlib.font_manager"), {}, tmp_path / "out")
+    assert not (tmp_path / "home").exists()
+    assert {path.name for path in (own_folders / "cache").iterdir()} == {"ipython", "matplotlib"}
+
+
 def test_a_run_shows_its_progress_and_leaves_one_whole_copy_without_paths(tmp_path, capsys):
     show = 'import sys, pandas\nprint("half way", file=sys.stderr)\nprint("the plan", number, many, extra)'
     source = write(tmp_path, show, f'"{paths.ROOT}/results"', 'pandas.DataFrame({"secret": [1]})')
