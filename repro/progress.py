@@ -7,14 +7,22 @@ from contextlib import AbstractContextManager
 
 from tqdm import tqdm
 
+from repro.errors import one_of
+
+_MODES = ("bar", "lines")
 _FORMAT = "{desc} {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left{postfix}"
 
 
 class Progress(AbstractContextManager):
-    """Counts work in any unit. REPRO_PROGRESS ("bar" or "lines") decides the form; the notebook runner sets it."""
+    """Counts work in any unit. REPRO_PROGRESS ("bar" or "lines") decides the form; the notebook runner sets it.
+
+    Raises InputError for any other word in REPRO_PROGRESS.
+    """
 
     def __init__(self, total: float, what: str) -> None:
         mode = os.environ.get("REPRO_PROGRESS") or ("bar" if sys.stderr.isatty() or _in_notebook() else "lines")
+        if mode not in _MODES:
+            raise one_of("REPRO_PROGRESS", mode, _MODES)
         self._lines, self._start = mode == "lines", time.monotonic()
         self._bar = tqdm(total=total, desc=what, bar_format=_FORMAT, disable=self._lines, dynamic_ncols=True)
         self._total, self._done, self._what = total, 0.0, what

@@ -22,6 +22,11 @@ def test_a_wrong_number_of_steps_is_refused_once(repro, own_folders, monkeypatch
     assert refused(repro, own_folders) == said
 
 
+def test_a_wrong_form_of_progress_is_refused_once(repro, own_folders, monkeypatch):
+    monkeypatch.setenv("REPRO_PROGRESS", "none")
+    assert refused(repro, own_folders) == "error: unknown REPRO_PROGRESS 'none'; use one of: bar, lines\n"
+
+
 def test_a_file_in_the_results_place_is_noticed_before_any_training(repro, own_folders):
     (own_folders / "results").touch()
     assert "results: File exists; move away what is in the way" in refused(repro, own_folders)
