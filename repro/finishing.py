@@ -12,6 +12,7 @@ from repro.training import resolve_precision
 def finish(cell: Cell) -> None:
     """Write the cell's result and predictions from its finished stages."""
     made = {stage.kind: stage for stage in stages(cell)}  # of several students the last is the cell's own
+    # its tensors before any history: reading makes again what is damaged, and the history is then another
     data, final = load_data(cell), read(made["student" if cell.model.kind == "student" else "outputs"])
     metas = {kind: store.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
     on_train = cell.model.kind == "labels"  # Table 1 is about the training data
