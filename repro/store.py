@@ -52,13 +52,7 @@ def finished(kind: str) -> set[str]:
 def damaged(kind: str, key: str) -> bool:
     """Whether the artefact lies here and is not as it was written. Its tensors are hashed, once per process."""
     target = location(kind, key)
-    try:
-        record = json.loads(target.read_text())
-        return verified(target.with_suffix(".safetensors")) != record["sha256"] or not _unaltered(record)
-    except PermissionError as error:
-        raise of_disk(target, error) from error
-    except tensorfiles.UNREADABLE:
-        return target.exists()  # if not, it is at REPRO_REMOTE
+    return target.exists() and _record(target, verified) is None  # what does not lie here may be at REPRO_REMOTE
 
 
 def meta(kind: str, key: str) -> dict[str, Any] | None:
@@ -94,16 +88,23 @@ def load(kind: str, key: str) -> Artefact | None:
 def _read(kind: str, key: str) -> Artefact | None:
     """The artefact; None if there is none, or none that is whole."""
     target = location(kind, key)
-    tensors = target.with_suffix(".safetensors")
     try:
-        record = json.loads(target.read_text())
-        if sha256(tensors) == record["sha256"] and _unaltered(record):
-            return Artefact(load_file(tensors), record["meta"])
+        record = _record(target, sha256)
+        return Artefact(load_file(target.with_suffix(".safetensors")), record["meta"]) if record else None
+    except tensorfiles.UNREADABLE:
+        return None
+
+
+def _record(target: Path, hashed: Callable[[Path], str]) -> dict[str, Any] | None:
+    """The JSON of an artefact, if that and the tensors beside it are as they were written."""
+    try:
+        record: dict[str, Any] = json.loads(target.read_text())
+        whole = hashed(target.with_suffix(".safetensors")) == record["sha256"] and _unaltered(record)
     except PermissionError as error:
         raise of_disk(target, error) from error  # no damage: another user's file, not to be set aside
     except tensorfiles.UNREADABLE:
-        pass  # not there, or unreadable, which is the same as a wrong checksum
-    return None
+        return None  # not there, or unreadable, which is the same as a wrong checksum
+    return record if whole else None
 
 
 def _unaltered(record: dict[str, Any]) -> bool:
