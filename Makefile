@@ -113,6 +113,7 @@ test: .venv/.dev  ## every test, offline
 	@$(BIN)/python -m pytest
 
 lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro import cells, engine, metrics, ptp
-from repro.experiments import plan
-from repro.tasks import task
+from repro.config.cells import plan
+from repro.config.tasks import task
+from repro.data import metrics, ptp_labels
+from repro.runs import engine, results
 
 OUT = Path(__file__).parent / "results" / "embedded.json"
-COMPARED = ("BERT-base", "BERT1-PatientKD", "PeaBERT1", "BERT2-PatientKD", "PeaBERT2", "BERT3-PatientKD", "PeaBERT3")
+COMPARED = (
+    "BERT-base",
+    "BERT1-PatientKD",
+    "PeaBERT1",
+    "BERT2-PatientKD",
+    "PeaBERT2",
+    "BERT3-PatientKD",
+    "PeaBERT3",
+)
 
 
 def majority(name: str, labels: np.ndarray) -> float:
@@ -28,10 +37,13 @@ def scores(seeds: int) -> pd.DataFrame:
     """Mean score over the seeds per method (rows) and task (columns)."""
     made = [cell for cell in plan("table2", seeds=seeds) if cell.method in COMPARED]
     engine.run_cells(made)
-    rows = [(cell.method, cell.task, cells.read(cell)["metrics"][task(cell.task).metric]) for cell in made]
+    rows = [
+        (cell.method, cell.task, results.read(cell)["metrics"][task(cell.task).metric])
+        for cell in made
+    ]
     frame = pd.DataFrame(rows, columns=["method", "task", "score"])
     table = frame.pivot_table(index="method", columns="task", values="score").loc[list(COMPARED)]
-    first = {cell.task: cells.predictions(cell)["label"].to_numpy() for cell in made}
+    first = {cell.task: results.predictions(cell)["label"].to_numpy() for cell in made}
     table.loc["majority"] = {name: majority(name, labels) for name, labels in first.items()}
     return table.assign(Avg=table.mean(axis=1))
 
@@ -42,25 +54,48 @@ def label_counts(seeds: int) -> dict[str, list[float]]:
     engine.run_cells(made)
     counts: dict[str, list[np.ndarray]] = {}
     for cell in made:
-        frame = cells.predictions(cell)
+        frame = results.predictions(cell)
         logits, gold = frame.filter(like="logit_").to_numpy(), frame["label"].to_numpy()
-        found = ptp.labels(logits, gold, ptp.thresholds("two", task(cell.task), logits, gold))
+        found = ptp_labels.labels(
+            logits, gold, ptp_labels.thresholds("two", task(cell.task), logits, gold)
+        )
         counts.setdefault(cell.task, []).append(np.bincount(found, minlength=4))
     return {name: np.mean(rows, axis=0).tolist() for name, rows in counts.items()}
 
 
 def main(seeds: int) -> None:
     table, labels = scores(seeds), label_counts(seeds)
-    print(table.round(1).to_string(), "\n\nPTP labels:", *(f"{k}: {v}" for k, v in labels.items()), sep="\n")
+    print(
+        table.round(1).to_string(),
+        "\n\nPTP labels:",
+        *(f"{k}: {v}" for k, v in labels.items()),
+        sep="\n",
+    )
     tasks = [column for column in table if column != "Avg"]
-    ordered = all(table.at["BERT-base", t] > table.at["BERT3-PatientKD", t] > table.at["majority", t] for t in tasks)
-    gains = {n: float(table.at[f"PeaBERT{n}", "Avg"] - table.at[f"BERT{n}-PatientKD", "Avg"]) for n in (1, 2, 3)}
+    ordered = all(
+        table.at["BERT-base", t] > table.at["BERT3-PatientKD", t] > table.at["majority", t]
+        for t in tasks
+    )
+    gains = {
+        n: float(table.at[f"PeaBERT{n}", "Avg"] - table.at[f"BERT{n}-PatientKD", "Avg"])
+        for n in (1, 2, 3)
+    }
     print(f"\nteacher > 3 layers > majority on every task: {ordered}")
     print(f"all four PTP labels on every task: {all(min(row) > 0 for row in labels.values())}")
     print("PeaBERT - Patient KD, average:", {n: round(gain, 2) for n, gain in gains.items()})
     OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps({"seeds": seeds, "scores": table.round(3).to_dict("index"), "ptp_labels": labels,
-                               "gain_of_peabert": gains}, indent=1) + "\n")  # fmt: skip
+    OUT.write_text(
+        json.dumps(
+            {
+                "seeds": seeds,
+                "scores": table.round(3).to_dict("index"),
+                "ptp_labels": labels,
+                "gain_of_peabert": gains,
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

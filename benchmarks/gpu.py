@@ -17,24 +17,33 @@ import torch
 from machine import ceiling, description
 from transformers import BertConfig, BertModel
 
-from repro import training
-from repro.experiments import plan
+from repro.config.cells import plan
+from repro.config.profiles import PROFILES
 from repro.files import write_atomic
 from repro.methods import finetune
-from repro.models import Classifier
-from repro.profiles import PROFILES
-from repro.sharing import share
-from repro.structure import effective_layers
-from repro.training import Encoded, Plan
+from repro.models.classifier import Classifier
+from repro.models.layers import effective_layers
+from repro.models.sps import share
+from repro.training import loop
+from repro.training.loop import Encoded, Plan
 
 GPU = torch.cuda.is_available()
 OUT = Path(__file__).parent / "results" / "gpu.json"
-SIZE = {} if GPU else {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": 500}
+SIZE = (
+    {}
+    if GPU
+    else {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": 500}
+)
 STEPS, WARM, BATCHES, TOGETHER = (60, 10, (32, 64), (1, 2, 4)) if GPU else (4, 1, (8,), (1, 2))
 LENGTHS = {"MRPC": 53, "SST-2": 25, "QNLI": 51, "RTE": 70}  # mean tokens of a training example
 EXAMPLES = {"MRPC": 3668, "SST-2": 67349, "QNLI": 104743, "RTE": 2490}  # of GLUE's training sets
-FORMS = {"teacher": (12, "none"), "1 layer": (1, "none"), "3 layers": (3, "none"), "3 layers, SPS": (3, "shuffled"),
-         "6 layers, SPS": (6, "shuffled")}  # fmt: skip
+FORMS = {
+    "teacher": (12, "none"),
+    "1 layer": (1, "none"),
+    "3 layers": (3, "none"),
+    "3 layers, SPS": (3, "shuffled"),
+    "6 layers, SPS": (6, "shuffled"),
+}
 
 
 def model(form: str) -> Classifier:
@@ -49,25 +58,41 @@ def measure(form: str, batch: int, tokens: int = 53) -> dict[str, float]:
     """Examples a second of training in bfloat16, and the share of the ceiling, real tokens only."""
     rng, made = np.random.default_rng(0), model(form)
     lengths = np.clip(rng.normal(tokens, tokens / 3, batch * (STEPS + WARM)), 8, 128).astype(int)
-    data = Encoded([{"input_ids": rng.integers(5, made.encoder.config.vocab_size, n).tolist()} for n in lengths], 0)
-    labels = torch.zeros(len(lengths), dtype=torch.long, device=training.device())
+    data = Encoded(
+        [
+            {"input_ids": rng.integers(5, made.encoder.config.vocab_size, n).tolist()}
+            for n in lengths
+        ],
+        0,
+    )
+    labels = torch.zeros(len(lengths), dtype=torch.long, device=loop.device())
     steps = Plan(2e-5, batch, 1, 0, "bertadam", False, 0, "bfloat16", 1)
     rows = np.arange(len(lengths))
-    training.fit(made, data, rows[: batch * WARM], finetune.objective(labels), steps)
+    loop.fit(made, data, rows[: batch * WARM], finetune.objective(labels), steps)
     start = time.perf_counter()
-    training.fit(made, data, rows[batch * WARM :], finetune.objective(labels), steps)  # its last act waits for the GPU
+    loop.fit(
+        made, data, rows[batch * WARM :], finetune.objective(labels), steps
+    )  # its last act waits for the GPU
     rate = batch * STEPS / (time.perf_counter() - start)
     hidden, inner = made.encoder.config.hidden_size, made.encoder.config.intermediate_size
     depth = len(effective_layers(*FORMS[form]))
-    flops = 3 * depth * np.mean(2 * lengths * (4 * hidden**2 + 2 * hidden * inner) + 4 * lengths**2 * hidden)
+    flops = (
+        3
+        * depth
+        * np.mean(2 * lengths * (4 * hidden**2 + 2 * hidden * inner) + 4 * lengths**2 * hidden)
+    )
     return {"examples per second": rate, "FLOP/s": rate * float(flops)}
 
 
 def together(processes: int) -> float:
     """Examples a second in sum of so many processes that train a 3-layer SPS student at once."""
     command = [sys.executable, __file__, "3 layers, SPS", str(BATCHES[0])]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
-    return sum(json.loads(one.communicate()[0].splitlines()[-1])["examples per second"] for one in running)
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return sum(
+        json.loads(one.communicate()[0].splitlines()[-1])["examples per second"] for one in running
+    )
 
 
 def trainings(seeds: int) -> Counter:
@@ -88,8 +113,17 @@ def hours(rates: dict[str, float], gain: float, seeds: int = 5) -> float:
     """GPU hours of all tables, from the rates at 53 tokens and what several cells at once gain."""
     setting, seconds = PROFILES["base"].setting, 0.0
     for (form, task), count in trainings(seeds).items():
-        depth = len(effective_layers(*FORMS.get(form, (int(form[0]) if form[0].isdigit() else 12,
-                                                       "shuffled" if "SPS" in form else "none"))))  # fmt: skip
+        depth = len(
+            effective_layers(
+                *FORMS.get(
+                    form,
+                    (
+                        int(form[0]) if form[0].isdigit() else 12,
+                        "shuffled" if "SPS" in form else "none",
+                    ),
+                )
+            )
+        )
         rate = rates.get(form) or rates["3 layers"] * 3 / depth
         epochs = setting.teacher.epochs if form == "teacher" else setting.student.run_epochs
         seconds += count * EXAMPLES[task] * epochs * LENGTHS[task] / 53 / rate
@@ -101,17 +135,34 @@ def main() -> None:
         print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
         return
     best = ceiling("bfloat16", "cuda" if GPU else "cpu", 8192 if GPU else 512)
-    rows = [{"form": form, "batch": batch} | measure(form, batch) for form in FORMS for batch in BATCHES]
+    rows = [
+        {"form": form, "batch": batch} | measure(form, batch) for form in FORMS for batch in BATCHES
+    ]
     for row in rows:
         row["ceiling"] = row.pop("FLOP/s") / best
-        print({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}, flush=True)
+        print(
+            {
+                name: round(value, 3) if isinstance(value, float) else value
+                for name, value in row.items()
+            },
+            flush=True,
+        )
     at_once = {str(count): together(count) for count in TOGETHER}
     rates = {row["form"]: row["examples per second"] for row in rows if row["batch"] == BATCHES[-1]}
     gain = max(at_once.values()) / at_once["1"]
-    report = {"machine": description(), "ceiling TFLOP/s": best / 1e12, "rows": rows, "cells at once": at_once,
-              "hours for five tables, five seeds": hours(rates, gain)}  # fmt: skip
+    report = {
+        "machine": description(),
+        "ceiling TFLOP/s": best / 1e12,
+        "rows": rows,
+        "cells at once": at_once,
+        "hours for five tables, five seeds": hours(rates, gain),
+    }
     text = json.dumps(report, indent=1)
-    print(text if GPU else "dry run: every part ran; its numbers say nothing of a GPU and are not kept")
+    print(
+        text
+        if GPU
+        else "dry run: every part ran; its numbers say nothing of a GPU and are not kept"
+    )
     if GPU:
         write_atomic(OUT, lambda temporary: temporary.write_text(text + "\n"))
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import psutil
 from machine import description, stage_seconds
 
-from repro.progress import Progress
+from repro.runs.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "grid.json"
@@ -31,7 +31,13 @@ SLEEP = 0.002  # seconds per stage
 PER_TEACHER = 20  # cells that share a teacher
 OVERHEAD_GOAL = 0.05  # seconds per cell
 TINY = {"train_cap": 48, "dev_cap": 32, "teacher.epochs": 1, "ptp.epochs": 1, "student.epochs": 1}
-LONGER = {"train_cap": 400, "dev_cap": 100, "teacher.epochs": 2, "ptp.epochs": 1, "student.epochs": 2}
+LONGER = {
+    "train_cap": 400,
+    "dev_cap": 100,
+    "teacher.epochs": 2,
+    "ptp.epochs": 1,
+    "student.epochs": 2,
+}
 
 
 # the sleeping grid
@@ -60,20 +66,28 @@ def sleepers(cells: int) -> dict[str, Sleeping]:
 
 def grid(engine: str, cells: int) -> dict[str, float]:
     """Seconds and stages per second, workers already started; MiB by which the scheduling process grew."""
-    from repro import engine as engines
-    from repro import scheduling
+    from repro.runs import engine as engines
+    from repro.runs import scheduling
 
     workers = len(os.sched_getaffinity(0))
     with engines._executor(engine, workers) as executor:
-        wait([executor.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)])  # workers import torch
+        wait(
+            [executor.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)]
+        )  # workers import torch
         before, start = resident(), time.perf_counter()
         stages, peak = sleepers(cells), 0.0
-        for count, (_, error) in enumerate(scheduling.run(stages, lambda s: executor.submit(sleep, s), executor.limit)):
+        for count, (_, error) in enumerate(
+            scheduling.run(stages, lambda s: executor.submit(sleep, s), executor.limit)
+        ):
             assert error is None, error
             peak = max(peak, resident()) if count % 100 == 0 else peak
         seconds = time.perf_counter() - start
-    return {"seconds": seconds, "stages per second": len(stages) / seconds, "MiB": max(peak - before, 0.0),
-            "overhead ms per stage": 1000 * (seconds * workers / len(stages) - SLEEP)}  # fmt: skip
+    return {
+        "seconds": seconds,
+        "stages per second": len(stages) / seconds,
+        "MiB": max(peak - before, 0.0),
+        "overhead ms per stage": 1000 * (seconds * workers / len(stages) - SLEEP),
+    }
 
 
 def resident() -> float:
@@ -102,7 +116,7 @@ class Clock(Progress):
 
 def timed(cells: list, engine: str, workers: int) -> tuple[float, float]:
     """Run the cells. Seconds from the end of the first stage to the last cell; seconds before and after that."""
-    from repro import engine as engines
+    from repro.runs import engine as engines
 
     engines.Progress = Clock  # type: ignore[misc]
     start = time.perf_counter()
@@ -114,38 +128,54 @@ def timed(cells: list, engine: str, workers: int) -> tuple[float, float]:
 def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
     """Seconds per cell that one worker does not train; the start and the end of workers, once a run, apart."""
     from repro import paths
-    from repro.experiments import plan
+    from repro.config.cells import plan
 
-    if engine == "processes":  # a worker takes all cores that it sees for its threads: as its parent starts it, one
+    if (
+        engine == "processes"
+    ):  # a worker takes all cores that it sees for its threads: as its parent starts it, one
         os.sched_setaffinity(0, {max(CORES)})
     cells = plan("table5", "demo", "RTE", seeds, overrides=TINY)
     seconds, once = timed(cells, engine, 1)
     first, *trained = stage_seconds(paths.cache())
-    return {"cells": len(cells), "training": sum(trained) / len(cells),
-            "overhead": (seconds - sum(trained)) / len(cells) + planning(), "once a run": once - first}  # fmt: skip
+    return {
+        "cells": len(cells),
+        "training": sum(trained) / len(cells),
+        "overhead": (seconds - sum(trained)) / len(cells) + planning(),
+        "once a run": once - first,
+    }
 
 
 def planning(cells: int = 2000) -> float:
     """Seconds per cell to list what is done and the stages of what is not."""
-    from repro import cells as files
-    from repro import engine as engines
-    from repro import stages
-    from repro.experiments import plan
+    from repro.config.cells import plan
+    from repro.runs import engine as engines
+    from repro.runs import results, stages
 
     todo = plan("table5", "demo", "RTE", 100, overrides=TINY)[:cells]
     stages.stages(todo[0])  # loads the data
     start = time.perf_counter()
-    engines._graph([stages.stages(cell) for cell in todo if not files.done(cell)])
+    engines._graph([stages.stages(cell) for cell in todo if not results.done(cell)])
     return (time.perf_counter() - start) / len(todo)
 
 
 def efficiency() -> dict[str, Any]:
     """Of two workers beside one, by engine: the median of so many rounds, in each of which all are measured."""
-    rounds = [{engine: apart("scaling", engine, "1" if engine == "serial" else "2")["seconds"] for engine in ENGINES}
-              for _ in range(ROUNDS)]  # fmt: skip
-    shares = {engine: [one["serial"] / (2 * one[engine]) for one in rounds] for engine in ENGINES[1:]}
-    return {"efficiency of two workers": {engine: statistics.median(found) for engine, found in shares.items()},
-            "seconds of one worker, and of two": rounds}  # fmt: skip
+    rounds = [
+        {
+            engine: apart("scaling", engine, "1" if engine == "serial" else "2")["seconds"]
+            for engine in ENGINES
+        }
+        for _ in range(ROUNDS)
+    ]
+    shares = {
+        engine: [one["serial"] / (2 * one[engine]) for one in rounds] for engine in ENGINES[1:]
+    }
+    return {
+        "efficiency of two workers": {
+            engine: statistics.median(found) for engine, found in shares.items()
+        },
+        "seconds of one worker, and of two": rounds,
+    }
 
 
 def scaling(engine: str, workers: int) -> dict[str, float]:
@@ -153,7 +183,7 @@ def scaling(engine: str, workers: int) -> dict[str, float]:
     import torch
 
     from repro import paths
-    from repro.experiments import plan
+    from repro.config.cells import plan
 
     torch.set_num_threads(1)
     seconds, _ = timed(plan("table2", "demo", "RTE,MRPC", 2, overrides=LONGER), engine, workers)
@@ -165,16 +195,17 @@ def storing(others: int, times: int = 50) -> dict[str, float]:
     """Milliseconds to lock, write and check a small artefact, in a folder that has so many others."""
     import torch
 
-    from repro import paths, store
+    from repro import paths
+    from repro.runs import cache
 
-    made = store.Artefact({"a": torch.zeros(64, 64)}, {})
+    made = cache.Artefact({"a": torch.zeros(64, 64)}, {})
     folder = paths.cache() / "student"
     folder.mkdir(parents=True)
     for number, ending in itertools.product(range(others), (".json", ".lock", ".safetensors")):
         (folder / f"{number}{ending}").touch()
     start = time.perf_counter()
     for number in range(times):
-        store.get("student", f"new-{number}", lambda: made)
+        cache.get("student", f"new-{number}", lambda: made)
     return {"ms": 1000 * (time.perf_counter() - start) / times}
 
 
@@ -184,10 +215,17 @@ def storing(others: int, times: int = 50) -> dict[str, float]:
 def apart(*words: str) -> Any:
     """One measurement in a fresh process with an empty cache; what it returned."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")}
+        environment = {
+            f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")
+        }
         own = {"REPRO_PROGRESS": "lines", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.fspath(ROOT)}
-        done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, cwd=ROOT,
-                              env=os.environ | environment | own)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, __file__, *words],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=os.environ | environment | own,
+        )
     if done.returncode != 0:
         sys.exit(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
     found = json.loads(done.stdout.splitlines()[-1])
@@ -205,23 +243,44 @@ def rounded(value: Any) -> Any:
 
 def markdown(report: dict) -> str:
     """The table of docs/cluster.md, and what an artefact costs."""
-    cost, shares, asleep = report["overhead per cell"], report["efficiency of two workers"], report["sleeping grid"]
+    cost, shares, asleep = (
+        report["overhead per cell"],
+        report["efficiency of two workers"],
+        report["sleeping grid"],
+    )
     small, large = str(SIZES[0]), str(SIZES[-1])
     rows = [
-        (f"per cell, beside its training (goal: {1000 * OVERHEAD_GOAL:.0f} ms)", cost,
-         lambda found: f"{1000 * found['overhead']:.0f} ms"),
+        (
+            f"per cell, beside its training (goal: {1000 * OVERHEAD_GOAL:.0f} ms)",
+            cost,
+            lambda found: f"{1000 * found['overhead']:.0f} ms",
+        ),
         ("once a run: start and end", cost, lambda found: f"{found['once a run']:.0f} s"),
         ("two workers beside one", shares, lambda share: f"{2 * share:.1f} times"),
-        (f"stages a second, where they only sleep, {SIZES[-1]:,} cells", asleep,
-         lambda sizes: f"{sizes[large]['stages per second']:.0f}"),
-        (f"{SIZES[-1] // SIZES[0]} times the cells take", asleep,
-         lambda sizes: f"{sizes[large]['seconds'] / sizes[small]['seconds']:.1f} times"),
+        (
+            f"stages a second, where they only sleep, {SIZES[-1]:,} cells",
+            asleep,
+            lambda sizes: f"{sizes[large]['stages per second']:.0f}",
+        ),
+        (
+            f"{SIZES[-1] // SIZES[0]} times the cells take",
+            asleep,
+            lambda sizes: f"{sizes[large]['seconds'] / sizes[small]['seconds']:.1f} times",
+        ),
         ("the scheduler's memory for them", asleep, lambda sizes: f"{sizes[large]['MiB']:.0f} MiB"),
-    ]  # fmt: skip
-    lines = ["| | " + " | ".join(f"`{engine}`" for engine in ENGINES) + " |", "|---" * (1 + len(ENGINES)) + "|"]
+    ]
+    lines = [
+        "| | " + " | ".join(f"`{engine}`" for engine in ENGINES) + " |",
+        "|---" * (1 + len(ENGINES)) + "|",
+    ]
     for name, found, form in rows:
-        lines.append(f"| {name} | {' | '.join(form(found[engine]) if engine in found else '' for engine in ENGINES)} |")
-    beside = ", ".join(f"{ms:.1f} ms beside {int(n):,}" for n, ms in report["ms per artefact beside so many"].items())
+        lines.append(
+            f"| {name} | {' | '.join(form(found[engine]) if engine in found else '' for engine in ENGINES)} |"
+        )
+    beside = ", ".join(
+        f"{ms:.1f} ms beside {int(n):,}"
+        for n, ms in report["ms per artefact beside so many"].items()
+    )
     return "\n".join([*lines, "", f"To write an artefact, beside others in its folder: {beside}."])
 
 
@@ -230,9 +289,19 @@ def main() -> None:
     per_cell = {engine: apart("overhead", engine) for engine in ENGINES}
     scaled = efficiency()
     stored = {str(size): apart("storing", str(size))["ms"] for size in (0, *SIZES)}
-    asleep = {engine: {str(size): apart("grid", engine, str(size)) for size in SIZES} for engine in ENGINES[1:]}
-    report = rounded({"overhead per cell": per_cell, **scaled, "ms per artefact beside so many": stored,
-                      "sleeping grid": asleep, "machine": machine})  # fmt: skip
+    asleep = {
+        engine: {str(size): apart("grid", engine, str(size)) for size in SIZES}
+        for engine in ENGINES[1:]
+    }
+    report = rounded(
+        {
+            "overhead per cell": per_cell,
+            **scaled,
+            "ms per artefact beside so many": stored,
+            "sleeping grid": asleep,
+            "machine": machine,
+        }
+    )
     print(markdown(report))
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(report, indent=1) + "\n")
@@ -243,4 +312,10 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     else:
-        print(json.dumps(measurements[sys.argv[1]](*(int(word) if word.isdigit() else word for word in sys.argv[2:]))))
+        print(
+            json.dumps(
+                measurements[sys.argv[1]](
+                    *(int(word) if word.isdigit() else word for word in sys.argv[2:])
+                )
+            )
+        )

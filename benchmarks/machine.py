@@ -13,11 +13,22 @@ SIZE, ROUNDS = 2048, 12
 
 def description() -> dict[str, str | int]:
     """Processor, cores that this process may use, versions."""
-    found = [line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []  # fmt: skip
+    found = (
+        [
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
-    return {"processor": found[0] if found else platform.processor(), "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(), "torch": torch.__version__} | gpu  # fmt: skip
+    return {
+        "processor": found[0] if found else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    } | gpu
 
 
 def ceiling(precision: str, device: str = "cpu", size: int = SIZE) -> float:

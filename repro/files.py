@@ -85,12 +85,16 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_hashed = lru_cache(lambda path, size, changed: sha256(path))  # once per process, unless the file changes
+_hashed = lru_cache(
+    lambda path, size, changed: sha256(path)
+)  # once per process, unless the file changes
 
 
 def verified(path: Path, expected: str = "", fix: str = "") -> str:
     """The file's SHA-256; InputError if it is not the expected one ("": any). fix: what to do then."""
     received = _hashed(path, path.stat().st_size, path.stat().st_mtime_ns)
     if expected not in ("", received):
-        raise InputError(f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {fix}")
+        raise InputError(
+            f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {fix}"
+        )
     return received

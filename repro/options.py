@@ -12,7 +12,9 @@ def whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError(f"a seed, or how many seeds, layers or trials, is a whole number, got {text!r}") from None
+        raise InputError(
+            f"a seed, or how many seeds, layers or trials, is a whole number, got {text!r}"
+        ) from None
 
 
 def _one_seed(text: str) -> int:
@@ -24,13 +26,27 @@ def _one_seed(text: str) -> int:
 
 Table = Annotated[str, typer.Argument(help="table1 .. table5")]
 Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
-Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")]
-Seeds = Annotated[int, typer.Option(parser=whole, metavar="N", help="how many seeds; 0: as decision D14 says")]
-OneSeed = Annotated[int, typer.Option("--seed", parser=_one_seed, metavar="N", help="which seed, 0 .. 99")]
-OnlySeed = Annotated[int | None, typer.Option("--seed", parser=_one_seed, metavar="N", help="only this seed")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")]
-Changes = Annotated[list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")]
-Tuned = Annotated[bool, typer.Option("--tuned", help="every student with the best settings of its sweep")]
+Tasks = Annotated[
+    str, typer.Option("--tasks", "--task", help="comma-separated; all four if not given")
+]
+Seeds = Annotated[
+    int, typer.Option(parser=whole, metavar="N", help="how many seeds; 0: as decision D14 says")
+]
+OneSeed = Annotated[
+    int, typer.Option("--seed", parser=_one_seed, metavar="N", help="which seed, 0 .. 99")
+]
+OnlySeed = Annotated[
+    int | None, typer.Option("--seed", parser=_one_seed, metavar="N", help="only this seed")
+]
+RecipeName = Annotated[
+    str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")
+]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", help="a setting to change, e.g. beta=40", metavar="K=V")
+]
+Tuned = Annotated[
+    bool, typer.Option("--tuned", help="every student with the best settings of its sweep")
+]
 Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
 
 
@@ -39,7 +55,9 @@ def misuse(error: Any) -> str:
     text: str = error.format_message().rstrip(".")
     command: Any = getattr(getattr(error, "ctx", None), "command", None)
     if text.startswith("No such option"):
-        allowed = [name for option in command.params for name in option.opts if name.startswith("--")]
+        allowed = [
+            name for option in command.params for name in option.opts if name.startswith("--")
+        ]
     else:
         allowed = list(getattr(command, "commands", ()))
     return f"{text}; use one of: {', '.join(allowed)}" if allowed else text

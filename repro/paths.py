@@ -12,8 +12,7 @@ from repro.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-PAPER = ROOT / "results" / "paper"  # the printed numbers: never written by a run
-_DECISIVE = ("repro", "results/paper", "constraints.txt")  # not results and figures: every run writes some
+_DECISIVE = ("repro", "constraints.txt")  # not results and figures: every run writes some
 
 
 def cache() -> Path:
@@ -40,7 +39,9 @@ def below(folder: Path, *names: str) -> Path:
     """folder/name/name/..; InputError for a name that would lead anywhere else: a/b, .., one with a NUL, none."""
     for name in names:
         if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
-            raise InputError(f"{name!r} cannot name a file or folder below {folder}; use a name without / and \\")
+            raise InputError(
+                f"{name!r} cannot name a file or folder below {folder}; use a name without / and \\"
+            )
     return folder.joinpath(*names)
 
 
@@ -54,8 +55,12 @@ def commit() -> str:
     """The package's commit, "-dirty" if what decides a number was changed since; "unknown" outside a checkout."""
     git = ["git", "-C", os.fspath(ROOT)]
     try:
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "--", *_DECISIVE], capture_output=True, check=True)
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", *_DECISIVE], capture_output=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + "-dirty" * bool(changed.stdout)

@@ -14,7 +14,9 @@ from repro import paths
 settings.register_profile("here", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("here")
 matplotlib.use("Agg")
-os.environ.update(HF_HUB_OFFLINE="1", REPRO_PROGRESS="lines", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(
+    HF_HUB_OFFLINE="1", REPRO_PROGRESS="lines", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

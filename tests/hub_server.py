@@ -20,27 +20,37 @@ import pandas as pd
 import torch
 from transformers import BertConfig, BertForPreTraining, BertTokenizer
 
-from repro.backbones import REVISIONS
-from repro.data import HUB_DATASET, HUB_REVISION, hub_config
-from repro.tasks import GLUE, Task
+from repro.config.tasks import GLUE, Task
+from repro.data.encoders import REVISIONS
+from repro.data.glue import HUB_DATASET, HUB_REVISION, hub_config
 
 MODEL, ALIAS = "google-bert/bert-base-uncased", "bert-base-uncased"
 COMMITS = {MODEL: REVISIONS[ALIAS], HUB_DATASET: HUB_REVISION}
 SIZES = {"train": 64, "validation": 32}
-WORDS = ("a the one no every old new small tall green red slow quick calm loud river bridge garden train letter boat "
-         "lamp clock road window tree cloud bird dog cook singer pilot doctor farmer child sees builds likes finds "
-         "moves opens paints sells loses keeps and not near under over before after with . ?").split()  # fmt: skip
+WORDS = (
+    "a the one no every old new small tall green red slow quick calm loud river bridge garden train letter boat "
+    "lamp clock road window tree cloud bird dog cook singer pilot doctor farmer child sees builds likes finds "
+    "moves opens paints sells loses keeps and not near under over before after with . ?"
+).split()
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def little_bert(folder: Path, layers: int = 12, hidden: int = 32) -> None:
     """A random BERT with its pretraining heads, as the public checkpoint has them, and a tokenizer of WORDS."""
     torch.manual_seed(layers)
-    config = BertConfig(vocab_size=len(_SPECIAL) + len(WORDS), hidden_size=hidden, num_hidden_layers=layers,
-                        num_attention_heads=4, intermediate_size=2 * hidden, max_position_embeddings=128)  # fmt: skip
+    config = BertConfig(
+        vocab_size=len(_SPECIAL) + len(WORDS),
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        intermediate_size=2 * hidden,
+        max_position_embeddings=128,
+    )
     BertForPreTraining(config).save_pretrained(folder)
     vocabulary = {word: number for number, word in enumerate([*_SPECIAL, *WORDS])}
-    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=512).save_pretrained(
+        folder
+    )
 
 
 def records(task: Task, split: str) -> pd.DataFrame:
@@ -49,7 +59,9 @@ def records(task: Task, split: str) -> pd.DataFrame:
     labels = np.arange(SIZES[split]) % 2
     texts = {column: [_sentence(rng, ()) for _ in labels] for column in task.columns}
     texts[task.columns[-1]] = [_sentence(rng, ("not",) * label) for label in labels]
-    return pd.DataFrame(texts | {"label": labels.astype(np.int64), "idx": np.arange(SIZES[split], dtype=np.int32)})
+    return pd.DataFrame(
+        texts | {"label": labels.astype(np.int64), "idx": np.arange(SIZES[split], dtype=np.int32)}
+    )
 
 
 def _sentence(rng: np.random.Generator, extra: tuple[str, ...]) -> str:
@@ -64,15 +76,26 @@ def build_hub(folder: Path) -> None:
     for task in GLUE:
         (home / hub_config(task)).mkdir(parents=True)
         for split in SIZES:
-            records(task, split).to_parquet(home / hub_config(task) / f"{split}-00000-of-00001.parquet", index=False)
-    card = {"dataset_info": [_features(task) for task in GLUE], "configs": [_files(task) for task in GLUE]}
-    (home / "README.md").write_text(f"---\n{json.dumps(card, indent=1)}\n---\n# Own sentences\n")  # JSON is YAML
+            records(task, split).to_parquet(
+                home / hub_config(task) / f"{split}-00000-of-00001.parquet", index=False
+            )
+    card = {
+        "dataset_info": [_features(task) for task in GLUE],
+        "configs": [_files(task) for task in GLUE],
+    }
+    (home / "README.md").write_text(
+        f"---\n{json.dumps(card, indent=1)}\n---\n# Own sentences\n"
+    )  # JSON is YAML
 
 
 def _features(task: Task) -> dict[str, Any]:
-    label = {"class_label": {"names": {str(number): name for number, name in enumerate(task.labels)}}}
+    label = {
+        "class_label": {"names": {str(number): name for number, name in enumerate(task.labels)}}
+    }
     columns = [{"name": column, "dtype": "string"} for column in task.columns]
-    splits = [{"name": split, "num_bytes": 1, "num_examples": size} for split, size in SIZES.items()]
+    splits = [
+        {"name": split, "num_bytes": 1, "num_examples": size} for split, size in SIZES.items()
+    ]
     features = [*columns, {"name": "label", "dtype": label}, {"name": "idx", "dtype": "int32"}]
     return {"config_name": hub_config(task), "features": features, "splits": splits}
 
@@ -86,7 +109,9 @@ class _Repository:
     """One served folder. A file's entity tag is its hash."""
 
     def __init__(self, home: Path, commit: str) -> None:
-        self.files = {str(file.relative_to(home)): file for file in sorted(home.rglob("*")) if file.is_file()}
+        self.files = {
+            str(file.relative_to(home)): file for file in sorted(home.rglob("*")) if file.is_file()
+        }
         self.commit = commit
 
     def tag(self, name: str) -> str:
@@ -106,8 +131,18 @@ class _Repository:
 
     def info(self, name: str) -> dict[str, Any]:
         siblings = [{"rfilename": file} for file in self.files]
-        return {"_id": "0" * 24, "id": name, "sha": self.commit, "private": False, "gated": False, "disabled": False,
-                "tags": [], "downloads": 0, "likes": 0, "siblings": siblings}  # fmt: skip
+        return {
+            "_id": "0" * 24,
+            "id": name,
+            "sha": self.commit,
+            "private": False,
+            "gated": False,
+            "disabled": False,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+            "siblings": siblings,
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -145,7 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
             within = "".join(f"{word}/" for word in words[2:])
             below = [entry for entry in repository.entries() if entry["path"].startswith(within)]
             deep = "recursive=true" in self.path.lower()
-            return [entry for entry in below if deep or "/" not in entry["path"].removeprefix(within)]
+            return [
+                entry for entry in below if deep or "/" not in entry["path"].removeprefix(within)
+            ]
         return repository.info(name)
 
     def _file(self, repository: _Repository, name: str) -> None:
@@ -153,7 +190,11 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in repository.files:
             self._reply(404, b"", commit | {"X-Error-Code": "EntryNotFound"})
         else:
-            self._reply(200, repository.files[name].read_bytes(), commit | {"ETag": f'"{repository.tag(name)}"'})
+            self._reply(
+                200,
+                repository.files[name].read_bytes(),
+                commit | {"ETag": f'"{repository.tag(name)}"'},
+            )
 
     def _json(self, content: Any) -> None:
         self._reply(200, json.dumps(content).encode(), {"Content-Type": "application/json"})

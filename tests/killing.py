@@ -18,14 +18,35 @@ from pathlib import Path
 
 import torch
 
-from repro import checkpoints, engine, experiments, files, pipeline, results, stages, store, training
+from repro import files
+from repro.analysis import tables
+from repro.config import cells
+from repro.runs import cache, compute, engine, stages
+from repro.training import checkpoints, loop
 
-BUDGET = {"train_cap": 32, "dev_cap": 24, "teacher.epochs": 1, "ptp.epochs": 1, "student.epochs": 1,
-          "student.batch_size": 8, "teacher.batch_size": 8, "ptp.batch_size": 8}  # fmt: skip
+BUDGET = {
+    "train_cap": 32,
+    "dev_cap": 24,
+    "teacher.epochs": 1,
+    "ptp.epochs": 1,
+    "student.epochs": 1,
+    "student.batch_size": 8,
+    "teacher.batch_size": 8,
+    "ptp.batch_size": 8,
+}
 PLACES = ("step", "half written", "before flush", "before rename", "after rename")
-KINDS = ("teacher's checkpoint", "teacher", "outputs", "ptp", "student's checkpoint", "student", "predictions", "cells",
-         "table")  # fmt: skip
-CELLS = experiments.plan("table5", "demo", "RTE", 1, "authors", BUDGET)
+KINDS = (
+    "teacher's checkpoint",
+    "teacher",
+    "outputs",
+    "ptp",
+    "student's checkpoint",
+    "student",
+    "predictions",
+    "cells",
+    "table",
+)
+CELLS = cells.plan("table5", "demo", "RTE", 1, "authors", BUDGET)
 TIMED_KILLS = 10
 
 
@@ -49,7 +70,7 @@ class Watch:
 
     def install(self) -> None:
         """Put itself into the steps of training and of writing (this is a fork: nothing has to be put back)."""
-        step, fill, timed = training._step, files._fill, pipeline._timed
+        step, fill, timed = loop._step, files._fill, compute._timed
 
         def watched_step(*arguments):
             self.at(self.stage, "step")
@@ -57,15 +78,23 @@ class Watch:
 
         def watched_timed(stage):
             self.stage = stage.kind
-            self.note("again" if store.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key)
+            self.note(
+                "again" if cache.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key
+            )
             return timed(stage)
 
         def watched_fill(temporary, write, path):
-            kind = "table" if path.suffix == ".csv" else path.parent.name + "'s checkpoint" * (".partial" in path.name)
+            kind = (
+                "table"
+                if path.suffix == ".csv"
+                else path.parent.name + "'s checkpoint" * (".partial" in path.name)
+            )
 
             def watched_write(target):
                 write(target)
-                self.at(kind, "half written", lambda: os.truncate(target, target.stat().st_size // 2))
+                self.at(
+                    kind, "half written", lambda: os.truncate(target, target.stat().st_size // 2)
+                )
                 self.at(kind, "before flush")
 
             flagged = Flagged(temporary)
@@ -73,7 +102,7 @@ class Watch:
             fill(flagged, watched_write, path)
             self.at(kind, "after rename")
 
-        training._step, files._fill, pipeline._timed = watched_step, watched_fill, watched_timed
+        loop._step, files._fill, compute._timed = watched_step, watched_fill, watched_timed
 
 
 class Flagged(type(Path())):
@@ -88,7 +117,7 @@ class Flagged(type(Path())):
 
 def make_table() -> None:
     engine.run_cells(CELLS, "serial")
-    results.write_table("table5", "demo", results.aggregate(CELLS), "tiny")
+    tables.write_table("table5", "demo", tables.aggregate(CELLS), "tiny")
 
 
 def fork(folder: Path, watch: Watch) -> int:
@@ -117,8 +146,14 @@ def kill_everywhere(folder: Path, log: Path, draw: random.Random) -> None:
     """Kill at every kind of place, in the order in which a run comes to them; each run goes on from the last."""
     for kind, place in itertools.product(KINDS, PLACES):
         if place != "step" or kind in ("teacher", "ptp", "student"):
-            once = kind in ("predictions", "cells", "table")  # a second one would mean that a cell was finished first
-            times = 1 if once else draw.randint(1, 2)  # of an artefact's two files the tensors or the JSON
+            once = kind in (
+                "predictions",
+                "cells",
+                "table",
+            )  # a second one would mean that a cell was finished first
+            times = (
+                1 if once else draw.randint(1, 2)
+            )  # of an artefact's two files the tensors or the JSON
             os.waitpid(fork(folder, Watch(log, kind, place, times)), 0)
 
 
@@ -144,7 +179,10 @@ def main(folder: Path, seed: int) -> None:
     start = time.monotonic()
     finish(folder / "whole", Watch(log))
     taken = time.monotonic() - start
-    for name, kill in (("named", kill_everywhere), ("timed", lambda *a: kill_at_random(*a, taken / 8))):
+    for name, kill in (
+        ("named", kill_everywhere),
+        ("timed", lambda *a: kill_at_random(*a, taken / 8)),
+    ):
         kill(folder / name, log, draw)
         finish(folder / name, Watch(log))
     print(json.dumps([json.loads(line) for line in log.read_text().splitlines()]))

@@ -22,7 +22,9 @@ def problems(path: Path) -> list[str]:
     if len(tagged) != 1:
         found.append(f"{len(tagged)} cells tagged parameters, 1 is needed")
     for cell in tagged:
-        found += _parameter_problems(ast.parse(cell.source), set(papermill.inspect_notebook(str(path))))
+        found += _parameter_problems(
+            ast.parse(cell.source), set(papermill.inspect_notebook(str(path)))
+        )
     for cell in code:
         found += _code_problems(ast.parse(cell.source))
     if re.search(r"[\"'](/|[A-Z]:\\)\w", "".join(cell.source for cell in notebook.cells)):
@@ -39,13 +41,19 @@ def _parameter_problems(tree: ast.Module, readable: set[str]) -> list[str]:
         except ValueError:
             return [f"parameter {ast.unparse(node.target)} is not a literal"]
         if ast.unparse(node.target) not in readable:
-            return [f"papermill cannot read parameter {ast.unparse(node.target)}: one = per line, in its comment too"]
+            return [
+                f"papermill cannot read parameter {ast.unparse(node.target)}: one = per line, in its comment too"
+            ]
     return []
 
 
 def _code_problems(tree: ast.Module) -> list[str]:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    return [f"a {type(node).__name__}: it belongs in repro/" for node in ast.walk(tree) if isinstance(node, kinds)]
+    return [
+        f"a {type(node).__name__}: it belongs in repro/"
+        for node in ast.walk(tree)
+        if isinstance(node, kinds)
+    ]
 
 
 if __name__ == "__main__":

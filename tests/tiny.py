@@ -16,26 +16,46 @@ from transformers import (
     RobertaModel,
 )
 
-from repro.training import Encoded
+from repro.training.loop import Encoded
 
-_COMMON = {"vocab_size": 50, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32,
-           "max_position_embeddings": 24}  # fmt: skip
+_COMMON = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 24,
+}
 
 
 def encoder(kind: str = "bert", layers: int = 3) -> PreTrainedModel:
     """A random encoder in float64, without dropout, so that equalities are exact to rounding."""
     torch.manual_seed(0)
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "num_hidden_layers": layers}
+    still = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "num_hidden_layers": layers,
+    }
     made = {
         "bert": lambda: BertModel(BertConfig(**_COMMON, **still)),
         "roberta": lambda: RobertaModel(RobertaConfig(**_COMMON, **still)),
         "electra": lambda: ElectraModel(ElectraConfig(**_COMMON, **still, embedding_size=16)),
         "mpnet": lambda: MPNetModel(MPNetConfig(**_COMMON, **still)),
-        "distilbert": lambda: DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_heads=2, hidden_dim=32,
-                                                               max_position_embeddings=24, n_layers=layers,
-                                                               dropout=0.0, attention_dropout=0.0)),
-    }[kind]()  # fmt: skip
-    for parameter in made.parameters():  # away from the symmetric start: biases differ, LayerNorms matter
+        "distilbert": lambda: DistilBertModel(
+            DistilBertConfig(
+                vocab_size=50,
+                dim=16,
+                n_heads=2,
+                hidden_dim=32,
+                max_position_embeddings=24,
+                n_layers=layers,
+                dropout=0.0,
+                attention_dropout=0.0,
+            )
+        ),
+    }[kind]()
+    for (
+        parameter
+    ) in made.parameters():  # away from the symmetric start: biases differ, LayerNorms matter
         torch.nn.init.normal_(parameter, std=0.3)
     return made.double()
 

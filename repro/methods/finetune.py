@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from repro.losses import cross_entropy
-from repro.models import Output
-from repro.training import Objective
+from repro.models.classifier import Output
+from repro.training.loop import Objective
+from repro.training.losses import cross_entropy
 
 
 def objective(labels: Tensor) -> Objective:

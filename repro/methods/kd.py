@@ -2,19 +2,26 @@
 
 from torch import Tensor
 
-from repro.losses import cross_entropy, soft_cross_entropy
-from repro.models import Output
-from repro.profiles import Setting
-from repro.recipe import Recipe
-from repro.training import Objective
+from repro.config.profiles import Setting
+from repro.config.recipe import Recipe
+from repro.models.classifier import Output
+from repro.training.loop import Objective
+from repro.training.losses import cross_entropy, soft_cross_entropy
 
 
-def objective(labels: Tensor, teacher_logits: Tensor, setting: Setting, recipe: Recipe) -> Objective:
+def objective(
+    labels: Tensor, teacher_logits: Tensor, setting: Setting, recipe: Recipe
+) -> Objective:
     """labels: (examples,); teacher_logits: (examples, classes), both of the training data and on the model's device."""
 
     def terms(output: Output, rows: Tensor) -> dict[str, Tensor]:
-        soft = soft_cross_entropy(output.logits, teacher_logits[rows], setting.temperature,
-                                  recipe.kl_reduction, recipe.temperature)  # fmt: skip
+        soft = soft_cross_entropy(
+            output.logits,
+            teacher_logits[rows],
+            setting.temperature,
+            recipe.kl_reduction,
+            recipe.temperature,
+        )
         hard = cross_entropy(output.logits, labels[rows])
         return {"ce": (1 - setting.alpha) * hard, "kl": setting.alpha * soft}
 

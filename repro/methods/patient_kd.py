@@ -2,16 +2,22 @@
 
 from torch import Tensor
 
-from repro.losses import patience
+from repro.config.profiles import Setting
+from repro.config.recipe import Recipe
 from repro.methods import kd
-from repro.models import Output
-from repro.profiles import Setting
-from repro.recipe import Recipe
-from repro.training import Objective
+from repro.models.classifier import Output
+from repro.training.loop import Objective
+from repro.training.losses import patience
 
 
-def objective(labels: Tensor, teacher_logits: Tensor, teacher_states: Tensor, pairs: list[tuple[int, int]],
-              setting: Setting, recipe: Recipe) -> Objective:  # fmt: skip
+def objective(
+    labels: Tensor,
+    teacher_logits: Tensor,
+    teacher_states: Tensor,
+    pairs: list[tuple[int, int]],
+    setting: Setting,
+    recipe: Recipe,
+) -> Objective:
     """teacher_states: (examples, pairs, hidden), of the teacher layers in `pairs` (1-based, structure.layer_map)."""
     distil = kd.objective(labels, teacher_logits, setting, recipe)
     matched = [student - 1 for student, _ in pairs]

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from repro.experiments import Cell
-from repro.losses import balanced_weights, cross_entropy
-from repro.models import Classifier, Output, load_state, student
-from repro.structure import effective_layers
-from repro.training import Objective
+from repro.config.cells import Cell
+from repro.models.classifier import Classifier, Output, load_state, student
+from repro.models.layers import effective_layers
+from repro.training.loop import Objective
+from repro.training.losses import balanced_weights, cross_entropy
 
 
 def build(cell: Cell, classes: int) -> Classifier:

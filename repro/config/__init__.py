@@ -1,0 +1,1 @@
+"""What should be run, and what did the paper print? No torch."""

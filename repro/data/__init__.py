@@ -1,0 +1,1 @@
+"""On what is a model trained, and how is it scored?"""

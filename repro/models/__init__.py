@@ -1,0 +1,1 @@
+"""What is a student, and what does it compute?"""

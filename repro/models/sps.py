@@ -1,0 +1,75 @@
+"""Shuffled parameter sharing (paper, section 3.2) on any Hugging Face encoder of the table below."""
+
+import copy
+from typing import NamedTuple
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from repro.errors import one_of
+from repro.models.layers import Use
+
+
+class Adapter(NamedTuple):
+    """Where an encoder keeps its layers, where a layer keeps its attention, and what that calls Query and Key."""
+
+    layers: str
+    attention: str
+    query: str
+    key: str
+
+
+ADAPTERS = {
+    "bert": Adapter("encoder.layer", "attention.self", "query", "key"),
+    "roberta": Adapter("encoder.layer", "attention.self", "query", "key"),
+    "electra": Adapter("encoder.layer", "attention.self", "query", "key"),
+    "mpnet": Adapter("encoder.layer", "attention.attn", "q", "k"),
+    "distilbert": Adapter("transformer.layer", "attention", "q_lin", "k_lin"),
+}
+
+
+def adapter(encoder: PreTrainedModel) -> Adapter:
+    """The adapter of an encoder's architecture; InputError for one that has none."""
+    if encoder.config.model_type not in ADAPTERS:
+        raise one_of("encoder architecture", encoder.config.model_type, ADAPTERS)
+    return ADAPTERS[encoder.config.model_type]
+
+
+def layers_of(encoder: PreTrainedModel) -> nn.ModuleList:
+    """The encoder's layers, in the order in which they run."""
+    layers = encoder.get_submodule(adapter(encoder).layers)
+    assert isinstance(layers, nn.ModuleList)
+    return layers
+
+
+def share(encoder: PreTrainedModel, uses: list[Use], swap_biases: bool = True) -> None:
+    """Make the encoder run `uses` in order, on the tensors it already has (in place).
+
+    The first use of a layer is the layer itself. A later one is a copy of its modules around the same parameters:
+    gradients of all uses add, the optimiser sees one tensor, each use draws its own dropout mask.
+    """
+    names = adapter(encoder)
+    stored, seen, order = layers_of(encoder), set(), []
+    for use in uses:
+        layer = stored[use.layer] if use.layer not in seen else _same_parameters(stored[use.layer])
+        if use.swapped:
+            _swap(layer.get_submodule(names.attention), names, swap_biases)
+        seen.add(use.layer)
+        order.append(layer)
+    parent, _, name = names.layers.rpartition(".")
+    setattr(encoder.get_submodule(parent), name, nn.ModuleList(order))
+
+
+def _same_parameters(layer: nn.Module) -> nn.Module:
+    """New modules, same tensors: every parameter is its own deep copy."""
+    return copy.deepcopy(layer, memo={id(parameter): parameter for parameter in layer.parameters()})
+
+
+def _swap(attention: nn.Module, names: Adapter, swap_biases: bool) -> None:
+    """Exchange the Query and Key maps of one attention: whole maps, or weights only (decision D7)."""
+    query, key = getattr(attention, names.query), getattr(attention, names.key)
+    if swap_biases:
+        setattr(attention, names.query, key)
+        setattr(attention, names.key, query)
+    else:
+        query.weight, key.weight = key.weight, query.weight

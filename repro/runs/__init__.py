@@ -1,0 +1,1 @@
+"""What is computed, where, and what is kept?"""

@@ -1,0 +1,366 @@
+"""Loading, tokenising and batching: every source, every way a file can be wrong."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hub_server import little_bert
+
+from repro import paths
+from repro.config.tasks import GLUE, TASKS
+from repro.data import glue as data
+from repro.data.glue import Split
+from repro.errors import InputError, MissingError, ReproError
+
+RTE, MRPC, SST2, QNLI = GLUE
+REAL = Path(os.environ.get("GLUE_DIR") or paths.ROOT.parent / "shared" / "glue")
+HEADER = b"index\tsentence1\tsentence2\tlabel\n"
+GOOD = HEADER + b"0\tA dog sees.\tA dog.\tentailment\n1\tNo bird.\tA bird.\tnot_entailment\n"
+REAL_COUNTS = {  # shared/glue/README.md: examples, and those of class 1
+    ("RTE", "train"): (2490, 1241),
+    ("RTE", "dev"): (277, 131),
+    ("MRPC", "train"): (3668, 2474),
+    ("MRPC", "dev"): (408, 279),
+    ("SST-2", "train"): (67349, 37569),
+    ("SST-2", "dev"): (872, 444),
+    ("QNLI", "train"): (12096, 6004),
+    ("QNLI", "dev"): (5463, 2761),
+}
+
+
+@pytest.fixture
+def glue(tmp_path, monkeypatch):
+    """Writes one TSV file below GLUE_DIR and returns its path."""
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path))
+
+    def write(content: bytes, task: str = "RTE", split: str = "train") -> Path:
+        path = tmp_path / task / f"{split}.tsv"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    from repro.data import encoders
+
+    folder = tmp_path_factory.mktemp("bert")
+    little_bert(folder, layers=1, hidden=8)
+    return encoders.load_tokenizer(str(folder))
+
+
+def one_line(caught: pytest.ExceptionInfo[ReproError]) -> str:
+    text = str(caught.value)
+    assert "\n" not in text and "\r" not in text
+    return text
+
+
+def split_of(*texts: tuple[str, ...], labels: tuple[int, ...] = ()) -> Split:
+    return Split(texts, np.array(labels or [0] * len(texts), np.int64), "train", "embedded")
+
+
+# TSV files
+
+
+def test_a_good_file_gives_texts_and_label_ids_in_its_order(glue):
+    glue(GOOD)
+    split = data.load(RTE, "train")
+    assert split.texts == (("A dog sees.", "A dog."), ("No bird.", "A bird."))
+    assert split.labels.tolist() == [0, 1] and split.labels.dtype == np.int64
+    assert (split.name, split.source) == ("train", "GLUE_DIR")
+
+
+def test_quotes_carriage_returns_and_other_breaks_are_data(glue):
+    glue(
+        "sentence\tlabel\n\"open quote\t1\nlone\rreturn \u2028 here \t0\r\n''\t1".encode(), "SST-2"
+    )
+    split = data.load(SST2, "train")
+    assert split.texts == (('"open quote',), ("lone\rreturn \u2028 here ",), ("''",))
+    assert split.labels.tolist() == [1, 0, 1]
+
+
+def test_columns_are_found_by_name_behind_a_byte_order_mark(glue):
+    glue(b"\xef\xbb\xbf#2 String\tQuality\t#2 ID\t#1 String\nsecond\t1\t7\tfirst\n", "MRPC")
+    split = data.load(MRPC, "train")
+    assert split.texts == (("first", "second"),) and split.labels.tolist() == [1]
+
+
+def test_a_field_may_be_longer_than_the_csv_modules_limit(glue):
+    glue(b"sentence\tlabel\n" + b"a " * 100_000 + b"\t1\n", "SST-2")
+    assert len(data.load(SST2, "train").texts[0][0]) == 200_000
+
+
+def test_a_cap_keeps_the_first_examples_and_still_checks_the_whole_file(glue):
+    glue(GOOD)
+    assert data.load(RTE, "train", 1).texts == (("A dog sees.", "A dog."),)
+    assert len(data.load(RTE, "train", 99).texts) == 2
+    glue(GOOD + b"2\ta\tb\tmaybe\n")
+    with pytest.raises(InputError, match="line 4"):
+        data.load(RTE, "train", 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (
+            HEADER + b"0\ta\tb\tentailment\n1\ta\tentailment\n",
+            ["line 3", "3 tab-separated", "'1\\ta\\tent", "has 4"],
+        ),
+        (HEADER + b"0\ta\tb\tc\tentailment\n", ["line 2", "5 tab-separated", "has 4"]),
+        (HEADER + b"\n0\ta\tb\tentailment\n", ["line 2", "1 tab-separated", "has 4"]),
+        (HEADER + b"0\ta\tb\tmaybe\n", ["line 2", "label 'maybe'", "entailment, not_entailment"]),
+        (HEADER + b"0\ta\tb\t\n", ["line 2", "label ''", "entailment, not_entailment"]),
+        (HEADER + b"0\ta\tb\tx\ry\n", ["line 2", "label 'x\\ry'"]),
+        (HEADER + b"0\ta\tb\t" + b"z" * 5000 + b"\n", ["line 2", "zzz...'"]),
+        (
+            HEADER + b"0\ta\tb\tentailment\n1\tcaf\xe9\tb\tentailment\n",
+            ["line 3", "b'\\xe9' at position 5", "UTF-8"],
+        ),
+        (GOOD.decode().encode("utf-16"), ["line 1", "b'\\xff'", "UTF-8"]),
+        (
+            b"index\tsentence1\tsentence2\n0\ta\tb\n",
+            ["line 1", "'label'", "index, sentence1, sentence2"],
+        ),
+        (b"index\tquestion\tsentence2\tlabel\n", ["line 1", "'sentence1'", "question"]),
+        (b"\n" + GOOD, ["line 1", "'sentence1'"]),
+        (b"", ["is empty", "sentence1, sentence2, label"]),
+        (HEADER, ["RTE train", "no examples", "at least 1"]),
+    ],
+)
+def test_a_malformed_file_is_refused_with_file_line_value_and_what_is_allowed(glue, content, told):
+    path = glue(content)
+    with pytest.raises(InputError) as caught:
+        data.load(RTE, "train")
+    text = one_line(caught)
+    assert [
+        part for part in [*told, "" if "RTE train" in told else str(path)] if part not in text
+    ] == []
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_an_empty_split_is_refused(glue, split):
+    glue(HEADER, split=split)
+    with pytest.raises(InputError, match=f"RTE {split} from GLUE_DIR has no examples"):
+        data.load(RTE, split)
+
+
+def test_a_missing_folder_or_file_tells_what_to_set(tmp_path, monkeypatch):
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path))
+    with pytest.raises(MissingError) as caught:
+        data.load(RTE, "dev")
+    assert str(tmp_path / "RTE" / "dev.tsv") in one_line(caught) and "set GLUE_DIR" in str(
+        caught.value
+    )
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(MissingError) as caught:
+        data.load(RTE, "dev")
+    assert "nowhere" in one_line(caught) and "which is no folder" in str(caught.value)
+
+
+def test_a_tsv_path_that_is_a_folder_is_missing(glue, tmp_path):
+    (tmp_path / "RTE" / "train.tsv").mkdir(parents=True)
+    with pytest.raises(MissingError, match=r"no file .*train\.tsv"):
+        data.load(RTE, "train")
+
+
+@pytest.mark.parametrize(
+    ("split", "cap"), [("exam", 0), ("", 0), ("train", -1), ("train", 1.5), ("train", True)]
+)
+def test_an_unknown_split_or_cap_is_refused(glue, split, cap):
+    glue(GOOD)
+    with pytest.raises(InputError) as caught:
+        data.load(RTE, split, cap)
+    assert repr(split if split != "train" else cap) in one_line(caught)
+
+
+def test_a_test_file_has_no_labels_and_its_index_is_its_order(glue):
+    glue(b"index\tsentence1\tsentence2\n0\ta\tb\n1\tc\td\n", split="test")
+    split = data.load(RTE, "test")
+    assert (
+        split.texts == (("a", "b"), ("c", "d"))
+        and split.labels.tolist() == [-1, -1]
+        and split.name == "test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"index\tsentence1\tsentence2\n1\ta\tb\n", ["line 2", "index '1'", "in order, here 0"]),
+        (
+            b"index\tsentence1\tsentence2\n0\ta\tb\n0\tc\td\n",
+            ["line 3", "index '0'", "in order, here 1"],
+        ),
+        (b"index\tsentence1\tsentence2\n0\ta\n", ["line 2", "2 tab-separated", "has 3"]),
+        (b"sentence1\tsentence2\na\tb\n", ["line 1", "'index'", "sentence1, sentence2"]),
+    ],
+)
+def test_a_malformed_test_file_is_refused(glue, content, told):
+    glue(content, split="test")
+    with pytest.raises(InputError) as caught:
+        data.load(RTE, "test")
+    assert [part for part in told if part not in one_line(caught)] == []
+
+
+def test_the_hubs_test_split_is_read_without_its_labels(monkeypatch):
+    records = [
+        {"sentence1": "a", "sentence2": "b", "label": -1, "idx": 0},
+        {"sentence1": "c", "sentence2": "d"},
+    ]
+    monkeypatch.setattr(
+        data, "_hub_records", lambda task, split: records if split == "test" else []
+    )
+    split = data.load(RTE, "test")
+    assert split.texts == (("a", "b"), ("c", "d")) and split.labels.tolist() == [-1, -1]
+
+
+def test_an_embedded_task_has_no_test_split():
+    with pytest.raises(InputError, match=r"unknown split 'test'; use one of: train, dev$"):
+        data.load(TASKS["mini-RTE"], "test")
+
+
+@pytest.mark.parametrize(("name", "split"), REAL_COUNTS)
+def test_the_real_files_have_the_documented_counts(monkeypatch, name, split):
+    if not (REAL / name / f"{split}.tsv").is_file():
+        pytest.skip(f"no GLUE files in {REAL}: set GLUE_DIR")
+    monkeypatch.setenv("GLUE_DIR", str(REAL))
+    loaded = data.load(TASKS[name], split)
+    assert (len(loaded.texts), int(loaded.labels.sum())) == REAL_COUNTS[name, split]
+    assert {len(texts) for texts in loaded.texts} == {len(TASKS[name].columns)}
+
+
+# embedded rows, the hub's failures
+
+
+def test_an_embedded_task_needs_neither_files_nor_network(monkeypatch, tmp_path):
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path / "nowhere"))
+    for name, task in TASKS.items():
+        if task.embedded:
+            train, dev = (data.load(task, split) for split in data.SPLITS)
+            assert train.source == "embedded" and len(dev.texts[0]) == len(task.columns)
+            assert set(train.labels) == {0, 1} and not set(train.texts) & set(dev.texts), name
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"sentence1": "a", "sentence2": "b", "label": 2}, ["record 0", "label 2", "0, 1"]),
+        ({"sentence1": "a", "sentence2": "b", "label": "1"}, ["record 0", "label '1'", "0, 1"]),
+        ({"sentence1": "a", "label": 1}, ["record 0", "'sentence2'", "sentence1, label"]),
+    ],
+)
+def test_a_record_without_the_tasks_columns_or_labels_is_refused(monkeypatch, record, told):
+    from repro.data import mini
+
+    monkeypatch.setattr(mini, "rows", lambda task, split: [record])
+    with pytest.raises(InputError) as caught:
+        data.load(TASKS["mini-RTE"], "train")
+    assert [part for part in told if part not in one_line(caught)] == []
+
+
+def test_the_error_of_a_silent_hub_is_one_line_with_what_to_do(monkeypatch):
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    error = data.hub_missing("the thing", "or do that", ConnectionError("refused\nand more"))
+    assert str(error) == (
+        "the Hugging Face hub did not give the thing (refused); "
+        "set HF_ENDPOINT to a hub that has it, or do that"
+    )
+    monkeypatch.setenv("HF_ENDPOINT", "http://here:1")
+    assert str(data.hub_missing("x", "y", ValueError())).startswith(
+        "http://here:1 did not give x (ValueError)"
+    )
+
+
+# fingerprints
+
+
+def test_the_fingerprint_follows_texts_and_labels_only():
+    first = split_of(("a", "b"), ("c", "d"), labels=(0, 1))
+    again = replace(first, name="dev", source="hub")
+    assert first.fingerprint == again.fingerprint and len(first.fingerprint) == 16
+    others = [
+        split_of(("c", "d"), ("a", "b"), labels=(0, 1)),
+        split_of(("a", "b"), ("c", "d"), labels=(1, 0)),
+        split_of(("ab", ""), ("c", "d"), labels=(0, 1)),
+        split_of(("a", "b"), labels=(0,)),
+    ]
+    assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+# tokens and batches
+
+
+def test_encode_gives_the_tokenizers_ids_without_padding(tokenizer):
+    vocabulary = tokenizer.get_vocab()
+    pair, long = data.encode(
+        split_of(("a dog", "no bird"), ("the old dog sees", "a cat .")), tokenizer, 32
+    )
+    assert pair["input_ids"] == [vocabulary[w] for w in "[CLS] a dog [SEP] no bird [SEP]".split()]
+    assert pair["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1] and set(pair) == {
+        "input_ids",
+        "token_type_ids",
+    }
+    assert len(long["input_ids"]) == 10
+
+
+def test_encode_takes_single_sentences_and_truncates_the_longer_text(tokenizer):
+    assert len(data.encode(split_of(("a dog sees the bird",)), tokenizer, 5)[0]["input_ids"]) == 5
+    (cut,) = data.encode(split_of(("the old dog sees the bird", "no bird")), tokenizer, 8)
+    words = tokenizer.convert_ids_to_tokens(cut["input_ids"])
+    assert words == "[CLS] the old dog [SEP] no bird [SEP]".split()
+
+
+def test_encode_leaves_out_token_types_the_tokenizer_does_not_give(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
+    assert set(data.encode(split_of(("a dog",)), tokenizer, 8)[0]) == {"input_ids"}
+
+
+@pytest.mark.parametrize("length", [0, 4, 129, -1])
+def test_encode_refuses_a_length_without_room_or_beyond_the_positions(tokenizer, length):
+    with pytest.raises(InputError, match=f"max_length must be from 5 to 128, got {length}"):
+        data.encode(split_of(("a", "b")), tokenizer, length)
+
+
+def test_collate_pads_to_the_longest_of_the_batch():
+    encoded = [
+        {"input_ids": [2, 9, 3], "token_type_ids": [0, 0, 1]},
+        {"input_ids": [2, 3], "token_type_ids": [1, 1]},
+        {"input_ids": [5] * 9, "token_type_ids": [0] * 9},
+    ]
+    batch = data.collate(encoded, np.array([1, 0]), pad_id=7)
+    assert batch["input_ids"].tolist() == [[2, 3, 7], [2, 9, 3]]
+    assert batch["token_type_ids"].tolist() == [[1, 1, 0], [0, 0, 1]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_collate_agrees_with_the_tokenizers_own_padding(tokenizer):
+    encoded = data.encode(
+        split_of(("a dog", "no"), ("the old green dog sees", "a bird .")), tokenizer, 32
+    )
+    expected = tokenizer.pad(encoded, return_tensors="pt")
+    batch = data.collate(encoded, [0, 1], tokenizer.pad_token_id)
+    assert set(batch) == set(expected) and all(
+        torch.equal(batch[key], expected[key]) for key in batch
+    )
+
+
+def test_collate_needs_an_example():
+    with pytest.raises(ValueError, match="zero-size"):
+        data.collate([{"input_ids": [1]}], [], 0)
+
+
+def test_importing_data_loads_no_heavy_library():
+    code = "import sys, repro.data; print({'torch', 'transformers', 'datasets'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, check=True
+    )
+    assert done.stdout.strip() == "set()"

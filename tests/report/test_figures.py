@@ -1,0 +1,153 @@
+"""Pictures: what is drawn is what the structure and the tables say; saving is repeatable."""
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch
+from synthetic import finished
+
+from repro.analysis import tables
+from repro.config.tasks import task
+from repro.data.ptp_labels import LABELS
+from repro.models.layers import effective_layers, layer_map
+from repro.report import diagrams, figures
+
+matplotlib.use("Agg")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path))
+    yield tmp_path
+    plt.close("all")
+
+
+def frame_of(name, tasks="RTE,SST-2", seeds=2):
+    cells = finished(name, tasks, seeds, rows=40)
+    return tables.table1(cells) if name == "table1" else tables.aggregate(cells)
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def arrows(ax):
+    return [patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)]
+
+
+@pytest.mark.parametrize("order", ["top_appended", "top_interleaved", "all_appended"])
+def test_figure_1_is_the_structure(order):
+    axes = diagrams.figure1(order)
+    for ax, (layers, sharing) in zip(
+        axes, [(3, "paired"), (3, "shuffled"), (6, "shuffled")], strict=True
+    ):
+        uses = effective_layers(layers, sharing, order)
+        queries = [f"$W^{'K' if use.swapped else 'Q'}_{use.layer + 1}$" for use in uses]
+        drawn = [
+            text
+            for text in ax.texts
+            if text.get_text().startswith("$W") and text.get_position()[0] == 0.5
+        ]
+        assert [
+            text.get_text() for text in sorted(drawn, key=lambda text: text.get_position()[1])
+        ] == queries
+        assert len(arrows(ax)) == len(uses) - layers  # one arc per shared layer
+        low, high = ax.get_ylim()
+        assert all(low < text.get_position()[1] < high for text in drawn)
+
+
+@pytest.mark.parametrize(
+    ("depth", "rule"), [(12, "authors"), (6, "authors"), (12, "uniform"), (12, "none")]
+)
+def test_figure_2_draws_the_layer_pairs(depth, rule):
+    ax = diagrams.figure2(3, depth, rule)
+    matched = [
+        arrow
+        for arrow in arrows(ax)
+        if arrow.get_edgecolor() == matplotlib.colors.to_rgba("#009E73")
+    ]
+    assert len(matched) == len(layer_map(3, "shuffled", depth, rule))
+    assert set(LABELS) < set(texts(ax))
+    assert f"layer {depth}" in texts(ax)
+    assert all(any(term in text for text in texts(ax)) for term in ("L_{CE}", "L_{KL}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "panels"), [("table1", 2), ("table2", 3), ("table3", 3), ("table4", 3), ("table5", 3)]
+)
+def test_one_panel_per_task_and_average(name, panels):
+    axes = figures.of_table(frame_of(name))
+    assert len(axes) == panels
+    assert all(isinstance(ax, Axes) for ax in axes)
+
+
+def test_comparison_draws_both_numbers():
+    frame = frame_of("table4", "RTE")
+    given = plt.subplots(1, 1, squeeze=False)[1][0]
+    axes = figures.comparison(frame, given)
+    assert list(axes) == list(given)
+    ours, theirs = (line.get_xdata() for line in axes[0].lines[:2])
+    part = frame[frame["task"] == "mini-RTE"]
+    assert sorted([*ours, *theirs]) == sorted([*part["mean"], *part["paper"]])
+
+
+def test_printed_rows_have_no_point_of_ours():
+    axes = figures.comparison(frame_of("table3", "RTE"))
+    means = np.asarray(axes[0].lines[0].get_xdata(), float)
+    assert np.isnan(means[:2]).all()
+    assert np.isfinite(means[2])
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == [
+        "DistilBERT†",
+        "TinyBERT†",
+        "PeaBERT",
+    ]
+
+
+def test_label_counts_are_written_out():
+    frame = frame_of("table1", "RTE")
+    (ax,) = figures.label_shares(frame)
+    counts = frame[(frame["task"] == "mini-RTE") & (frame["gold"] != "all")]["count"]
+    written = [text for text in texts(ax) if text.replace(",", "").isdigit()]
+    assert sorted(written) == sorted(f"{count:,.0f}" for count in counts)
+    widths = sum(bar.get_width() for bar in ax.patches)
+    assert widths == pytest.approx(200, abs=0.01)  # two classes of 100 %
+
+
+def test_thresholds_mark_the_authors_own():
+    sweep = tables.threshold_sweep(finished("table1", "RTE,MRPC", 1, rows=30))
+    axes = figures.thresholds(sweep)
+    assert axes.shape == (2, 2)
+    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [*task("mini-MRPC").thresholds]
+
+
+def test_no_line_of_the_sweep_leaves_its_panel():
+    sweep = tables.threshold_sweep(finished("table1", "RTE,MRPC,SST-2,QNLI", 1, rows=60))
+    for ax in np.ravel(figures.thresholds(sweep)):
+        assert max(line.get_ydata().max() for line in ax.lines[:2]) <= ax.get_ylim()[1]
+        assert ax.get_ylim()[0] == 0
+
+
+def test_no_text_leaves_the_picture_or_meets_another(folder):
+    for axes in (diagrams.figure1(), diagrams.figure2(), figures.of_table(frame_of("table5", ""))):
+        figure = figures.figure_of(axes)
+        figure.canvas.draw()
+        for ax in np.ravel(axes):
+            boxes = [text.get_window_extent() for text in [*ax.texts, ax.title] if text.get_text()]
+            assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+
+
+def test_saving_twice_gives_the_same_bytes(folder):
+    first, second = (
+        [
+            path.read_bytes()
+            for path in figures.save(diagrams.shared_stack(2, "paired"), folder / name, "stack")
+        ]
+        for name in ("a", "b")
+    )
+    assert first == second
+    assert first[0].startswith(b"%PDF")
+    assert first[1].startswith(b"\x89PNG")
+    assert sorted(path.name for path in (folder / "a").iterdir()) == ["stack.pdf", "stack.png"]
+    assert not plt.get_fignums()

@@ -1,0 +1,214 @@
+"""From cells to results on the embedded tasks, on a budget of seconds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from repro.analysis import verification
+from repro.config.cells import plan
+from repro.data import metrics, ptp_labels
+from repro.errors import InputError, MissingError, ReproError
+from repro.runs import cache, compute, engine, results, stages
+
+BUDGET = {
+    "train_cap": 48,
+    "dev_cap": 32,
+    "teacher.epochs": 1,
+    "ptp.epochs": 1,
+    "student.epochs": 1,
+    "student.batch_size": 16,
+    "teacher.batch_size": 16,
+    "ptp.batch_size": 16,
+}
+
+
+def tiny(table: str, recipe: str = "authors", **changes):
+    return plan(table, "demo", "RTE", 1, recipe, BUDGET | changes)
+
+
+@pytest.fixture(scope="module")
+def _folders(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield
+
+
+pytestmark = pytest.mark.usefixtures("_folders")
+
+
+@pytest.fixture(scope="module")
+def table5(_folders):
+    made = tiny("table5")
+    engine.run_cells(made, "serial")
+    return made
+
+
+def test_every_cell_has_its_result_and_predictions(table5):
+    for cell in table5:
+        row, predicted = results.read(cell), results.predictions(cell)
+        logits = predicted.filter(like="logit_").to_numpy()
+        assert len(predicted) == 32
+        assert row["metrics"]["accuracy"] == metrics.accuracy(
+            predicted["label"].to_numpy(), logits.argmax(1)
+        )
+        assert row["data"]["train_rows"] == 48
+        assert row["effective_layers"] == 6
+        assert row["cell"] == cell.as_dict()
+        pretrained = {"ptp"} if cell.model.ptp != "none" else set()
+        assert set(row["seconds"]) == {"teacher", "outputs", "student"} | pretrained
+        assert verification.check_cell(results.path(cell)) == []
+
+
+def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):
+    with_ptp = next(cell for cell in table5 if cell.model.ptp == "both")
+    outputs = next(stage for stage in stages.stages(with_ptp) if stage.kind == "outputs")
+    logits, gold = (
+        compute.read(outputs).tensors["train.logits"].numpy(),
+        stages.load_data(with_ptp).train.labels,
+    )
+    expected = np.bincount(ptp_labels.labels(logits, gold, (0.80, 0.60)), minlength=4)
+    assert results.read(with_ptp)["ptp"]["label_counts"] == expected.tolist()
+
+
+def test_stages_are_shared_between_cells_and_tables(table5):
+    kinds = ("teacher", "outputs", "ptp", "student")
+    keys = {
+        kind: {s.key for cell in table5 for s in stages.stages(cell) if s.kind == kind}
+        for kind in kinds
+    }
+    assert {kind: len(found) for kind, found in keys.items()} == {
+        "teacher": 1,
+        "outputs": 1,
+        "ptp": 3,
+        "student": 4,
+    }
+    sps2 = tiny("table4")[
+        2
+    ]  # SPS-2 of Table 4 is BERT3+SPS of Table 5, PeaBERT3 of Table 2 its last row
+    assert {s.key for s in stages.stages(sps2)} == {s.key for s in stages.stages(table5[0])}
+    pea3 = next(cell for cell in tiny("table2") if cell.method == "PeaBERT3")
+    assert {s.key for s in stages.stages(pea3)} == {s.key for s in stages.stages(table5[3])}
+
+
+def test_nothing_is_computed_twice(table5, monkeypatch, capsys):
+    monkeypatch.setattr(compute, "_COMPUTE", {})  # any computation would now be a KeyError
+    engine.run_cells(table5, "serial")
+    assert "4 cells, 4 already there, 0 to do" in capsys.readouterr().out
+    engine.run_cells(tiny("table4")[2:], "serial")  # a new cell of stages that are all there
+    assert results.done(tiny("table4")[2])
+
+
+def test_two_processes_give_the_same_as_one(table5, tmp_path, monkeypatch):
+    expected = [results.predictions(cell) for cell in table5[:2]]
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    engine.run_cells(table5[:2], "processes", 2)
+    for cell, frame in zip(table5[:2], expected, strict=True):
+        again = results.predictions(cell).filter(like="logit_")
+        np.testing.assert_allclose(again, frame.filter(like="logit_"), atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        "textbook",
+        "authors+ptp_thresholds=median+sps6_order=top_interleaved",
+        "authors+hyperparameters=searched+ptp_class_weights=balanced+ptp_pooler=reset",
+        "authors+teacher_checkpoint=best_dev+ptp_stop=patience+ptp_selection=last",
+    ],
+)
+def test_other_recipes_run(recipe):
+    made = tiny("table5", recipe)[-1:]
+    engine.run_cells(made, "serial")
+    row = results.read(made[0])
+    assert 0 <= row["metrics"]["accuracy"] <= 100
+    if made[0].recipe.hyperparameters == "searched":
+        assert {stage.kind for stage in stages.stages(made[0])} == {
+            "teacher",
+            "outputs",
+            "ptp",
+            "search",
+            "student",
+        }
+
+
+def test_selection_on_an_inner_split_never_trains_on_it():
+    cell = replace(
+        tiny("table2")[0], recipe=replace(tiny("table2")[0].recipe, checkpoint="best_inner")
+    )
+    data = stages.load_data(cell)
+    rows, evaluate = compute._selection(
+        cell, data, "best_inner", "accuracy", data.train.labels, data.dev.labels
+    )
+    assert len(rows) == 48 - 4
+    assert evaluate is not None
+    assert len(np.unique(rows)) == len(rows)
+
+
+def test_a_damaged_prediction_file_is_made_again(table5):
+    target = results.predictions_path(table5[0])
+    target.write_bytes(target.read_bytes()[:-1])
+    assert not results.done(table5[0])
+    engine.run_cells(table5[:1], "serial")
+    assert results.done(table5[0])
+
+
+def test_a_failed_cell_is_named_and_the_others_finish(monkeypatch):
+    made = tiny("table4", **{"student.learning_rate": 2e-3})
+    good = compute._student
+
+    def fail(stage, log):
+        if stage.cell.model.sharing == "paired":
+            raise ReproError("the loss is not finite at step 3, learning rate 0.002")
+        return good(stage, log)
+
+    monkeypatch.setitem(compute._COMPUTE, "student", fail)
+    with pytest.raises(
+        ReproError, match=r"1 of 3 cells failed; table4-sps-1-.*at step 3.*python -m repro run"
+    ):
+        engine.run_cells(made, "serial")
+    assert [results.done(cell) for cell in made] == [True, False, True]
+    with pytest.raises(MissingError, match="no result for cell table4-sps-1"):
+        results.read(made[1])
+
+
+def test_a_student_deeper_than_its_teacher_is_refused():
+    deep = replace(tiny("table3")[0], layers=13)
+    with pytest.raises(
+        InputError, match=r"has 13 layers, more than the 12 of its teacher embedded; use 1 \.\. 12"
+    ):
+        engine.run_cells([deep], "serial")
+
+
+def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
+    teacher = stages.stages(table5[0])[0]
+    planned = replace(teacher, inputs=teacher.inputs | {"train": "the fingerprint of other data"})
+    with pytest.raises(
+        InputError,
+        match=r"would not make what was planned for the teacher on .*: its data or encoder",
+    ):
+        compute.run_stage(planned)
+    assert not cache.exists("teacher", planned.key)
+
+
+def test_a_stage_has_the_precision_of_where_it_was_planned(monkeypatch):
+    monkeypatch.setattr(stages.loop, "resolve_precision", lambda precision: "bfloat16")
+    (planned, _) = stages.stages(tiny("table1")[0])
+    monkeypatch.undo()
+    assert planned.inputs["precision"] == planned.cell.setting.precision == "bfloat16"
+    assert planned.key in {stage.key for stage in stages.stages(planned.cell)}
+
+
+def test_unknown_engine():
+    with pytest.raises(
+        InputError, match="unknown engine 'slurm'; use one of: processes, serial, ray"
+    ):
+        engine.run_cells(tiny("table2"), "slurm")
+
+
+def test_the_store_is_not_asked_to_keep_unused_stages(table5):
+    assert all(
+        cache.exists(stage.kind, stage.key) for cell in table5 for stage in stages.stages(cell)
+    )

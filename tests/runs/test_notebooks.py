@@ -1,0 +1,222 @@
+"""The runner's behaviours, one small notebook each; the lint; and every table's notebook on a budget of seconds."""
+
+import json
+
+import nbformat
+import pytest
+from notebook_lint import problems
+
+from repro import paths
+from repro.analysis import tables
+from repro.config import cells as experiments
+from repro.errors import InputError, MissingError, ReproError
+from repro.report import text
+from repro.runs import notebooks
+
+PARAMETERS = 'number: float = 1.0  # any\nname: str = "a"\nmany: int = 3\nextra: dict = {}'
+
+
+def write(folder, *code, parameters=PARAMETERS, name="tiny"):
+    """A notebook of that code after a parameters cell."""
+    new = nbformat.v4.new_code_cell
+    cells = [new(parameters, metadata={"tags": ["parameters"]}), *map(new, code)]
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path = folder / f"{name}.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"seed": 3}, "unknown parameter of tiny 'seed'; use one of: number, name, many, extra"),
+        ({"number": "5e-5"}, r"parameter number must be a float, got '5e-5' \(str\)"),
+        ({"many": 1.0}, r"parameter many must be a int, got 1.0 \(float\)"),
+        ({"many": True}, r"got True \(bool\)"),
+        ({"name": 1}, r"parameter name must be a str, got 1 \(int\)"),
+        ({"extra": [1]}, r"must be a dict, got \[1\] \(list\)"),
+    ],
+)
+def test_wrong_names_and_types_are_refused(tmp_path, parameters, words):
+    with pytest.raises(InputError, match=words):
+        notebooks.run_notebook(write(tmp_path, "1 / 0"), parameters, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_whole_number_will_do_for_a_float(tmp_path):
+    checked = notebooks.check_parameters(write(tmp_path), {"number": 2})
+    assert checked == {"number": 2.0}
+    assert type(checked["number"]) is float
+
+
+def test_an_unknown_notebook_is_refused_with_those_there_are(tmp_path):
+    write(tmp_path, name="one")
+    with pytest.raises(InputError, match="unknown notebook 'two'; use one of: one"):
+        notebooks.run_notebook(tmp_path / "two.ipynb", {}, tmp_path)
+
+
+def test_a_kernel_writes_nothing_at_home(tmp_path, own_folders, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("IPYTHONDIR", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    notebooks.run_notebook(write(tmp_path, "import matplotlib.font_manager"), {}, tmp_path / "out")
+    assert not (tmp_path / "home").exists()
+    assert {path.name for path in (own_folders / "cache").iterdir()} == {"ipython", "matplotlib"}
+
+
+def test_a_run_shows_its_progress_and_leaves_one_whole_copy_without_paths(tmp_path, capsys):
+    show = 'import sys, pandas\nprint("half way", file=sys.stderr)\nprint("the plan", number, many, extra)'
+    source = write(tmp_path, show, f'"{paths.ROOT}/results"', 'pandas.DataFrame({"secret": [1]})')
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "tiny.failed.ipynb").write_text("of an earlier run")
+    made = notebooks.run_notebook(source, {"number": 2, "extra": {"beta": 1.5}}, out)
+    said = capsys.readouterr()
+    assert "half way" in said.err
+    assert "the plan 2.0 3 {'beta': 1.5}" in said.out
+    assert "secret" not in said.out + said.err
+    assert [path.name for path in out.iterdir()] == ["tiny.ipynb"]
+    notebook = nbformat.read(made, as_version=4)
+    assert notebook.cells[-1].outputs[0]["output_type"] == "execute_result"
+    assert not {"input_path", "output_path"} & set(notebook.metadata.papermill)
+    assert str(paths.ROOT) not in json.dumps(notebook)
+    assert str(tmp_path) not in json.dumps(notebook)
+
+
+def test_the_packages_own_error_comes_through_as_it_was(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "tiny.ipynb").write_text("of an earlier run")
+    code = (
+        "from repro.errors import MissingError\nraise MissingError('no cell x; run: make table2')"
+    )
+    with pytest.raises(MissingError, match=r"^no cell x; run: make table2$"):
+        notebooks.run_notebook(write(tmp_path, code), {}, out)
+    assert (out / "tiny.ipynb").read_text() == "of an earlier run"
+    assert [path.name for path in out.iterdir()] == ["tiny.ipynb"]
+
+
+def test_any_other_error_is_one_line(tmp_path):
+    with pytest.raises(
+        ReproError, match=r"^tiny.ipynb stopped with ZeroDivisionError: .*zero; see tiny.failed"
+    ):
+        notebooks.run_notebook(write(tmp_path, "1 / 0"), {}, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tiny.failed.ipynb"]
+    assert "ZeroDivisionError" in (tmp_path / "out" / "tiny.failed.ipynb").read_text()
+
+
+def test_a_kernel_that_dies_leaves_no_result(tmp_path):
+    with pytest.raises(ReproError, match=r"tiny\.ipynb stopped with DeadKernelError"):
+        notebooks.run_notebook(write(tmp_path, "import os\nos._exit(9)"), {}, tmp_path / "out")
+    assert not (tmp_path / "out" / "tiny.ipynb").exists()
+
+
+# the lint
+
+
+@pytest.mark.parametrize(
+    "path", sorted(paths.NOTEBOOKS.rglob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_our_notebooks_are_thin(path):
+    assert problems(path) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "parameters", "word"),
+    [
+        (["def helper():\n    pass"], PARAMETERS, "FunctionDef"),
+        (["class Helper:\n    pass"], PARAMETERS, "ClassDef"),
+        (["key = lambda row: row"], PARAMETERS, "Lambda"),
+        (["pass"] * 12, PARAMETERS, "13 cells"),
+        (['open("/data/rte.tsv")'], PARAMETERS, "absolute path"),
+        ([], "number = 1.0", "annotated"),
+        ([], "number: float = 1.0\nhalf: float = number / 2", "half is not a literal"),
+        ([], "number: float = 1.0  # e.g. number=2", "papermill cannot read parameter number"),
+    ],
+)
+def test_the_lint_finds(tmp_path, code, parameters, word):
+    assert [
+        problem
+        for problem in problems(write(tmp_path, *code, parameters=parameters))
+        if word in problem
+    ]
+
+
+def test_the_lint_finds_outputs_and_missing_parameters(tmp_path):
+    path = write(tmp_path, "1")
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[0].metadata.tags = []
+    notebook.cells[1].execution_count = 1
+    nbformat.write(notebook, path)
+    assert problems(path) == [
+        "committed with outputs or execution counts",
+        "0 cells tagged parameters, 1 is needed",
+    ]
+
+
+# the tables' notebooks, through the command line
+
+
+BUDGET = {
+    "train_cap": 48,
+    "dev_cap": 32,
+    "teacher.epochs": 1,
+    "ptp.epochs": 1,
+    "ptp.stop_epoch": 0,
+    "student.epochs": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all tables: they share teachers and students."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize("name", experiments.TABLES)
+def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache, name):
+    monkeypatch.setenv("REPRO_CACHE", str(cache))
+    changes = [
+        word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")
+    ]
+    code, out, err = repro("table", name, "--task", "RTE", "--engine", "serial", *changes)
+    assert code == 0, err
+    variant = experiments.variant("authors", BUDGET)
+    frame = tables.read_table(name, "demo", variant)
+    assert set(frame["task"]) == {"mini-RTE", "Avg"}
+    assert text.to_text(frame) in out
+    assert "cells" in out
+    assert "100%" in err
+    folder = own_folders / "results" / "demo"
+    compared = [name.replace("table", "comparisons")] if experiments.TABLES[name].pairs else []
+    assert {path.name for path in folder.glob("*.csv")} == {
+        f"{made}.{variant}.csv" for made in [name, *compared]
+    }
+    reading = (
+        nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4).cells[-1].outputs[-1]
+    )
+    first = frame[frame["mean"].notna()].iloc[0]
+    assert f"{first['mean']:.1f}" in reading["data"]["text/markdown"]
+
+
+def test_the_ptp_notebook_makes_its_csvs_and_pictures(repro, own_folders, monkeypatch, cache):
+    monkeypatch.setenv("REPRO_CACHE", str(cache))
+    changes = [
+        word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")
+    ]
+    code, out, err = repro("ptp", "--task", "RTE", "--seeds", "2", "--engine", "serial", *changes)
+    assert code == 0, err
+    variant = experiments.variant("authors", BUDGET)
+    names = ("ptp_labels", "ptp_difficulty", "ptp_agreement")
+    shares, difficulty, agreement = (tables.read_table(name, "demo", variant) for name in names)
+    assert set(shares["seed"]) == {0, 1} and set(agreement["pairs"]) <= {0, 1}
+    assert difficulty["count"].tolist()[-1] == 32 == difficulty["count"].iloc[:-1].sum()
+    assert all(label in out for label in difficulty["label"])
+    pictures = {path.name for path in (own_folders / "figures" / "demo").iterdir()}
+    assert pictures == {f"{name}.{variant}.{kind}" for name in names[:2] for kind in ("pdf", "png")}
+    executed = nbformat.read(
+        own_folders / "results" / "demo" / "notebooks" / "ptp.ipynb", as_version=4
+    )
+    said = executed.cells[-1].outputs[0]["data"]["text/markdown"]
+    assert f"kappa {agreement[agreement['label'] == 'all'].iloc[0]['kappa']:.2f}" in said
