@@ -97,7 +97,7 @@ def case(name: str, precision: str) -> Case:
         {"max_length": LENGTH} if real else {}
     )
     cells = plan("table4", "cpu" if real else "demo", name, 1, overrides=changes)
-    cell = next(cell for cell in cells if cell.method == "SPS-2")
+    cell = next(cell for cell in cells if cell.row == "SPS-2")
     stage = stages.stages(cell)[0]  # the teacher, made in one precision for all
     teacher = classifier.teacher(cell.setting.backbone, 2)
     classifier.load_state(teacher, compute.read(stage).tensors)

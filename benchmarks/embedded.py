@@ -35,10 +35,10 @@ def majority(name: str, labels: np.ndarray) -> float:
 
 def scores(seeds: int) -> pd.DataFrame:
     """Mean score over the seeds per method (rows) and task (columns)."""
-    made = [cell for cell in plan("table2", seeds=seeds) if cell.method in COMPARED]
+    made = [cell for cell in plan("table2", seeds=seeds) if cell.row in COMPARED]
     engine.run_cells(made)
     rows = [
-        (cell.method, cell.task, results.read(cell)["metrics"][task(cell.task).metric])
+        (cell.row, cell.task, results.read(cell)["metrics"][task(cell.task).metric])
         for cell in made
     ]
     frame = pd.DataFrame(rows, columns=["method", "task", "score"])

@@ -101,11 +101,11 @@ def trainings(seeds: int) -> Counter:
     for table in (f"table{number}" for number in range(1, 6)):
         for cell in plan(table, "base", seeds=seeds):
             distinct.add(("teacher", cell.task, cell.seed, "", ""))
-            if cell.model.kind == "student":
-                form = f"{cell.layers} layer{'s' * (cell.layers > 1)}{', SPS' * (cell.model.sharing != 'none')}"
-                distinct.add((form, cell.task, cell.seed, cell.model.loss, cell.model.ptp))
-                if cell.model.ptp != "none":
-                    distinct.add((form, cell.task, cell.seed, "ptp", cell.model.ptp))
+            if cell.method.kind == "student":
+                form = f"{cell.layers} layer{'s' * (cell.layers > 1)}{', SPS' * (cell.method.sharing != 'none')}"
+                distinct.add((form, cell.task, cell.seed, cell.method.loss, cell.method.ptp))
+                if cell.method.ptp != "none":
+                    distinct.add((form, cell.task, cell.seed, "ptp", cell.method.ptp))
     return Counter(key[:2] for key in distinct)
 
 

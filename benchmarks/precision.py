@@ -22,9 +22,7 @@ TASKS, METHODS = ("mini-MRPC", "mini-SST-2"), ("BERT-base", "BERT3-PatientKD", "
 
 def predicted(made: list[Cell], method: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels (examples,) and predicted classes (seeds, examples)."""
-    frames = [
-        results.predictions(cell) for cell in made if (cell.method, cell.task) == (method, name)
-    ]
+    frames = [results.predictions(cell) for cell in made if (cell.row, cell.task) == (method, name)]
     classes = [frame.filter(like="logit_").to_numpy().argmax(1) for frame in frames]
     return frames[0]["label"].to_numpy(), np.stack(classes)
 
@@ -35,7 +33,7 @@ def main(seeds: int) -> None:
         cells_ = plan(
             "table2", tasks=",".join(TASKS), seeds=seeds, overrides={"precision": precision}
         )
-        made[precision] = [cell for cell in cells_ if cell.method in METHODS]
+        made[precision] = [cell for cell in cells_ if cell.row in METHODS]
         engine.run_cells(made[precision])
     rng, rows = np.random.default_rng(0), []
     for method in METHODS:

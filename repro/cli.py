@@ -16,6 +16,8 @@ from repro import cli_glue, cli_sweep, options
 from repro.config import cells, recipe
 from repro.config.cells import Cell
 from repro.config.profiles import assignments
+from repro.config.tables import TABLES
+from repro.config.tables import table as table_of
 from repro.errors import ReproError, on_disk, one_of
 from repro.options import (
     Changes,
@@ -111,10 +113,10 @@ def run(
         recipe_name,
         assignments(changes),
     )
-    methods = list(dict.fromkeys(cell.method for cell in plan))
+    methods = list(dict.fromkeys(cell.row for cell in plan))
     if method and method not in methods:
         raise one_of(f"method of {table}", method, methods)
-    chosen = [cell for cell in plan if method in ("", cell.method) and seed in (None, cell.seed)]
+    chosen = [cell for cell in plan if method in ("", cell.row) and seed in (None, cell.seed)]
     chosen = cells.with_tuned(chosen, recipe_name, assignments(changes)) if tuned else chosen
     from repro.runs.engine import run_cells
 
@@ -127,7 +129,7 @@ def _scored(cell: Cell) -> str:
     scores = ", ".join(
         f"{name} {value:.1f}" for name, value in results.read(cell)["metrics"].items()
     )
-    return f"{cell.method} on {cell.task}, seed {cell.seed}: {scores}"
+    return f"{cell.row} on {cell.task}, seed {cell.seed}: {scores}"
 
 
 @app.command("table")
@@ -181,7 +183,7 @@ def show(
     from repro.report import reading
 
     variant = cells.variant(recipe_name, assignments(changes), tuned)
-    typer.echo(reading.with_gains(cells.table(table).name, profile, variant))
+    typer.echo(reading.with_gains(table_of(table).name, profile, variant))
 
 
 @app.command()
@@ -195,7 +197,7 @@ def status(
     """How many cells of each table are done, and what is running on every process that shares the cache."""
     from repro.runs import watching
 
-    for name in cells.TABLES:
+    for name in TABLES:
         plan = cells.plan(name, profile, tasks, seeds, recipe_name)
         typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
     watching.show(live)

@@ -45,7 +45,7 @@ def sweep(
         profile,
         {
             "table": table,
-            "method": plan.cell.method,
+            "method": plan.cell.row,
             "task": task,
             "budget": budget,
             "sampler": sampler,

@@ -17,18 +17,18 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
     """A result as the pipeline writes it."""
     predicted = logits.argmax(axis=1)
     rule = (
-        cell.recipe.checkpoint if cell.model.kind == "student" else cell.recipe.teacher_checkpoint
+        cell.recipe.checkpoint if cell.method.kind == "student" else cell.recipe.teacher_checkpoint
     )
     layers, order = cell.layers or 4, cell.recipe.sps6_order
     depth = (
-        len(structure.effective_layers(layers, cell.model.sharing, order))
+        len(structure.effective_layers(layers, cell.method.sharing, order))
         if cell.layers
         else layers
     )
-    train_rows = len(labels) if cell.model.kind == "labels" else 4
+    train_rows = len(labels) if cell.method.kind == "labels" else 4
     score = float(metrics.score(task(cell.task).metric, labels, logits.argmax(axis=1)))
     last = (
-        {"last_score": score - 2.0} if cell.model.kind == "student" and rule == "best_dev" else {}
+        {"last_score": score - 2.0} if cell.method.kind == "student" and rule == "best_dev" else {}
     )
     return {
         "metrics": {
@@ -50,7 +50,7 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
         "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8, "fingerprint": "d" * 8},
         "selection": {"rule": rule, "best_score": score} | last,
         "stages": {
-            "student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.model.ptp != 'none')}"
+            "student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.method.ptp != 'none')}"
         },
         "parameters": {
             "layers": 100_000 * layers,
@@ -67,8 +67,8 @@ def noisy(cell: Cell, labels: np.ndarray) -> np.ndarray:
     skill = (
         1.2
         + 0.25 * cell.layers
-        + 0.4 * (cell.model.sharing == "shuffled")
-        + 0.3 * (cell.model.ptp == "both")
+        + 0.4 * (cell.method.sharing == "shuffled")
+        + 0.3 * (cell.method.ptp == "both")
     )
     margin = rng.normal(skill if cell.layers else 2.5, 2.2, len(labels))  # of the gold class
     return np.stack([np.where(labels == 0, margin, 0), np.where(labels == 1, margin, 0)], axis=1)
@@ -78,7 +78,7 @@ def right(**counts: int) -> Predict:
     """Each method named (without - and +) gets its first `counts[method]` examples right, any other 60."""
 
     def predict(cell: Cell, labels: np.ndarray) -> np.ndarray:
-        count = counts.get(cell.method.replace("-", "").replace("+", ""), 60)
+        count = counts.get(cell.row.replace("-", "").replace("+", ""), 60)
         return np.eye(2)[np.where(np.arange(len(labels)) < count, labels, 1 - labels)] * 4.0
 
     return predict

@@ -149,7 +149,7 @@ def chosen(monkeypatch):
 def test_run_makes_the_cells_that_are_named(repro, chosen):
     code, out, _ = repro("run", "table2", "--task", "RTE", "--method", "PeaBERT3", "--seed", "2")
     assert (code, out) == (0, "PeaBERT3 on mini-RTE, seed 2: accuracy 61.2\n")
-    assert [(cell.method, cell.task, cell.seed) for cell in chosen] == [("PeaBERT3", "mini-RTE", 2)]
+    assert [(cell.row, cell.task, cell.seed) for cell in chosen] == [("PeaBERT3", "mini-RTE", 2)]
 
 
 def test_run_makes_the_whole_table_if_nothing_is_named(repro, chosen):

@@ -9,9 +9,10 @@ import pandas as pd
 from repro.analysis import stats
 from repro.analysis.rows import Group, changed, generator, groups, with_types
 from repro.config import printed
-from repro.config.cells import Cell, table
+from repro.config.cells import Cell
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
+from repro.config.tables import table
 from repro.config.tasks import TASKS, task
 from repro.data import metrics
 
@@ -72,7 +73,7 @@ def of(cells: list[Cell]) -> pd.DataFrame:
 
 def pairs_of(cells: list[Cell], method: str, against: str) -> list[Pair]:
     """The pair on each task, in GLUE's order. cells: those of both methods, or a whole plan."""
-    found = groups([cell for cell in cells if cell.method in (method, against)])
+    found = groups([cell for cell in cells if cell.row in (method, against)])
     names = [name for name in TASKS if (method, name) in found]
     return [_pair(found[method, name], found[against, name]) for name in names]
 
@@ -115,7 +116,7 @@ def _row(pairs: list[Pair], name: str = "") -> dict[str, Any]:
     )
     low, high = stats.interval(draws)
     better = stats.interval(improved)
-    against = pairs[0].against.cells[0].method
+    against = pairs[0].against.cells[0].row
     numbers = {
         "difference": by_seed.mean(),
         "ci_low": low,
@@ -126,13 +127,13 @@ def _row(pairs: list[Pair], name: str = "") -> dict[str, Any]:
         "improvement_low": better[0],
         "improvement_high": better[1],
         "detectable": stats.detectable(draws),
-        "paper": printed.paper(cell.table, cell.method, columns)
+        "paper": printed.paper(cell.table, cell.row, columns)
         - printed.paper(cell.table, against, columns),
     }
     return (
         {
             "table": cell.table,
-            "method": cell.method,
+            "method": cell.row,
             "against": against,
             "task": name or cell.task,
             "metric": metric,

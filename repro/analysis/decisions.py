@@ -64,7 +64,7 @@ def plan(
         recipe: [
             cell
             for cell in experiments.plan(TABLE, profile, tasks, seeds, recipe)
-            if cell.method in (METHOD, AGAINST)
+            if cell.row in (METHOD, AGAINST)
         ]
         for _, _, recipe in flips(base)
     }

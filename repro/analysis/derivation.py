@@ -11,8 +11,9 @@ import pandas as pd
 from repro.analysis import comparisons, decisions, mrpc, ptp_study, tables
 from repro.analysis.rows import PRINTED, TUNED, remake
 from repro.config import cells
-from repro.config.cells import TABLES, Cell
+from repro.config.cells import Cell
 from repro.config.profiles import assignments
+from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError, one_of
 from repro.paths import shown
 

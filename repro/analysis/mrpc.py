@@ -48,7 +48,7 @@ def _on_test(group: Group) -> tuple[np.ndarray, np.ndarray]:
     labels = [frame["label"].to_numpy() for frame in frames]
     if any(not np.array_equal(other, labels[0]) for other in labels):
         raise InputError(
-            f"the seeds of {group.cells[0].method} have different test labels; "
+            f"the seeds of {group.cells[0].row} have different test labels; "
             f"remake them: {results.test_command(group.cells[-1])}"
         )
     logits = [frame.filter(regex=r"^logit_\d+$").to_numpy() for frame in frames]

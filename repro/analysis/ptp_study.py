@@ -76,7 +76,7 @@ def plan(
         for name in names
         for cell in experiments.plan(name, profile, tasks, seeds, recipe, overrides)
     ]
-    return [cell for cell in cells if (cell.table, cell.method) in wanted]
+    return [cell for cell in cells if (cell.table, cell.row) in wanted]
 
 
 def shares(cells: list[Cell]) -> pd.DataFrame:
@@ -100,7 +100,7 @@ def _labelled(cells: list[Cell]) -> list[Group]:
 
 
 def _of(cells: list[Cell], *wanted: tuple[str, str]) -> list[Cell]:
-    return [cell for cell in cells if (cell.table, cell.method) in wanted]
+    return [cell for cell in cells if (cell.table, cell.row) in wanted]
 
 
 def _share_rows(group: Group, rule: str) -> list[dict[str, Any]]:

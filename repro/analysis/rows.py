@@ -9,9 +9,10 @@ import pandas as pd
 
 from repro import paths
 from repro.analysis import stats
-from repro.config.cells import TABLES, Cell
+from repro.config.cells import Cell
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
+from repro.config.tables import TABLES
 from repro.config.tasks import TASKS, task
 from repro.data import metrics
 from repro.errors import InputError, MissingError
@@ -128,7 +129,7 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
     _check_done(cells)
     found: dict[tuple[str, str], list[Cell]] = {}
     for cell in sorted(cells, key=lambda one: (list(TASKS).index(one.task), one.seed)):
-        found.setdefault((cell.method, cell.task), []).append(cell)
+        found.setdefault((cell.row, cell.task), []).append(cell)
     read = {key: _group(members) for key, members in found.items()}
     for name in {name for _, name in read}:
         check_same([group for (_, other), group in read.items() if other == name], name)
@@ -141,15 +142,15 @@ def _check_one_plan(cells: list[Cell]) -> None:
         raise InputError(
             f"a table needs cells of one table, profile, setting and recipe, got {len(plans)} of them"
         )
-    students = [cell for cell in cells if cell.model.kind == "student"]
-    settings = {(cell.method, cell.task, cell.setting) for cell in students if cell.tuned}
-    if len(settings) not in (0, len({(cell.method, cell.task) for cell in students})):
+    students = [cell for cell in cells if cell.method.kind == "student"]
+    settings = {(cell.row, cell.task, cell.setting) for cell in students if cell.tuned}
+    if len(settings) not in (0, len({(cell.row, cell.task) for cell in students})):
         raise InputError(
             "a table needs all its students tuned, each by one sweep, or none; use the cells of one plan"
         )
     counts = {
-        key: [c.seed for c in cells if (c.method, c.task) == key]
-        for key in {(c.method, c.task) for c in cells}
+        key: [c.seed for c in cells if (c.row, c.task) == key]
+        for key in {(c.row, c.task) for c in cells}
     }
     methods, names = ({key[k] for key in counts} for k in (0, 1))
     if (
@@ -264,7 +265,7 @@ def origin(members: list[Group]) -> dict[str, Any]:
     )
     return {
         "table": cell.table,
-        "method": cell.method,
+        "method": cell.row,
         "profile": source.name,
         "data": source.data,
         "backbone": cell.setting.backbone,
@@ -309,7 +310,7 @@ def changed(cell: Cell) -> str:
 
 def _split(group: Group) -> str:
     """The split that was scored, with its cap where that cut something."""
-    on_train, setting = group.cells[0].model.kind == "labels", group.cells[0].setting
+    on_train, setting = group.cells[0].method.kind == "labels", group.cells[0].setting
     name, cap = ("train", setting.train_cap) if on_train else ("dev", setting.dev_cap)
     return f"{name} (first {cap})" if cap and len(group.labels) == cap else name
 

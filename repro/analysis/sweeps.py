@@ -18,6 +18,7 @@ from repro.config import tuned
 from repro.config.cells import Cell
 from repro.config.profiles import override, profile
 from repro.config.recipe import Recipe, parse
+from repro.config.tables import table as table_of
 from repro.errors import InputError, ReproError, one_of
 from repro.files import write_atomic
 from repro.runs import engine as engines
@@ -65,7 +66,7 @@ class Sweep:
     def name(self) -> str:
         """E.g. "table2-peabert3-mini-rte-s0-tpe-median", with the variant behind it."""
         cell = self.cell
-        words = (cell.table, cell.method, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
+        words = (cell.table, cell.row, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
         slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
         return f"{slug}.{self.variant}" if self.variant else slug
 
@@ -108,7 +109,7 @@ def plan(
             f"a sweep is of one task, got {task!r}; use one of: {', '.join(profile(profile_name).tasks())}"
         )
     cells = experiments.plan(table, profile_name, task, seed + 1, recipe, overrides)
-    found = next(cell for cell in cells if (cell.method, cell.seed) == (name, seed))
+    found = next(cell for cell in cells if (cell.row, cell.seed) == (name, seed))
     sweep = Sweep(found, budget, sampler, pruner, recipe, overrides or {})
     if not sweep.dimensions:
         raise InputError(
@@ -119,7 +120,7 @@ def plan(
 
 def row_name(table: str, method: str, layers: int = 0) -> str:
     """The row's name of a method and its layers (0: as the name says); InputError with the names allowed."""
-    rows = [row for row in experiments.table(table).rows if row.method.kind == "student"]
+    rows = [row for row in table_of(table).rows if row.method.kind == "student"]
     plain = {row.name: row.name.replace(str(row.layers), "", 1) for row in rows}
     named = [
         row.name
@@ -165,7 +166,7 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> pd.DataFra
     )
     wave, rows = at_once(sweep.sampler, sweep.pruner, sweep.trials), list[dict[str, Any]]()
     print(
-        f"{sweep.trials} trials of {sweep.cell.method} on {sweep.cell.task}, {sweep.sampler}, pruner {sweep.pruner}, "
+        f"{sweep.trials} trials of {sweep.cell.row} on {sweep.cell.task}, {sweep.sampler}, pruner {sweep.pruner}, "
         f"{min(wave, sweep.trials)} proposed at a time",
         flush=True,
     )
@@ -232,7 +233,7 @@ def _frame(sweep: Sweep, rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows).drop(columns="scores").round({"inner_score": _DIGITS, "seconds": 1})
     said: dict[str, Any] = {
         "table": cell.table,
-        "method": cell.method,
+        "method": cell.row,
         "layers": cell.layers,
         "task": cell.task,
         "seed": cell.seed,
@@ -340,7 +341,7 @@ def sentence(sweep: Sweep, frame: pd.DataFrame) -> str:
     )
     same = f" (the first of {ties + 1} that score the same)" if ties else ""
     return (
-        f"{sweep.cell.method} on {sweep.cell.task}: of {len(frame)} trials ({counts}; {frame['epochs'].sum()} "
+        f"{sweep.cell.row} on {sweep.cell.task}: of {len(frame)} trials ({counts}; {frame['epochs'].sum()} "
         f"epochs, {frame['seconds'].sum():.0f} s of training), trial {row['trial']}{same} has the best score on "
         f"the inner split, {row['inner_score']:.1f}: {values}. A best of many is optimistic; dev was not "
         "read."

@@ -20,9 +20,10 @@ from repro.analysis.rows import (
     with_types,
 )
 from repro.config import printed
-from repro.config.cells import TABLES, Cell, Row, table
+from repro.config.cells import Cell
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
+from repro.config.tables import TABLES, Row, table
 from repro.config.tasks import TASKS, task
 from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, one_of

@@ -159,7 +159,7 @@ def _identity(path: Path, row: dict[str, Any], cell: Cell) -> list[str]:
 
 def _facts(row: dict[str, Any], cell: Cell) -> list[str]:
     """What the cell's declaration alone decides."""
-    student = cell.model.kind == "student"
+    student = cell.method.kind == "student"
     declared: dict[str, tuple[Any, Any]] = {
         "selection rule": (
             row["selection"]["rule"],
@@ -169,7 +169,7 @@ def _facts(row: dict[str, Any], cell: Cell) -> list[str]:
     }
     if student:
         depth = len(
-            layers.effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order)
+            layers.effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
         )
         declared["effective_layers"] = row["effective_layers"], depth
     return _differences(declared)
@@ -195,7 +195,7 @@ def _scores(row: dict[str, Any], cell: Cell) -> list[str]:
         ]
     frame = pd.read_parquet(target)
     logits, labels = frame.filter(regex=r"^logit_\d+$").to_numpy(), frame["label"].to_numpy()
-    rows = row["data"]["train_rows" if cell.model.kind == "labels" else "dev_rows"]
+    rows = row["data"]["train_rows" if cell.method.kind == "labels" else "dev_rows"]
     found = _differences({"examples": (rows, len(frame))})
     if not np.isfinite(logits).all() or not np.array_equal(frame["index"], np.arange(len(frame))):
         found.append(
@@ -206,7 +206,7 @@ def _scores(row: dict[str, Any], cell: Cell) -> list[str]:
         if not math.isclose(old, again, rel_tol=0, abs_tol=_EXACT):
             found.append(f"{name}: stored {old}, recomputed from its predictions {again}")
     if (
-        cell.model.kind == "student" and row["selection"]["rule"] == "best_dev"
+        cell.method.kind == "student" and row["selection"]["rule"] == "best_dev"
     ):  # what was chosen is what is scored
         best = row["selection"]["best_score"], row["metrics"][task(cell.task).metric]
         found += _differences({"best score on dev": best})

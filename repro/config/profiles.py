@@ -18,7 +18,7 @@ def _check_positive(values: Any, *names: str) -> None:
 
 
 @dataclass(frozen=True)
-class Training:
+class Budget:
     """One training's budget. `stop_epoch` ends it within a longer schedule (0: at its end), as the authors end PTP."""
 
     learning_rate: float
@@ -40,9 +40,9 @@ class Setting:
     """The hyper-parameters of a cell; a profile gives their values, `overrides` change single ones."""
 
     backbone: str
-    teacher: Training
-    ptp: Training
-    student: Training
+    teacher: Budget
+    ptp: Budget
+    student: Budget
     alpha: float = 0.7  # the authors' preset, as is T
     temperature: float = 10.0
     beta: float = 100.0  # the authors', for 768 dimensions; see `beta_for`
@@ -106,9 +106,9 @@ PROFILES = {
             "embedded miniature tasks: not GLUE",
             Setting(
                 "embedded",
-                Training(1.5e-4, 32, 10),
-                Training(3e-4, 32, 6, 4),
-                Training(4e-4, 32, 6),
+                Budget(1.5e-4, 32, 10),
+                Budget(3e-4, 32, 6, 4),
+                Budget(4e-4, 32, 6),
                 beta=beta_for(64),
                 max_length=64,
                 precision="float32",
@@ -124,9 +124,9 @@ PROFILES = {
             _STANDIN,
             Setting(
                 "all-MiniLM-L6-v2",
-                Training(5e-5, 32, 4),
-                Training(5e-5, 32, 4, 3),
-                Training(5e-5, 32, 4),
+                Budget(5e-5, 32, 4),
+                Budget(5e-5, 32, 4, 3),
+                Budget(5e-5, 32, 4),
                 beta=beta_for(384),
                 train_cap=2000,
                 dev_cap=1000,
@@ -143,9 +143,9 @@ PROFILES = {
             _STANDIN,
             Setting(
                 "all-mpnet-base-v2",
-                Training(1e-5, 32, 3),
-                Training(2e-5, 64, 6, 4),
-                Training(2e-5, 64, 6),
+                Budget(1e-5, 32, 3),
+                Budget(2e-5, 64, 6, 4),
+                Budget(2e-5, 64, 6),
             ),
             (1e-5, 2e-5, 3e-5, 5e-5),
             2e-2,
@@ -156,9 +156,9 @@ PROFILES = {
             "the paper's own setting",
             Setting(
                 "bert-base-uncased",
-                Training(2e-5, 32, 4),
-                Training(2e-5, 64, 6, 4),
-                Training(2e-5, 64, 6),
+                Budget(2e-5, 32, 4),
+                Budget(2e-5, 64, 6, 4),
+                Budget(2e-5, 64, 6),
             ),
             (1e-5, 2e-5, 3e-5, 5e-5),
             2e-2,

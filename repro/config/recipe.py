@@ -149,9 +149,9 @@ class Recipe:
     )
     ablation_loss: str = decision(
         "D19",
-        "patient",
-        "patient",
-        ("patient", "kd", "finetune"),
+        "patient_kd",
+        "patient_kd",
+        ("patient_kd", "kd", "finetune"),
         "loss under which Tables 4 and 5 compare",
     )
     teacher_checkpoint: str = decision(

@@ -12,7 +12,7 @@ from repro.training.losses import balanced_weights, cross_entropy
 
 def build(cell: Cell, classes: int) -> Classifier:
     """The student of a cell: the first layers of the backbone, shared as its method says (section 3.2)."""
-    uses = effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order)
+    uses = effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
     return student(cell.setting.backbone, cell.layers, uses, classes, cell.recipe.swap_biases)
 
 

@@ -13,8 +13,8 @@ import pandas as pd
 
 from repro import paths
 from repro.analysis.tables import read_all
-from repro.config.cells import TABLES
 from repro.config.recipe import Recipe
+from repro.config.tables import TABLES
 from repro.errors import ReproError
 from repro.files import write_atomic
 from repro.report import diagrams, figures, forest, ptp_figures

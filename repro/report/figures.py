@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from repro.config.cells import table
+from repro.config.tables import table
 from repro.config.tasks import TASKS, task
 from repro.data.ptp_labels import LABELS
 from repro.files import write_atomic

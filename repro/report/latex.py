@@ -5,7 +5,7 @@ import re
 import pandas as pd
 
 from repro.analysis import decisions
-from repro.config.cells import table
+from repro.config.tables import table
 from repro.data.ptp_labels import LABELS
 from repro.report.text import (
     claims_view,

@@ -9,8 +9,9 @@ import pandas as pd
 
 from repro.analysis import derivation, tables, verification
 from repro.analysis.rows import PRINTED
-from repro.config.cells import TABLES, Cell, table
+from repro.config.cells import Cell
 from repro.config.recipe import parse as parse_recipe
+from repro.config.tables import TABLES, table
 from repro.config.tasks import TASKS, task
 from repro.errors import InputError, one_of
 from repro.paths import shown
@@ -91,8 +92,8 @@ def _row(frame: pd.DataFrame, path: Path, method: str, name: str) -> dict[str, A
 def _cells(path: Path, row: dict[str, Any]) -> list[Cell]:
     """The row's cells, task by task; in table 1 every row is of the one method that is run."""
     plan = [cell for cells in derivation.plans_of(path).values() for cell in cells]
-    methods = {cell.method for cell in plan} if row["table"] == "table1" else {row["method"]}
-    return [cell for cell in plan if cell.method in methods and row["task"] in (cell.task, "Avg")]
+    methods = {cell.row for cell in plan} if row["table"] == "table1" else {row["method"]}
+    return [cell for cell in plan if cell.row in methods and row["task"] in (cell.task, "Avg")]
 
 
 def _number(row: dict[str, Any]) -> list[str]:
@@ -176,7 +177,7 @@ def _cell(cell: Cell, here: dict[Cell, dict[str, Any]]) -> list[str]:
             *again,
         ]
     row, metric = here[cell], task(cell.task).metric
-    whose = " of the teacher on its training data" if cell.model.kind == "labels" else ""
+    whose = " of the teacher on its training data" if cell.method.kind == "labels" else ""
     versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
     return [
         *lines,

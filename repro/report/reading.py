@@ -4,7 +4,7 @@ import pandas as pd
 
 from repro.analysis import tables
 from repro.analysis.stats import LEAST_SEEDS
-from repro.config.cells import table
+from repro.config.tables import table
 from repro.report.text import to_text
 
 

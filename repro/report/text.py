@@ -4,9 +4,9 @@ import textwrap
 
 import pandas as pd
 
-from repro.config.cells import table
 from repro.config.profiles import profile
 from repro.config.recipe import Recipe, parse
+from repro.config.tables import table
 from repro.config.tasks import TASKS, task
 from repro.data.ptp_labels import LABELS
 

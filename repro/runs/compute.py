@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from repro.config.cells import Cell
-from repro.config.profiles import Training
+from repro.config.profiles import Budget
 from repro.config.tasks import task
 from repro.data import metrics, ptp_labels
 from repro.errors import InputError, TrainingError
@@ -116,7 +116,7 @@ def _ptp(stage: Stage, log: Log) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     teacher = read(stage.parent("outputs")).tensors
     labels, dev_labels, cuts = _ptp_labels(cell, data, teacher)
-    classes = 4 if cell.model.ptp == "both" else 2
+    classes = 4 if cell.method.ptp == "both" else 2
     model = pea_kd.build(cell, classes)
     rule = (
         "best_inner"
@@ -145,7 +145,7 @@ def _ptp_labels(
     cuts = ptp_labels.thresholds(
         cell.recipe.ptp_thresholds, task(cell.task), train_logits, data.train.labels
     )
-    variant, rule = cell.model.ptp, cell.recipe.ptp2_threshold
+    variant, rule = cell.method.ptp, cell.recipe.ptp2_threshold
     return (
         ptp_labels.variant_labels(variant, train_logits, data.train.labels, cuts, rule),
         ptp_labels.variant_labels(variant, dev_logits, data.dev.labels, cuts, rule),
@@ -171,7 +171,7 @@ def _search(stage: Stage, log: Log) -> Artefact:
 def _student(stage: Stage, log: Log, watch: Watch = loop.go_on) -> Artefact:
     cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
     model = pea_kd.build(cell, len(task(cell.task).labels))
-    if cell.model.ptp != "none":
+    if cell.method.ptp != "none":
         pea_kd.initialise(model, read(stage.parent("ptp")).tensors, recipe.ptp_pooler)
     objective = _objective(cell, data, read(stage.parent("outputs")).tensors)
     metric = task(cell.task).metric
@@ -207,11 +207,11 @@ def _trial(stage: Stage, log: Log) -> Artefact:
 def _objective(cell: Cell, data: Data, teacher: dict[str, Tensor]) -> loop.Objective:
     """What the cell's method minimises; the teacher's outputs move to the model's device once."""
     labels = torch.from_numpy(data.train.labels).to(device())
-    if cell.model.loss == "finetune":
+    if cell.method.loss == "finetune":
         return finetune.objective(labels)
     logits = teacher["train.logits"].to(device())
     pairs = _pairs(cell, teacher["train.cls"].shape[1])
-    if cell.model.loss == "kd" or not pairs:
+    if cell.method.loss == "kd" or not pairs:
         return kd.objective(labels, logits, cell.setting, cell.recipe)
     matched = teacher["train.cls"][:, [target - 1 for _, target in pairs]].to(
         device()
@@ -222,15 +222,15 @@ def _objective(cell: Cell, data: Data, teacher: dict[str, Tensor]) -> loop.Objec
 def _pairs(cell: Cell, teacher_layers: int) -> list[tuple[int, int]]:
     """The matched layers (decisions D5 and D18)."""
     recipe = cell.recipe
-    if cell.layers == 1 and cell.model.sharing == "none" and recipe.one_layer_patient == "match":
+    if cell.layers == 1 and cell.method.sharing == "none" and recipe.one_layer_patient == "match":
         return [(1, (teacher_layers + 1) // 2)]
     return layers.layer_map(
-        cell.layers, cell.model.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
+        cell.layers, cell.method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
     )
 
 
 def _plan(
-    cell: Cell, budget: Training, shuffle: bool, patience: bool = False, rate: float | None = None
+    cell: Cell, budget: Budget, shuffle: bool, patience: bool = False, rate: float | None = None
 ) -> Plan:
     setting = cell.setting
     return Plan(

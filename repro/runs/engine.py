@@ -32,7 +32,7 @@ Ended = Iterator[
 def describe(cells: list[Cell]) -> pd.DataFrame:
     """The plan: one row per cell, with whether its result is there."""
     rows = [
-        (cell.method, cell.task, cell.seed, "done" if results.done(cell) else "to do", cell.id)
+        (cell.row, cell.task, cell.seed, "done" if results.done(cell) else "to do", cell.id)
         for cell in cells
     ]
     return pd.DataFrame(rows, columns=["method", "task", "seed", "state", "id"])

@@ -20,13 +20,13 @@ def finish(cell: Cell) -> None:
     # its tensors before any history: reading makes again what is damaged, and the history is then another
     data, final = (
         load_data(cell),
-        read(made["student" if cell.model.kind == "student" else "outputs"]),
+        read(made["student" if cell.method.kind == "student" else "outputs"]),
     )
     metas = {kind: cache.meta(kind, stage.key) or read(stage).meta for kind, stage in made.items()}
-    on_train = cell.model.kind == "labels"  # Table 1 is about the training data
+    on_train = cell.method.kind == "labels"  # Table 1 is about the training data
     labels = data.train.labels if on_train else data.dev.labels
     logits = final.tensors["train.logits" if on_train else "dev.logits"].numpy()
-    trained = metas["student" if cell.model.kind == "student" else "teacher"]
+    trained = metas["student" if cell.method.kind == "student" else "teacher"]
     result = {
         "metrics": {
             name: float(metrics.score(name, labels, logits.argmax(1))) for name in metrics.METRICS
@@ -50,7 +50,7 @@ def finish(cell: Cell) -> None:
             "fingerprint": encoders.fingerprint(cell.setting.backbone),
         },
     } | _environment(cell, trained)
-    if cell.model.ptp != "none":
+    if cell.method.ptp != "none":
         result["ptp"] = {
             key: metas["ptp"][key] for key in ("thresholds", "label_counts", "best_score")
         }
@@ -59,14 +59,14 @@ def finish(cell: Cell) -> None:
 
 def _last(cell: Cell, trained: dict[str, Any]) -> dict[str, float]:
     """The dev score of a student's last step beside that of its best on dev: how optimistic the choice is."""
-    chosen = cell.model.kind == "student" and trained["rule"] == "best_dev"
+    chosen = cell.method.kind == "student" and trained["rule"] == "best_dev"
     return {"last_score": trained["history"][-1]["score"]} if chosen else {}
 
 
 def _depth(cell: Cell) -> int:
-    if cell.model.kind != "student":
+    if cell.method.kind != "student":
         return encoders.depth(cell.setting.backbone)
-    return len(layers.effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order))
+    return len(layers.effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order))
 
 
 def _environment(cell: Cell, trained: dict[str, Any]) -> dict[str, Any]:

@@ -149,7 +149,7 @@ def command(cell: Cell) -> str:
         "--profile",
         cell.profile,
         "--method",
-        cell.method,
+        cell.row,
         "--task",
         cell.task,
         "--seed",

@@ -62,9 +62,9 @@ def value(setting: Setting, name: str) -> Value:
 def of(cell: Cell, fixed: tuple[str, ...] = ()) -> tuple[Dimension, ...]:
     """The dimensions that change the cell's student, less the settings that are `fixed`."""
     unused = {*fixed}
-    if cell.model.loss == "finetune":
+    if cell.method.loss == "finetune":
         unused |= {"alpha", "beta"}
-    elif cell.model.loss == "kd" or _matches_nothing(cell):
+    elif cell.method.loss == "kd" or _matches_nothing(cell):
         unused |= {"beta"}
     return tuple(
         dimension for dimension in full(PROFILES[cell.profile]) if dimension.name not in unused
@@ -73,7 +73,7 @@ def of(cell: Cell, fixed: tuple[str, ...] = ()) -> tuple[Dimension, ...]:
 
 def _matches_nothing(cell: Cell) -> bool:
     """Patient KD without a pair of layers is plain KD (decisions D5 and D18): beta weighs nothing."""
-    alone = cell.layers == 1 and cell.model.sharing == "none"
+    alone = cell.layers == 1 and cell.method.sharing == "none"
     return cell.recipe.one_layer_patient == "kd" if alone else cell.recipe.layer_map == "none"
 
 

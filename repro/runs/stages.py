@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 from repro.config.cells import Cell, digest
-from repro.config.profiles import PROFILES, Setting, Training, override
+from repro.config.profiles import PROFILES, Budget, Setting, override
 from repro.config.tasks import task
 from repro.data import encoders, glue
 from repro.data.glue import Split
@@ -31,7 +31,7 @@ class Stage:
 
     def __str__(self) -> str:
         owner = (
-            "" if self.kind in ("teacher", "outputs") else f" of {self.cell.method}"
+            "" if self.kind in ("teacher", "outputs") else f" of {self.cell.row}"
         )  # these are every method's
         return f"{self.kind}{owner} on {self.cell.task}, seed {self.cell.seed}"
 
@@ -81,15 +81,15 @@ def stages(cell: Cell) -> list[Stage]:
     """All stages of a cell, each after its parents. Raises InputError if the student is deeper than its teacher."""
     cell = replace(cell, setting=_settled(cell.setting))
     outputs = _outputs(cell)
-    if cell.model.kind != "student":
+    if cell.method.kind != "student":
         return [*outputs.parents, outputs]
     depth = encoders.depth(cell.setting.backbone)
     if cell.layers > depth:
         raise InputError(
-            f"{cell.method} has {cell.layers} layers, more than the {depth} of its teacher "
+            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
             f"{cell.setting.backbone}; use 1 .. {depth}"
         )
-    ptp = [] if cell.model.ptp == "none" else [_ptp(cell, outputs)]
+    ptp = [] if cell.method.ptp == "none" else [_ptp(cell, outputs)]
     students = _students(cell, [outputs, *ptp])
     return [*outputs.parents, outputs, *ptp, *students]
 
@@ -139,7 +139,7 @@ def _options(cell: Cell, *names: str) -> dict[str, Any]:
     return {name: getattr(cell.recipe, name) for name in names}
 
 
-def _work(cell: Cell, budget: Training, depth: int) -> float:
+def _work(cell: Cell, budget: Budget, depth: int) -> float:
     return depth * len(load_data(cell).train.labels) * budget.run_epochs
 
 
@@ -156,20 +156,20 @@ def _outputs(cell: Cell) -> Stage:
 
 
 def _student_depth(cell: Cell) -> int:
-    return len(effective_layers(cell.layers, cell.model.sharing, cell.recipe.sps6_order))
+    return len(effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order))
 
 
 def _form(cell: Cell) -> dict[str, Any]:
     """What decides a student's structure."""
-    options = _options(cell, "sps6_order", "swap_biases") if cell.model.sharing != "none" else {}
-    return {"layers": cell.layers, "sharing": cell.model.sharing} | options
+    options = _options(cell, "sps6_order", "swap_biases") if cell.method.sharing != "none" else {}
+    return {"layers": cell.layers, "sharing": cell.method.sharing} | options
 
 
 def _ptp(cell: Cell, outputs: Stage) -> Stage:
     options = _options(
         cell, "ptp_thresholds", "ptp_stop", "ptp_selection", "ptp_class_weights", "ptp2_threshold"
     )
-    target = {"ptp": cell.model.ptp, "thresholds": task(cell.task).thresholds}
+    target = {"ptp": cell.method.ptp, "thresholds": task(cell.task).thresholds}
     inputs = _shared(cell) | _form(cell) | options | target | {"training": asdict(cell.setting.ptp)}
     return Stage(
         "ptp", cell, inputs, (outputs,), _work(cell, cell.setting.ptp, _student_depth(cell))
@@ -197,7 +197,7 @@ def _candidates(cell: Cell) -> list[Cell]:
 def _student(cell: Cell, parents: list[Stage]) -> Stage:
     inputs = _shared(cell) | _form(cell) | _options(cell, "checkpoint", "shuffle") | _loss(cell)
     inputs |= {"training": asdict(cell.setting.student)}
-    if cell.model.ptp != "none":
+    if cell.method.ptp != "none":
         inputs |= _options(cell, "ptp_pooler")
     return Stage(
         "student",
@@ -211,12 +211,12 @@ def _student(cell: Cell, parents: list[Stage]) -> Stage:
 def _loss(cell: Cell) -> dict[str, Any]:
     """What decides a student's objective, and nothing else: cells that agree in it share one training."""
     setting: Setting = cell.setting
-    inputs: dict[str, Any] = {"loss": cell.model.loss}
-    if cell.model.loss != "finetune":
+    inputs: dict[str, Any] = {"loss": cell.method.loss}
+    if cell.method.loss != "finetune":
         inputs |= {"alpha": setting.alpha, "T": setting.temperature} | _options(
             cell, "kl_reduction", "temperature"
         )
-    if cell.model.loss == "patient":
+    if cell.method.loss == "patient_kd":
         inputs |= {"beta": setting.beta} | _options(
             cell, "hidden_match", "layer_map", "one_layer_patient"
         )

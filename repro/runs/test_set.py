@@ -48,10 +48,10 @@ def _chosen(profile_name: str, method: str, seed: int, tasks: str) -> list[Cell]
         for cell in experiments.plan("table2", profile_name, tasks, seed + 1)
         if cell.seed == seed
     ]
-    methods = list(dict.fromkeys(cell.method for cell in plan))
+    methods = list(dict.fromkeys(cell.row for cell in plan))
     if method not in methods:
         raise one_of("method of table2", method, methods)
-    return [cell for cell in plan if cell.method == method]
+    return [cell for cell in plan if cell.row == method]
 
 
 def _check_done(chosen: list[Cell]) -> None:
@@ -85,7 +85,7 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
 
 
 def _model(cell: Cell) -> Classifier:
-    student, classes = cell.model.kind == "student", len(task(cell.task).labels)
+    student, classes = cell.method.kind == "student", len(task(cell.task).labels)
     kind = "student" if student else "teacher"
     stage = [stage for stage in stages(cell) if stage.kind == kind][
         -1

@@ -105,7 +105,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
     with safe_open(path, "pt") as file:
         metadata, tensors = (
             file.metadata() or {},
-            {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
         )
     if metadata["sha256"] != _digest(metadata["progress"], tensors):
         raise ValueError("wrong checksum")

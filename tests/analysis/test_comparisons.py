@@ -7,6 +7,7 @@ from synthetic import finish, finished, right
 from repro.analysis import comparisons, tables
 from repro.config import cells as experiments
 from repro.config import printed
+from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError
 from repro.report import reading, text
 
@@ -32,13 +33,13 @@ def of(frame, method, against, task="mini-RTE"):
 
 def test_every_declared_pair_on_every_task_and_on_average():
     frame = comparisons.of(finished("table5", "", 2, rows=40))
-    assert len(frame) == len(experiments.TABLES["table5"].pairs) * 5
+    assert len(frame) == len(TABLES["table5"].pairs) * 5
     assert tuple(frame.columns) == comparisons.COLUMNS
     assert set(frame["seeds"]) == {2}
 
 
 def test_pairs_name_rows_of_their_table():
-    for table in experiments.TABLES.values():
+    for table in TABLES.values():
         names = {row.name for row in table.rows}
         assert {name for pair in table.pairs for name in pair} <= names
 

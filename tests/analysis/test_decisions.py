@@ -17,9 +17,7 @@ def folder(tmp_path, monkeypatch):
 
 def predict(cell, labels):
     """PeaBERT3 gets 60 right, 70 with the true KL; Patient KD 50; every example alike otherwise."""
-    count = (
-        50 if cell.method != "PeaBERT3" else 70 if cell.recipe.kl_reduction == "batchmean" else 60
-    )
+    count = 50 if cell.row != "PeaBERT3" else 70 if cell.recipe.kl_reduction == "batchmean" else 60
     return np.eye(2)[np.where(np.arange(len(labels)) < count, labels, 1 - labels)] * 4.0
 
 
@@ -49,7 +47,7 @@ def test_a_flip_changes_one_option():
     for recipe, cells in decisions.plan("demo", "RTE", 1).items():
         changes = cells[0].recipe.changes
         assert len(changes) == (recipe != "authors")
-        assert {cell.method for cell in cells} == {"PeaBERT3", "BERT3-PatientKD"}
+        assert {cell.row for cell in cells} == {"PeaBERT3", "BERT3-PatientKD"}
 
 
 def test_flips_of_the_textbook_start_from_it():

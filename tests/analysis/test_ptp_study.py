@@ -43,9 +43,9 @@ def teacher(seed, labels):
 
 
 def predict(cell, labels):
-    if cell.model.kind != "student":
+    if cell.method.kind != "student":
         return teacher(cell.seed, labels)
-    right = BEFORE if cell.model.ptp == "none" else AFTER
+    right = BEFORE if cell.method.ptp == "none" else AFTER
     return np.eye(2)[np.where([k in right for k in range(10)], labels, 1 - labels)] * 4.0
 
 
@@ -66,7 +66,7 @@ def by_label(frame, rule="two"):
 def test_the_plan_is_one_teacher_on_both_splits_and_two_students():
     plan = ptp_study.plan("demo", "RTE,QNLI", 2)
     assert len(plan) == 4 * 2 * 2
-    assert {(cell.table, cell.method) for cell in plan} == {
+    assert {(cell.table, cell.row) for cell in plan} == {
         ("table1", "PTP labels"),
         ("table2", "BERT-base"),
         ("table5", "BERT3+SPS"),

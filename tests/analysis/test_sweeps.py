@@ -410,7 +410,7 @@ def test_a_tuned_plan_has_each_students_own_values_and_says_so(swept):
         cells_of("table4", "demo", "RTE", 2),
     )
     for cell, before in zip(made, plain, strict=True):
-        values = tuned.read("demo")["table4", cell.method, cell.task]
+        values = tuned.read("demo")["table4", cell.row, cell.task]
         assert {name: space.value(cell.setting, name) for name in values} == values
         assert cell.tuned == tuple(sorted(values)) and cell.given == {} and cell.id != before.id
         assert cells.Cell.from_dict(cell.as_dict()) == cell

@@ -15,7 +15,8 @@ from repro import paths
 from repro.analysis import tables
 from repro.analysis.rows import COLUMNS, MORE_COLUMNS
 from repro.config import printed
-from repro.config.cells import TABLES, plan
+from repro.config.cells import plan
+from repro.config.tables import TABLES
 from repro.data import ptp_labels
 from repro.errors import InputError, MissingError, ReproError
 from repro.report import text
@@ -392,7 +393,7 @@ def test_a_collapsed_student_is_called_one():
     """All wrong is told from all of one class: only the latter learnt nothing."""
 
     def predict(cell, labels):
-        told = np.ones_like(labels) if cell.method == "SPS-1" else labels
+        told = np.ones_like(labels) if cell.row == "SPS-1" else labels
         return np.eye(2)[told] * 4.0
 
     frame = tables.aggregate(finish(plan("table4", "demo", "RTE,MRPC", 2), predict, rows=50))

@@ -12,7 +12,8 @@ from repro.analysis import decisions, derivation, tables
 from repro.analysis.derivation import MAKERS
 from repro.analysis.rows import COLUMNS, MORE_COLUMNS
 from repro.analysis.verification import check_cell, verify
-from repro.config.cells import TABLES, plan
+from repro.config.cells import plan
+from repro.config.tables import TABLES
 from repro.runs import results as files
 
 

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.analysis.rows import changed
-from repro.config.cells import TABLES, Cell, plan, variant
-from repro.config.profiles import PRECISIONS, PROFILES, Training, assignments, override
+from repro.config.cells import Cell, plan, variant
+from repro.config.profiles import PRECISIONS, PROFILES, Budget, assignments, override
 from repro.config.recipe import TEXTBOOK, Recipe, parse
+from repro.config.tables import TABLES
 from repro.errors import InputError
 from repro.runs.results import command
 
@@ -55,10 +56,12 @@ def test_decision_d14_sets_the_number_of_seeds():
 
 
 def test_decision_d19_sets_the_loss_of_the_ablations():
-    assert {cell.model.loss for cell in plan("table4")} == {"patient"}
-    assert {cell.model.loss for cell in plan("table4", recipe="authors+ablation_loss=kd")} == {"kd"}
-    assert {cell.model.loss for cell in plan("table2", recipe="authors+ablation_loss=kd")} == {
-        "patient",
+    assert {cell.method.loss for cell in plan("table4")} == {"patient_kd"}
+    assert {cell.method.loss for cell in plan("table4", recipe="authors+ablation_loss=kd")} == {
+        "kd"
+    }
+    assert {cell.method.loss for cell in plan("table2", recipe="authors+ablation_loss=kd")} == {
+        "patient_kd",
         "finetune",
     }
 
@@ -135,7 +138,7 @@ def refused(text, message):
 
 
 positive = st.floats(1e-6, 1e6)
-trainings = st.builds(Training, positive, *[st.integers(1, 512)] * 2, st.integers(0, 9))
+trainings = st.builds(Budget, positive, *[st.integers(1, 512)] * 2, st.integers(0, 9))
 few = {
     "alpha": st.floats(0, 1),
     "beta": positive,

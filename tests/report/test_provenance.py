@@ -37,7 +37,7 @@ def table4(own_folders):
 
 
 def of(cells, method, name):
-    return [cell for cell in cells if (cell.method, cell.task) == (method, name)]
+    return [cell for cell in cells if (cell.row, cell.task) == (method, name)]
 
 
 def test_it_says_where_a_number_comes_from(table4, repro):
@@ -90,7 +90,7 @@ def test_an_average_lists_the_cells_of_every_task(table4):
     cells, path = table4
     said = provenance.explain(path, "BERT3", "Avg")
     assert re.findall(r"^cell (\S+)", said, re.MULTILINE) == [
-        cell.id for cell in cells if cell.method == "BERT3"
+        cell.id for cell in cells if cell.row == "BERT3"
     ]
     assert "mean of 2 tasks' scores within each seed, then the mean over seeds" in said
     assert said.count("  data        mini-") == 2

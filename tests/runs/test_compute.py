@@ -56,13 +56,13 @@ def test_every_cell_has_its_result_and_predictions(table5):
         assert row["data"]["train_rows"] == 48
         assert row["effective_layers"] == 6
         assert row["cell"] == cell.as_dict()
-        pretrained = {"ptp"} if cell.model.ptp != "none" else set()
+        pretrained = {"ptp"} if cell.method.ptp != "none" else set()
         assert set(row["seconds"]) == {"teacher", "outputs", "student"} | pretrained
         assert verification.check_cell(results.path(cell)) == []
 
 
 def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):
-    with_ptp = next(cell for cell in table5 if cell.model.ptp == "both")
+    with_ptp = next(cell for cell in table5 if cell.method.ptp == "both")
     outputs = next(stage for stage in stages.stages(with_ptp) if stage.kind == "outputs")
     logits, gold = (
         compute.read(outputs).tensors["train.logits"].numpy(),
@@ -88,7 +88,7 @@ def test_stages_are_shared_between_cells_and_tables(table5):
         2
     ]  # SPS-2 of Table 4 is BERT3+SPS of Table 5, PeaBERT3 of Table 2 its last row
     assert {s.key for s in stages.stages(sps2)} == {s.key for s in stages.stages(table5[0])}
-    pea3 = next(cell for cell in tiny("table2") if cell.method == "PeaBERT3")
+    pea3 = next(cell for cell in tiny("table2") if cell.row == "PeaBERT3")
     assert {s.key for s in stages.stages(pea3)} == {s.key for s in stages.stages(table5[3])}
 
 
@@ -160,7 +160,7 @@ def test_a_failed_cell_is_named_and_the_others_finish(monkeypatch):
     good = compute._student
 
     def fail(stage, log):
-        if stage.cell.model.sharing == "paired":
+        if stage.cell.method.sharing == "paired":
             raise ReproError("the loss is not finite at step 3, learning rate 0.002")
         return good(stage, log)
 

@@ -9,6 +9,7 @@ from notebook_lint import problems
 from repro import paths
 from repro.analysis import tables
 from repro.config import cells as experiments
+from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError, ReproError
 from repro.report import text
 from repro.runs import notebooks
@@ -174,7 +175,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.parametrize("name", experiments.TABLES)
+@pytest.mark.parametrize("name", TABLES)
 def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache, name):
     monkeypatch.setenv("REPRO_CACHE", str(cache))
     changes = [
@@ -189,7 +190,7 @@ def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache,
     assert "cells" in out
     assert "100%" in err
     folder = own_folders / "results" / "demo"
-    compared = [name.replace("table", "comparisons")] if experiments.TABLES[name].pairs else []
+    compared = [name.replace("table", "comparisons")] if TABLES[name].pairs else []
     assert {path.name for path in folder.glob("*.csv")} == {
         f"{made}.{variant}.csv" for made in [name, *compared]
     }

@@ -15,7 +15,7 @@ from repro.analysis import mrpc, tables
 from repro.analysis.verification import verify
 from repro.config import profiles
 from repro.config.cells import plan
-from repro.config.profiles import Setting, Training
+from repro.config.profiles import Budget, Setting
 from repro.config.tasks import task
 from repro.data import glue as data
 from repro.data import metrics, mini
@@ -23,7 +23,7 @@ from repro.errors import InputError, MissingError
 from repro.runs import engine, stages, submission, test_set
 from repro.runs import results as cells
 
-ONCE = Training(4e-4, 16, 1)
+ONCE = Budget(4e-4, 16, 1)
 TINY = Setting(
     "embedded", ONCE, ONCE, ONCE, max_length=64, precision="float32", train_cap=48, dev_cap=32
 )
@@ -84,7 +84,7 @@ def trained(_world):
     """PeaBERT1 on both tasks, trained for an epoch on 48 examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLUE_DIR", str(_world))
-        made = [cell for cell in plan("table2", "cpu", "RTE,MRPC", 1) if cell.method == "PeaBERT1"]
+        made = [cell for cell in plan("table2", "cpu", "RTE,MRPC", 1) if cell.row == "PeaBERT1"]
         engine.run_cells(made, "serial")
         yield made
 
@@ -115,7 +115,7 @@ def test_the_submission_holds_the_models_predictions_in_the_order_of_the_test_fi
 
 
 def test_the_teacher_can_be_submitted(glue, trained):
-    teacher = next(cell for cell in plan("table2", "cpu", "RTE", 1) if cell.method == "BERT-base")
+    teacher = next(cell for cell in plan("table2", "cpu", "RTE", 1) if cell.row == "BERT-base")
     engine.run_cells([teacher], "serial")
     _, made = test_set.submit("cpu", "BERT-base", 0, "RTE")
     assert set(made) == {"RTE"} and set(made["RTE"]) <= {"entailment", "not_entailment"}
@@ -215,7 +215,7 @@ def scored(own_folders):
 
 def test_the_test_score_is_that_of_the_stored_predictions(scored):
     frame = mrpc.of(scored)
-    assert list(frame["method"].unique()) == list(dict.fromkeys(cell.method for cell in scored))
+    assert list(frame["method"].unique()) == list(dict.fromkeys(cell.row for cell in scored))
     assert frame.groupby("method").size().eq(4).all()
     labels = gold("RTE", 60)
     for row in frame[frame["split"] == "test"].to_dict("records"):
@@ -223,7 +223,7 @@ def test_the_test_score_is_that_of_the_stored_predictions(scored):
             [
                 metrics.score(row["metric"], labels, noisy(cell, labels).argmax(1))
                 for cell in scored
-                if cell.method == row["method"]
+                if cell.row == row["method"]
             ]
         )
         assert row["mean"] == pytest.approx(expected, abs=1e-4)

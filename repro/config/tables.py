@@ -1,0 +1,98 @@
+"""The paper's tables as data: their rows, what each row trains, and which rows the text compares."""
+
+from dataclasses import dataclass, replace
+
+from repro.errors import one_of
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a row trains.
+
+    Attributes:
+        kind: "student", "teacher", "labels" (PTP labels of the teacher's predictions) or "printed"
+            (numbers copied from the paper).
+        sharing: "none", "paired" (SPS-1) or "shuffled" (SPS-2).
+        ptp: "none", "correct" (PTP-1), "confident" (PTP-2) or "both" (PTP).
+        loss: A module of `repro.methods`: "finetune", "kd" or "patient_kd".
+    """
+
+    kind: str = "student"
+    sharing: str = "none"
+    ptp: str = "none"
+    loss: str = "patient_kd"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the paper's name for it, its stored layers (0: the teacher's), what it trains."""
+
+    name: str
+    layers: int
+    method: Method
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the paper.
+
+    Attributes:
+        name: "table1" to "table5".
+        caption: The paper's subject.
+        paper_split: The split that the paper scores.
+        rows: In the paper's order.
+        pairs: (row, row it is compared with) in the paper's text.
+        ablation: Whether decision D19 sets the loss of all rows.
+    """
+
+    name: str
+    caption: str
+    paper_split: str
+    rows: tuple[Row, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    ablation: bool = False
+
+
+TEACHER, PRINTED = Method("teacher", loss="finetune"), Method("printed")
+PATIENT_KD, SPS = Method(), Method(sharing="shuffled")
+PEA_KD = Method(sharing="shuffled", ptp="both")
+
+# fmt: off
+_TABLES = (
+    Table("table1", "PTP labels of the teacher's predictions on the training data", "train",
+          (Row("PTP labels", 0, Method("labels", loss="finetune")),)),
+    Table("table2", "PeaBERT beside Patient KD", "test",
+          (Row("BERT-base", 0, TEACHER),
+           Row("BERT1-PatientKD", 1, PATIENT_KD), Row("PeaBERT1", 1, PEA_KD),
+           Row("BERT2-PatientKD", 2, PATIENT_KD), Row("PeaBERT2", 2, PEA_KD),
+           Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD)),
+          (("PeaBERT1", "BERT1-PatientKD"), ("PeaBERT2", "BERT2-PatientKD"),
+           ("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT1", "BERT2-PatientKD"),
+           ("PeaBERT2", "BERT3-PatientKD"))),
+    Table("table3", "Six layers: PeaBERT beside DistilBERT and TinyBERT", "dev",
+          (Row("DistilBERT", 6, PRINTED), Row("TinyBERT", 6, PRINTED), Row("PeaBERT", 6, PEA_KD))),
+    Table("table4", "Ablation of SPS", "dev",
+          (Row("BERT3", 3, PATIENT_KD), Row("SPS-1", 3, replace(SPS, sharing="paired")),
+           Row("SPS-2", 3, SPS)),
+          (("SPS-1", "BERT3"), ("SPS-2", "SPS-1"), ("SPS-2", "BERT3")), ablation=True),
+    Table("table5", "Ablation of PTP", "dev",
+          (Row("BERT3+SPS", 3, SPS), Row("BERT3+SPS+PTP-1", 3, replace(SPS, ptp="correct")),
+           Row("BERT3+SPS+PTP-2", 3, replace(SPS, ptp="confident")),
+           Row("BERT3+SPS+PTP", 3, PEA_KD)),
+          (("BERT3+SPS+PTP-1", "BERT3+SPS"), ("BERT3+SPS+PTP-2", "BERT3+SPS"),
+           ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
+           ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
+)
+# fmt: on
+TABLES = {table.name: table for table in _TABLES}
+
+
+def table(name: str) -> Table:
+    """The table of that name.
+
+    Raises:
+        InputError: If there is none; it names the tables there are.
+    """
+    if name not in TABLES:
+        raise one_of("table", name, TABLES)
+    return TABLES[name]
