@@ -192,15 +192,11 @@ def status(
     tasks: Tasks = "",
     seeds: Seeds = 0,
     recipe_name: RecipeName = "authors",
-    live: Annotated[bool, typer.Option("--live", help="until nothing runs")] = False,
 ) -> None:
-    """How many cells of each table are done, and what is running on every process that shares the cache."""
-    from repro.runs import watching
-
+    """How many cells of each table are done."""
     for name in TABLES:
         plan = cells.plan(name, profile, tasks, seeds, recipe_name)
         typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
-    watching.show(live)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import subprocess
 from functools import lru_cache
 from pathlib import Path
 
-from repro.errors import InputError
+from repro.errors import InputError, on_disk
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -64,3 +64,33 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + "-dirty" * bool(changed.stdout)
+
+
+CHECKPOINT_STEPS = 100  # between two checkpoints; another number of them changes no score
+
+
+def checkpoint_steps() -> int:
+    """REPRO_CHECKPOINT_STEPS, by default CHECKPOINT_STEPS.
+
+    Raises:
+        InputError: If it is not a positive whole number.
+    """
+    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(CHECKPOINT_STEPS)
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(
+            f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}"
+        )
+    return int(text)
+
+
+def check() -> None:
+    """Check before a run what would otherwise fail after hours.
+
+    Raises:
+        InputError: For a variable that cannot be used.
+        DiskError: For a folder that cannot be made.
+    """
+    checkpoint_steps()
+    for folder in (cache(), all_results()):
+        with on_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)

@@ -17,23 +17,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from tiny_cells import BUDGET as TINY
 
 from repro import files
 from repro.analysis import tables
 from repro.config import cells
 from repro.runs import cache, compute, engine, stages
-from repro.training import checkpoints, loop
+from repro.training import checkpoints, optim
 
-BUDGET = {
-    "train_cap": 32,
-    "dev_cap": 24,
-    "teacher.epochs": 1,
-    "ptp.epochs": 1,
-    "student.epochs": 1,
-    "student.batch_size": 8,
-    "teacher.batch_size": 8,
-    "ptp.batch_size": 8,
-}
 PLACES = ("step", "half written", "before flush", "before rename", "after rename")
 KINDS = (
     "teacher's checkpoint",
@@ -46,6 +37,11 @@ KINDS = (
     "cells",
     "table",
 )
+BUDGET = TINY | {
+    "train_cap": 32,
+    "dev_cap": 24,
+    **{f"{s}.batch_size": 8 for s in ("teacher", "ptp", "student")},
+}
 CELLS = cells.plan("table5", "demo", "RTE", 1, "authors", BUDGET)
 TIMED_KILLS = 10
 
@@ -70,18 +66,25 @@ class Watch:
 
     def install(self) -> None:
         """Put itself into the steps of training and of writing (this is a fork: nothing has to be put back)."""
-        step, fill, timed = loop._step, files._fill, compute._timed
+        build, fill, computed = optim.build, files._fill, compute._compute
 
-        def watched_step(*arguments):
-            self.at(self.stage, "step")
-            return step(*arguments)
+        def watched_build(*arguments):
+            optimizer = build(*arguments)
+            step = optimizer.step
 
-        def watched_timed(stage):
+            def watched_step():
+                self.at(self.stage, "step")
+                step()
+
+            optimizer.step = watched_step
+            return optimizer
+
+        def watched_compute(stage):
             self.stage = stage.kind
             self.note(
                 "again" if cache.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key
             )
-            return timed(stage)
+            return computed(stage)
 
         def watched_fill(temporary, write, path):
             kind = (
@@ -102,7 +105,7 @@ class Watch:
             fill(flagged, watched_write, path)
             self.at(kind, "after rename")
 
-        loop._step, files._fill, compute._timed = watched_step, watched_fill, watched_timed
+        optim.build, files._fill, compute._compute = watched_build, watched_fill, watched_compute
 
 
 class Flagged(type(Path())):
@@ -170,7 +173,7 @@ def prepare() -> None:
     """What all forks share: the data, and a checkpoint after every step."""
     torch.set_num_threads(1)
     os.environ["REPRO_CHECKPOINT_STEPS"], checkpoints._SHARE = "1", 0
-    stages.load_data(CELLS[0])
+    compute.load_data(stages.resolve(CELLS[0]).trained.spec.inputs)
 
 
 def main(folder: Path, seed: int) -> None:

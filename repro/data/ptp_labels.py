@@ -35,6 +35,11 @@ def thresholds(
         return t1, t1
     if option != "median":
         raise one_of("ptp_thresholds", option, RULES)
+    return medians(logits, gold)
+
+
+def medians(logits: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
+    """Median confidences of the correct and of the wrong predictions; see `thresholds`."""
     certain, right = confidence(logits), logits.argmax(axis=1) == gold
     return _median(certain[right]), _median(certain[~right])
 

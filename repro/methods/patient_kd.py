@@ -1,30 +1,52 @@
-"""Patient KD (Sun et al. 2019): KD plus beta times the distance of matched [CLS] states (all of equation 5)."""
+"""Patient KD (Sun et al. 2019): KD plus the distance of matched [CLS] states (equation 5)."""
+
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from repro.config.profiles import Setting
 from repro.config.recipe import Recipe
 from repro.methods import kd
-from repro.models.classifier import Output
-from repro.training.loop import Objective
+from repro.training.loop import Objective, device
 from repro.training.losses import patience
 
 
-def objective(
-    labels: Tensor,
-    teacher_logits: Tensor,
-    teacher_states: Tensor,
-    pairs: list[tuple[int, int]],
-    setting: Setting,
-    recipe: Recipe,
-) -> Objective:
-    """teacher_states: (examples, pairs, hidden), of the teacher layers in `pairs` (1-based, structure.layer_map)."""
-    distil = kd.objective(labels, teacher_logits, setting, recipe)
-    matched = [student - 1 for student, _ in pairs]
+@dataclass(frozen=True)
+class PatientKD:
+    """KD + beta * mean squared distance of matched [CLS] states.
 
-    def terms(output: Output, rows: Tensor) -> dict[str, Tensor]:
-        states = output.cls_states[:, matched]  # (batch, pairs, hidden)
-        distance = patience(states, teacher_states[rows], recipe.hidden_match)
-        return distil(output, rows) | {"patience": setting.beta * distance}
+    Attributes:
+        kd: The first two terms.
+        beta: Weight of the distance.
+        match: How states are normalised and averaged (decision D4).
+        pairs: Matched (student layer, teacher layer), counted from 1 (decisions D5 and D18).
+    """
 
-    return terms
+    kd: kd.KD
+    beta: float
+    match: str
+    pairs: tuple[tuple[int, int], ...]
+
+    def objective(self, labels: Tensor, teacher: dict[str, Tensor]) -> Objective:
+        """See `methods.Loss`."""
+        distil = self.kd.objective(labels, teacher)
+        student_layers = [student - 1 for student, _ in self.pairs]
+        teacher_layers = [layer - 1 for _, layer in self.pairs]
+        # (examples, pairs, hidden)
+        teacher_states = teacher["train.cls"][:, teacher_layers].to(device())
+
+        def terms(output: Any, rows: Tensor) -> dict[str, Tensor]:
+            states = output.cls_states[:, student_layers]  # (batch, pairs, hidden)
+            distance = patience(states, teacher_states[rows], self.match)
+            return distil(output, rows) | {"patience": self.beta * distance}
+
+        return terms
+
+
+def resolve(
+    setting: Setting, recipe: Recipe, pairs: tuple[tuple[int, int], ...]
+) -> PatientKD | kd.KD:
+    """See `methods.resolve`; without a matched pair this is plain KD."""
+    distil = kd.resolve(setting, recipe, pairs)
+    return PatientKD(distil, setting.beta, recipe.hidden_match, pairs) if pairs else distil

@@ -1,5 +1,7 @@
 """Teacher and students: an encoder, one pooler and one classifier, which also tell the [CLS] state of every layer."""
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from repro.models import dropout
 from repro.models.fast import FITTING, Layout, cls_states
 from repro.models.layers import Use
 from repro.models.sps import layers_of, share
+from repro.models.vocabulary import occurring
 
 
 class Output(NamedTuple):
@@ -19,6 +22,10 @@ class Output(NamedTuple):
     logits: Tensor
     cls_states: Tensor
     pooled: Tensor
+
+    def float(self) -> "Output":
+        """The same in float32."""
+        return Output(*(part.float() for part in self))
 
 
 class Classifier(nn.Module):
@@ -67,6 +74,10 @@ class Classifier(nn.Module):
         states = output[0] if isinstance(output, tuple) else output  # (batch, tokens, hidden)
         self._states.append(states[:, 0])
 
+    def only_words(self, ids: Tensor) -> AbstractContextManager[None]:
+        """Train only the word embeddings of `ids` within this context; see `vocabulary`."""
+        return occurring(self.encoder, ids)
+
     def new_head(self, classes: int) -> None:
         """Replace the classifier by a fresh one, as between PTP and distillation (decision D10)."""
         self.classifier = _linear(self.classifier.in_features, classes).to(
@@ -95,7 +106,7 @@ def teacher(backbone: str, classes: int) -> Classifier:
 
 
 def student(
-    backbone: str, layers: int, uses: list[Use], classes: int, swap_biases: bool = True
+    backbone: str, layers: int, uses: Sequence[Use], classes: int, swap_biases: bool = True
 ) -> Classifier:
     """The first `layers` layers, embeddings and pooler of the encoder, run as `uses` says, and a fresh classifier.
 
@@ -104,19 +115,3 @@ def student(
     encoder, _ = encoders.load(backbone, layers)
     share(encoder, uses, swap_biases)
     return Classifier(encoder, classes)
-
-
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of every distinct parameter, on the CPU; a shared one stands once, under the name of its first use."""
-    return {
-        name: parameter.detach().to("cpu", copy=True)
-        for name, parameter in model.named_parameters()
-    }
-
-
-def load_state(model: nn.Module, state: dict[str, Tensor], without: tuple[str, ...] = ()) -> None:
-    """Put a state from `state_of` back, except the parameters whose names start with one of `without`."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if not name.startswith(without):
-                parameter.copy_(state[name])

@@ -1,6 +1,7 @@
 """Shuffled parameter sharing (paper, section 3.2) on any Hugging Face encoder of the table below."""
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import nn
@@ -42,7 +43,7 @@ def layers_of(encoder: PreTrainedModel) -> nn.ModuleList:
     return layers
 
 
-def share(encoder: PreTrainedModel, uses: list[Use], swap_biases: bool = True) -> None:
+def share(encoder: PreTrainedModel, uses: Sequence[Use], swap_biases: bool = True) -> None:
     """Make the encoder run `uses` in order, on the tensors it already has (in place).
 
     The first use of a layer is the layer itself. A later one is a copy of its modules around the same parameters:

@@ -17,7 +17,7 @@ from repro.config.cells import digest
 from repro.errors import of_disk, on_disk
 from repro.files import set_aside, sha256, verified
 from repro.runs import remote
-from repro.training import tensorfiles
+from repro.training.states import UNREADABLE, write_tensors
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def meta(kind: str, key: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = json.loads(remote.text(location(kind, key)))
         return record["meta"] if _unaltered(record) else None
-    except tensorfiles.UNREADABLE:
+    except UNREADABLE:
         return None  # `load` says what is wrong with it
 
 
@@ -79,7 +79,7 @@ def save(kind: str, key: str, artefact: Artefact) -> None:
     """
     target = location(kind, key)
     tensors = target.with_suffix(".safetensors")
-    tensorfiles.write(tensors, artefact.tensors, through=remote.write)
+    write_tensors(tensors, artefact.tensors, write=remote.write)
     record = {"sha256": sha256(tensors), "meta": artefact.meta}
     text = json.dumps(record | {"seal": digest(record, 64)}, indent=1)
     remote.write(target, lambda temporary: temporary.write_text(text))
@@ -103,7 +103,7 @@ def _read(kind: str, key: str) -> Artefact | None:
             if record
             else None
         )
-    except tensorfiles.UNREADABLE:
+    except UNREADABLE:
         return None
 
 
@@ -118,7 +118,7 @@ def _record(target: Path, hashed: Callable[[Path], str]) -> dict[str, Any] | Non
         raise of_disk(
             target, error
         ) from error  # no damage: another user's file, not to be set aside
-    except tensorfiles.UNREADABLE:
+    except UNREADABLE:
         return None  # not there, or unreadable, which is the same as a wrong checksum
     return record if whole else None
 

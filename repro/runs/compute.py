@@ -1,305 +1,301 @@
-"""How each stage is computed."""
+"""How each stage is computed from its values and its parents' artefacts."""
 
 import platform
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from repro.config.cells import Cell
-from repro.config.profiles import Budget
 from repro.config.tasks import task
-from repro.data import metrics, ptp_labels
-from repro.errors import InputError, TrainingError
-from repro.methods import finetune, kd, patient_kd, pea_kd
-from repro.models import classifier, layers
-from repro.models.classifier import Classifier, state_of
+from repro.data import encoders, glue, metrics
+from repro.data.encode import Encoded, encode
+from repro.errors import InputError
+from repro.methods import finetune, ptp
+from repro.models import classifier
+from repro.models.classifier import Classifier
 from repro.runs import cache, machine
 from repro.runs.cache import Artefact
-from repro.runs.scalars import Scalars
-from repro.runs.stages import Data, Stage, load_data, planned_here
-from repro.runs.watching import Note
-from repro.training import checkpoints, loop
-from repro.training.checkpoints import Checkpoint
+from repro.runs.stages import Inputs, Pretraining, Stage, Teacher, load_splits
+from repro.runs.tensorboard import TensorBoard
+from repro.training import checkpoints
 from repro.training.loop import (
-    Encoded,
+    Callback,
     Evaluate,
-    Fitted,
-    Log,
-    Plan,
-    Watch,
+    Evaluation,
+    Hyperparameters,
+    Objective,
+    Progress,
     device,
     fit,
     predict,
-    resolve_precision,
 )
+from repro.training.states import load_state, state_of
 
-_INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
+_INNER = 10  # one training example in ten is the inner split (decisions D9 and D15)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits of a stage, as text with labels and as tokens."""
+
+    train: glue.Split
+    dev: glue.Split
+    train_tokens: Encoded
+    dev_tokens: Encoded
 
 
 def run_stage(stage: Stage) -> float:
-    """Make the stage's artefact unless it is there. Returns the seconds it took this time.
+    """Compute a stage's artefact unless it is there; returns the seconds it took.
 
-    Raises InputError where another process planned the stage on other data or another encoder than this one has.
+    Raises:
+        InputError: If this machine's data or encoder are not those of the plan.
     """
     start = time.perf_counter()
-    cache.get(stage.kind, stage.key, lambda: _timed(_as_planned(stage)))
+    read(stage)
     return time.perf_counter() - start
 
 
-def _as_planned(stage: Stage) -> Stage:
-    if stage.key not in {mine.key for mine in planned_here(stage)}:
-        raise InputError(
-            f"{platform.node()} would not make what was planned for the {stage}: its data or encoder "
-            "are not those of the machine that made the plan; give every machine the same"
-        )
-    return stage
+def read(stage: Stage) -> Artefact:
+    """The stage's artefact; computed if it is missing or damaged."""
+    return cache.get(stage.kind, stage.key, lambda: _compute(stage))
 
 
-def _timed(stage: Stage) -> Artefact:
-    torch.manual_seed(stage.cell.seed)
-    start = time.perf_counter() - checkpoints.seconds(cache.partial(stage.kind, stage.key))
-    with Note("stage", what=str(stage)) as note, Scalars(stage, note) as log:
-        artefact = _COMPUTE[stage.kind](stage, log)
+def _compute(stage: Stage) -> Artefact:
+    earlier = checkpoints.seconds(cache.partial(stage.kind, stage.key))  # of interrupted processes
+    start = time.perf_counter() - earlier
+    artefact = COMPUTE[stage.kind](stage)
     made = {"seconds": time.perf_counter() - start} | machine.hardware()
     return Artefact(artefact.tensors, artefact.meta | made)
 
 
-def _checkpoint(stage: Stage) -> Checkpoint:
-    """Where the stage's training stands, as long as it is not finished."""
-    return Checkpoint(cache.partial(stage.kind, stage.key))
+def load_data(inputs: Inputs) -> Data:
+    """The splits of a stage, loaded and tokenised once per process.
+
+    Raises:
+        InputError: If they, or the encoder, are not those that the stage was planned with.
+    """
+    train, dev = load_splits(inputs.task, inputs)
+    found = train.fingerprint, dev.fingerprint, encoders.fingerprint(inputs.encoder)
+    if found != (inputs.train, inputs.dev, inputs.encoder_files):
+        raise InputError(
+            f"{platform.node()} has other data of {inputs.task} or another encoder "
+            f"{inputs.encoder} than the machine that made the plan; give every machine the same"
+        )
+    tokens = _tokens(train, inputs), _tokens(dev, inputs)
+    return Data(train, dev, *tokens)
 
 
-def read(stage: Stage) -> Artefact:
-    """The stage's artefact, made now if it is not there (or was damaged)."""
-    return cache.get(stage.kind, stage.key, lambda: _timed(stage))
+@lru_cache(maxsize=8)
+def _tokens(split: glue.Split, inputs: Inputs) -> Encoded:
+    tokenizer = encoders.load_tokenizer(inputs.encoder)
+    return Encoded(encode(split, tokenizer, inputs.max_length), tokenizer.pad_token_id)
 
 
-def _teacher(stage: Stage, log: Log) -> Artefact:
-    cell, data = stage.cell, load_data(stage.cell)
-    model = classifier.teacher(cell.setting.backbone, len(task(cell.task).labels))
-    rule = cell.recipe.teacher_checkpoint
-    evaluate = {
+# stages
+
+
+def _teacher(stage: Stage) -> Artefact:
+    spec, data = stage.spec, load_data(stage.spec.inputs)
+    torch.manual_seed(spec.training.seed)
+    model = build(stage)
+    rule, metric = spec.selection, task(spec.inputs.task).metric
+    evaluate: dict[str, Evaluate | None] = {
         "last": None,
-        "best_dev": _dev_score(cell, data),
-        "lowest_dev_loss": _minus_dev_loss(cell, data),
-    }[rule]
+        "best_dev": _scorer(spec, metric, data.dev_tokens, data.dev.labels),
+        "lowest_dev_loss": _minus_loss(spec, data.dev_tokens, data.dev.labels),
+    }
     rows = np.arange(len(data.train.labels))
-    objective = finetune.objective(torch.from_numpy(data.train.labels).to(device()))
-    plan = _plan(cell, cell.setting.teacher, cell.recipe.shuffle)
-    fitted = fit(
-        model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), log=log
-    )
-    return Artefact(state_of(model), _meta(model, fitted, rule))
+    objective = finetune.FineTuning().objective(_on_device(data.train.labels), {})
+    progress = _train(stage, model, data, rows, objective, spec.training, evaluate[rule])
+    return Artefact(state_of(model), _meta(model, progress, rule))
 
 
-def _outputs(stage: Stage, log: Log) -> Artefact:
-    """The teacher over all the data, once: train.logits, train.cls (examples, layers, hidden), dev.logits."""
-    cell, data = stage.cell, load_data(stage.cell)
-    model = classifier.teacher(cell.setting.backbone, len(task(cell.task).labels))
-    classifier.load_state(model, read(stage.parent("teacher")).tensors)
-    precision = resolve_precision(cell.setting.precision)
-    logits, states = predict(model, data.train_tokens, precision=precision, states=True)
-    dev_logits, _ = predict(model, data.dev_tokens, precision=precision)
-    assert states is not None
-    named = {
-        "train.logits": torch.from_numpy(logits),
-        "train.cls": states,
-        "dev.logits": torch.from_numpy(dev_logits),
-    }
-    return Artefact(named, {})
+def _outputs(stage: Stage) -> Artefact:
+    spec, data = stage.spec, load_data(stage.spec.inputs)
+    model = load_model(stage.parent("teacher"))
+    logits, states = predict(model, data.train_tokens, precision=spec.precision, states=True)
+    dev_logits, _ = predict(model, data.dev_tokens, precision=spec.precision)
+    assert states is not None  # (examples, layers, hidden)
+    tensors = {"train.logits": torch.from_numpy(logits), "train.cls": states}
+    return Artefact(tensors | {"dev.logits": torch.from_numpy(dev_logits)}, {})
 
 
-def _ptp(stage: Stage, log: Log) -> Artefact:
-    cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
+def _pretraining(stage: Stage) -> Artefact:
+    spec, data = stage.spec, load_data(stage.spec.inputs)
     teacher = read(stage.parent("outputs")).tensors
-    labels, dev_labels, cuts = _ptp_labels(cell, data, teacher)
-    classes = 4 if cell.method.ptp == "both" else 2
-    model = pea_kd.build(cell, classes)
-    rule = (
-        "best_inner"
-        if recipe.ptp_stop == "patience" and recipe.ptp_selection == "last"
-        else recipe.ptp_selection
-    )
-    rows, evaluate = _selection(cell, data, rule, "accuracy", labels, dev_labels)
-    objective = pea_kd.pretraining_objective(
-        torch.from_numpy(labels).to(device()), classes, recipe.ptp_class_weights
-    )
-    plan = _plan(cell, cell.setting.ptp, shuffle=True, patience=recipe.ptp_stop == "patience")
-    fitted = fit(
-        model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), log=log
-    )
-    counts = np.bincount(labels, minlength=classes).tolist()
-    return Artefact(
-        state_of(model), _meta(model, fitted, rule) | {"thresholds": cuts, "label_counts": counts}
-    )
+    logits, dev_logits = teacher["train.logits"].numpy(), teacher["dev.logits"].numpy()
+    cuts = spec.ptp.cuts(logits, data.train.labels)
+    labels = spec.ptp.labels(logits, data.train.labels, cuts)
+    dev_labels = spec.ptp.labels(dev_logits, data.dev.labels, cuts)
+    torch.manual_seed(spec.training.seed)
+    model = build(stage)
+    rows, evaluate = select(spec, data, "accuracy", labels, dev_labels)
+    objective = spec.ptp.objective(labels)
+    progress = _train(stage, model, data, rows, objective, spec.training, evaluate)
+    counts = np.bincount(labels, minlength=spec.ptp.classes).tolist()
+    meta = {"thresholds": list(cuts), "label_counts": counts}
+    return Artefact(state_of(model), _meta(model, progress, spec.selection) | meta)
 
 
-def _ptp_labels(
-    cell: Cell, data: Data, teacher: dict[str, Tensor]
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """PTP targets of the training and the dev examples, with the thresholds that the training data give."""
-    train_logits, dev_logits = teacher["train.logits"].numpy(), teacher["dev.logits"].numpy()
-    cuts = ptp_labels.thresholds(
-        cell.recipe.ptp_thresholds, task(cell.task), train_logits, data.train.labels
-    )
-    variant, rule = cell.method.ptp, cell.recipe.ptp2_threshold
-    return (
-        ptp_labels.variant_labels(variant, train_logits, data.train.labels, cuts, rule),
-        ptp_labels.variant_labels(variant, dev_logits, data.dev.labels, cuts, rule),
-        cuts,
-    )
-
-
-def _search(stage: Stage, log: Log) -> Artefact:
-    """The candidate with the best score on the inner split (decision D13)."""
+def _search(stage: Stage) -> Artefact:
+    """The learning rate with the best score on the inner split (decision D13)."""
     scores = {
-        parent.cell.setting.student.learning_rate: read(parent).meta["best_score"]
-        for parent in stage.parents
+        candidate.spec.training.learning_rate: read(candidate).meta["best_score"]
+        for candidate in stage.parents
     }
-    return Artefact(
-        {},
-        {
-            "scores": {str(rate): score for rate, score in scores.items()},
-            "learning_rate": max(scores, key=scores.__getitem__),
-        },
-    )
+    best = max(scores, key=scores.__getitem__)
+    return Artefact({}, {"learning_rate": best, "scores": {str(k): v for k, v in scores.items()}})
 
 
-def _student(stage: Stage, log: Log, watch: Watch = loop.go_on) -> Artefact:
-    cell, data, recipe = stage.cell, load_data(stage.cell), stage.cell.recipe
-    model = pea_kd.build(cell, len(task(cell.task).labels))
-    if cell.method.ptp != "none":
-        pea_kd.initialise(model, read(stage.parent("ptp")).tensors, recipe.ptp_pooler)
-    objective = _objective(cell, data, read(stage.parent("outputs")).tensors)
-    metric = task(cell.task).metric
-    rows, evaluate = _selection(
-        cell, data, recipe.checkpoint, metric, data.train.labels, data.dev.labels
-    )
-    searched = {parent.kind: parent for parent in stage.parents}.get("search")
-    rate = read(searched).meta["learning_rate"] if searched else None
-    plan = _plan(cell, cell.setting.student, recipe.shuffle, rate=rate)
-    fitted = fit(
-        model, data.train_tokens, rows, objective, plan, evaluate, _checkpoint(stage), watch, log
-    )
-    logits, _ = predict(model, data.dev_tokens, precision=plan.precision)
-    if stage.kind == "student":  # a sweep's trial does not look at dev's labels
-        score = float(metrics.score(metric, data.dev.labels, logits.argmax(1)))
-        log({fitted.steps: {"dev": score}}, fitted.steps)
-    meta = _meta(model, fitted, recipe.checkpoint) | {"learning_rate": plan.learning_rate}
+def _student(stage: Stage) -> Artefact:
+    spec, data = stage.spec, load_data(stage.spec.inputs)
+    model, progress, training = train_student(stage, data)
+    logits, _ = predict(model, data.dev_tokens, precision=training.precision)
+    meta = _meta(model, progress, spec.selection) | {"learning_rate": training.learning_rate}
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)
 
 
-def _trial(stage: Stage, log: Log) -> Artefact:
-    """A student of a sweep, for its scores on the inner split alone. One that diverges is a trial that failed."""
-    from repro.runs.study import Watch as Pruning  # Optuna is for sweeps only
-
-    watch = Pruning(**stage.inputs["watch"])
-    try:
-        meta = _student(stage, log, watch).meta | {"failed": ""}
-    except TrainingError as error:
-        meta = {"failed": str(error), "best_score": None, "steps": 0}
-    return Artefact({}, meta | {"epoch_scores": watch.scores, "pruned": watch.pruned})
+COMPUTE: dict[str, Callable[[Stage], Artefact]] = {
+    "teacher": _teacher,
+    "outputs": _outputs,
+    "ptp": _pretraining,
+    "search": _search,
+    "student": _student,
+}
 
 
-def _objective(cell: Cell, data: Data, teacher: dict[str, Tensor]) -> loop.Objective:
-    """What the cell's method minimises; the teacher's outputs move to the model's device once."""
-    labels = torch.from_numpy(data.train.labels).to(device())
-    if cell.method.loss == "finetune":
-        return finetune.objective(labels)
-    logits = teacher["train.logits"].to(device())
-    pairs = _pairs(cell, teacher["train.cls"].shape[1])
-    if cell.method.loss == "kd" or not pairs:
-        return kd.objective(labels, logits, cell.setting, cell.recipe)
-    matched = teacher["train.cls"][:, [target - 1 for _, target in pairs]].to(
-        device()
-    )  # (examples, pairs, hidden)
-    return patient_kd.objective(labels, logits, matched, pairs, cell.setting, cell.recipe)
+# parts of stages
 
 
-def _pairs(cell: Cell, teacher_layers: int) -> list[tuple[int, int]]:
-    """The matched layers (decisions D5 and D18)."""
-    recipe = cell.recipe
-    if cell.layers == 1 and cell.method.sharing == "none" and recipe.one_layer_patient == "match":
-        return [(1, (teacher_layers + 1) // 2)]
-    return layers.layer_map(
-        cell.layers, cell.method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
+def train_student(
+    stage: Stage, data: Data, callbacks: Sequence[Callback] = ()
+) -> tuple[Classifier, Progress, Hyperparameters]:
+    """Train the student of a stage.
+
+    Args:
+        stage: A student's stage.
+        data: Its splits.
+        callbacks: Further callbacks, called first.
+
+    Returns:
+        The student, how its training went, and its hyperparameters with the learning rate used.
+    """
+    spec = stage.spec
+    training = spec.training
+    if stage.has("search"):
+        rate = read(stage.parent("search")).meta["learning_rate"]
+        training = replace(training, learning_rate=rate)
+    teacher = read(stage.parent("outputs")).tensors
+    pretrained = read(stage.parent("ptp")).tensors if stage.has("ptp") else None
+    torch.manual_seed(training.seed)  # after the reads, which may compute what is damaged
+    model = build(stage)
+    if pretrained is not None:
+        ptp.initialise(model, pretrained, spec.pooler)
+    objective = spec.loss.objective(_on_device(data.train.labels), teacher)
+    metric = task(spec.inputs.task).metric
+    rows, evaluate = select(spec, data, metric, data.train.labels, data.dev.labels)
+    progress = _train(stage, model, data, rows, objective, training, evaluate, callbacks)
+    return model, progress, training
+
+
+def build(stage: Stage) -> Classifier:
+    """The untrained model of a stage: pretrained layers and a fresh classifier."""
+    spec = stage.spec
+    classes = len(task(spec.inputs.task).labels)
+    if isinstance(spec, Teacher):
+        return classifier.teacher(spec.inputs.encoder, classes)
+    if isinstance(spec, Pretraining):
+        classes = spec.ptp.classes
+    structure = spec.structure
+    return classifier.student(
+        spec.inputs.encoder, structure.layers, structure.uses, classes, structure.swap_biases
     )
 
 
-def _plan(
-    cell: Cell, budget: Budget, shuffle: bool, patience: bool = False, rate: float | None = None
-) -> Plan:
-    setting = cell.setting
-    return Plan(
-        rate or budget.learning_rate,
-        budget.batch_size,
-        budget.epochs,
-        0 if patience else budget.run_epochs,
-        cell.recipe.optimizer,
-        shuffle,
-        cell.seed,
-        resolve_precision(setting.precision),
-        setting.evaluations_per_epoch,
-        patience,
-    )
+def load_model(stage: Stage) -> Classifier:
+    """The trained model of a stage."""
+    model = build(stage)
+    load_state(model, read(stage).tensors)
+    return model
 
 
-def _selection(
-    cell: Cell, data: Data, rule: str, metric: str, labels: np.ndarray, dev_labels: np.ndarray
+def _train(
+    stage: Stage,
+    model: Classifier,
+    data: Data,
+    rows: np.ndarray,
+    objective: Objective,
+    training: Hyperparameters,
+    evaluate: Evaluate | None,
+    callbacks: Sequence[Callback] = (),
+) -> Progress:
+    """Run `fit` with the usual callbacks."""
+    evaluation = [Evaluation(evaluate)] if evaluate else []
+    checkpoint = checkpoints.Checkpoint(cache.partial(stage.kind, stage.key))
+    usual = [*evaluation, checkpoint, TensorBoard(stage)]
+    return fit(model, data.train_tokens, rows, objective, training, [*callbacks, *usual])
+
+
+def select(
+    spec: Any, data: Data, metric: str, labels: np.ndarray, dev_labels: np.ndarray
 ) -> tuple[np.ndarray, Evaluate | None]:
-    """The rows to train on, and the score that picks the checkpoint: none, on dev, or on a tenth kept out of train."""
+    """The rows to train on, and the score that picks the checkpoint.
+
+    Args:
+        spec: Its `selection` is "last" (no score), "best_dev" or "best_inner" (on a random tenth of
+            train that is not trained on).
+        data: The splits.
+        metric: Name of the score.
+        labels: Targets (examples,) of train.
+        dev_labels: Targets (examples,) of dev.
+    """
     rows = np.arange(len(labels))
-    if rule == "last":
+    if spec.selection == "last":
         return rows, None
-    if rule == "best_dev":
-        return rows, _scorer(cell, metric, data.dev_tokens, dev_labels, None)
-    inner = np.random.default_rng(cell.seed).permutation(rows)[: max(1, len(rows) // _INNER)]
-    return np.setdiff1d(rows, inner), _scorer(cell, metric, data.train_tokens, labels[inner], inner)
+    if spec.selection == "best_dev":
+        return rows, _scorer(spec, metric, data.dev_tokens, dev_labels)
+    shuffled = np.random.default_rng(spec.training.seed).permutation(rows)
+    inner = shuffled[: max(1, len(rows) // _INNER)]
+    evaluate = _scorer(spec, metric, data.train_tokens, labels[inner], inner)
+    return np.setdiff1d(rows, inner), evaluate
 
 
 def _scorer(
-    cell: Cell, metric: str, tokens: Encoded, labels: np.ndarray, rows: np.ndarray | None
+    spec: Any, metric: str, tokens: Encoded, labels: np.ndarray, rows: np.ndarray | None = None
 ) -> Evaluate:
-    precision = resolve_precision(cell.setting.precision)
-    return lambda model: float(
-        metrics.score(metric, labels, predict(model, tokens, rows, precision)[0].argmax(1))
-    )
+    def evaluate(model: Classifier) -> float:
+        logits, _ = predict(model, tokens, rows, spec.training.precision)
+        return float(metrics.score(metric, labels, logits.argmax(axis=1)))
+
+    return evaluate
 
 
-def _dev_score(cell: Cell, data: Data) -> Evaluate:
-    return _scorer(cell, task(cell.task).metric, data.dev_tokens, data.dev.labels, None)
-
-
-def _minus_dev_loss(cell: Cell, data: Data) -> Evaluate:
-    """The authors keep the teacher of the lowest dev loss, so that it still errs on its training data (D20)."""
-    precision, gold = resolve_precision(cell.setting.precision), torch.from_numpy(data.dev.labels)
+def _minus_loss(spec: Any, tokens: Encoded, labels: np.ndarray) -> Evaluate:
+    """Minus the cross-entropy: the authors keep the teacher with the lowest dev loss (D20)."""
 
     def evaluate(model: Classifier) -> float:
-        logits, _ = predict(model, data.dev_tokens, precision=precision)
+        logits, _ = predict(model, tokens, precision=spec.training.precision)
+        gold = torch.from_numpy(labels)
         return -torch.nn.functional.cross_entropy(torch.from_numpy(logits), gold).item()
 
     return evaluate
 
 
-def _meta(model: Classifier, fitted: Fitted, rule: str) -> dict[str, Any]:
+def _on_device(labels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(labels).to(device())
+
+
+def _meta(model: Classifier, progress: Progress, rule: str) -> dict[str, Any]:
+    scored = progress.best_step > 0
     return {
         "rule": rule,
-        "steps": fitted.steps,
-        "best_step": fitted.best_step or fitted.steps,
-        "best_score": None if np.isnan(fitted.best_score) else fitted.best_score,
-        "history": fitted.history,
+        "steps": progress.step,
+        "best_step": progress.best_step or progress.step,
+        "best_score": progress.best_score if scored else None,
+        "history": progress.history,
         "parameters": model.parameter_counts(),
     }
-
-
-_COMPUTE = {
-    "teacher": _teacher,
-    "outputs": _outputs,
-    "ptp": _ptp,
-    "search": _search,
-    "student": _student,
-    "trial": _trial,
-}

@@ -1,36 +1,37 @@
-"""Run many cells: in this process, on local processes that share the cores, or on a Ray cluster.
+"""Run many cells: in this process, on worker processes that share the cores, or on a Ray cluster.
 
-Stages that cells share run once. torch is imported only if there is something to compute, Ray only for its engine.
+Stages that cells share run once. torch is imported only if there is something to compute, Ray only
+for its engine.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from repro import environment
+from repro import paths
 from repro.config.cells import Cell
 from repro.config.profiles import PROFILES
 from repro.errors import FullError, ReproError, one_of
-from repro.runs import memory, results, scheduling, watching
+from repro.runs import results
+from repro.runs.pool import Inline, Processes
 from repro.runs.progress import Progress, clock
 from repro.runs.ray import Cluster
-from repro.runs.workers import Processes
 
 if TYPE_CHECKING:
-    from repro.runs.stages import Stage
+    from repro.runs.stages import Plan, Stage
 
 ENGINES = ("processes", "serial", "ray")
-Ended = Iterator[
-    tuple["Stage", BaseException | None]
-]  # a stage, and the error that it or one before it raised
+Workers = Inline | Processes | Cluster  # `slots`: calls at once; `limit`: calls handed over at once
+Ended = Iterator[tuple["Stage", BaseException | None]]
 
 
 def describe(cells: list[Cell]) -> pd.DataFrame:
-    """The plan: one row per cell, with whether its result is there."""
+    """One row per cell, with whether its result is there."""
     rows = [
         (cell.row, cell.task, cell.seed, "done" if results.done(cell) else "to do", cell.id)
         for cell in cells
@@ -39,228 +40,194 @@ def describe(cells: list[Cell]) -> pd.DataFrame:
 
 
 def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) -> None:
-    """Make every cell's result. Prints the plan, then one bar. workers: 0 for one per core (one in all on a GPU).
+    """Compute the results of cells that have none; prints the plan, then a progress bar.
 
-    The engine ray has the workers of the cluster at RAY_ADDRESS, if that is set. A failed cell does not stop the
-    others. Raises ReproError with each failure at the end; FullError at once.
+    A failed cell does not stop the others.
+
+    Args:
+        cells: What to run.
+        engine: One of ENGINES.
+        workers: How many; 0 for one per core (one in all on a GPU). Ray takes those of its cluster.
+
+    Raises:
+        ReproError: At the end, with every failure.
+        FullError: At once, if the disk is full.
     """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     results.fetch(cells)
     todo = [cell for cell in cells if not results.done(cell)]
-    print(
-        f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do", flush=True
-    )
-    if todo:
-        from repro.runs import stages  # imports torch
+    print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do")
+    if not todo:
+        return
+    from repro.runs import stages  # imports torch
 
-        _run(todo, [stages.stages(cell) for cell in todo], engine, _workers(engine, workers))
-
-
-@contextmanager
-def making(
-    total: float, what: str, engine: str = "processes", workers: int = 0
-) -> Iterator[Callable]:
-    """Gives a function that makes the stages of a list, on workers that stay between its calls; one bar over all.
-
-    total: the work of all calls together, in the unit of the stages'. The function raises ReproError with the first
-    failure of a stage.
-    """
-    if engine not in ENGINES:
-        raise one_of("engine", engine, ENGINES)
-    workers = _workers(engine, workers)
-    with Progress(total, what) as bar, _executor(engine, workers) as executor:
-
-        def make(stages: list["Stage"]) -> None:
-            graph = _graph([stages])
-            ready = sum(stage.work for stage in stages) - sum(
-                stage.work for stage in graph.values()
-            )
-            if ready:
-                bar.advance(ready, "already there")
-            failures = [
-                (stage, error) for stage, error in _made(graph, executor, bar) if error is not None
-            ]
-            if failures:
-                stage, error = failures[0]
-                raise ReproError(
-                    f"{len(failures)} of {len(graph)} stages failed; the first is the {stage}: "
-                    f"{_told(error)}; what is finished is kept"
-                )
-
-        yield make
-
-
-def _workers(engine: str, workers: int) -> int:
-    import torch
-
-    if engine == "serial":
-        return 1
-    return workers or (
-        1 if engine == "processes" and torch.cuda.is_available() else len(os.sched_getaffinity(0))
-    )
-
-
-def _run(todo: list[Cell], needed: list[list["Stage"]], engine: str, workers: int) -> None:
-    graph = _graph(needed)
+    plans = [stages.resolve(cell) for cell in todo]
+    missing = missing_stages(stage for plan in plans for stage in plan.stages)
     try:
-        with _executor(engine if graph else "serial", workers) as executor:
-            _announce(todo[0], needed, graph, executor.slots)
-            with Progress(sum(stage.work for stage in graph.values()) or 1.0, todo[0].table) as bar:
-                waits_for = [{stage.key for stage in made} & graph.keys() for made in needed]
-                failed = _finish(todo, waits_for, _made(graph, executor, bar))
+        with open_workers(engine if missing else "serial", workers) as pool:
+            _announce(plans, missing, pool.slots)
+            work = sum(stage.work for stage in missing) or 1.0
+            with Progress(work, todo[0].table) as bar:
+                failed = _write_results(plans, missing, run_stages(missing, pool, bar))
     except KeyboardInterrupt:
+        done = len(missing) - len(missing_stages(missing))
         print(
-            f"stopped: {len(graph) - len(_graph(needed))} of {len(graph)} stages of this run are computed and kept; "
-            "a training that had begun goes on from its last checkpoint",
+            f"stopped: {done} of {len(missing)} stages of this run are computed and kept; "
+            "an interrupted training resumes from its last checkpoint",
             flush=True,
         )
         raise
     if failed:
-        count = sum(map(len, failed.values()))
         told = [
-            f"{', '.join(cell.id for cell in cells)}: {error} ({_again(cells)})"
-            for error, cells in failed.items()
+            f"{', '.join(cell.id for cell in group)}: {error} "
+            f"(again: {'; '.join(map(results.command, group))})"
+            for error, group in failed.items()
         ]
-        raise ReproError(f"{count} of {len(todo)} cells failed; " + "; ".join(told))
+        count = sum(map(len, failed.values()))
+        raise ReproError(f"{count} of {len(todo)} cells failed; {'; '.join(told)}")
 
 
-def _graph(needed: list[list["Stage"]]) -> dict[str, "Stage"]:
-    """The stages still to make, by key: not made yet, or damaged since. A worker makes both, with its threads."""
+def open_workers(engine: str, workers: int = 0) -> Workers:
+    """The workers of an engine, as a context manager; leaving it by an error ends them at once.
+
+    Raises:
+        InputError: For an unknown engine or an environment variable that cannot be used.
+        DiskError: If cache or results cannot be written.
+    """
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+    paths.check()
+    if engine == "serial":
+        return Inline()
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    if engine == "ray":
+        return Cluster(workers or cores)
+    return Processes(workers or (1 if torch.cuda.is_available() else cores))
+
+
+def missing_stages(stages: Iterable["Stage"]) -> list["Stage"]:
+    """The distinct stages whose artefacts are missing or damaged, in the order given."""
     from repro.runs import cache
 
-    made = {
-        kind: cache.finished(kind) for kind in {stage.kind for each in needed for stage in each}
-    }
-    return {
-        stage.key: stage
-        for each in needed
-        for stage in each
-        if stage.key not in made[stage.kind] or cache.damaged(stage.kind, stage.key)
-    }
+    distinct = {stage.key: stage for stage in stages}
+    there = {kind: cache.finished(kind) for kind in {stage.kind for stage in distinct.values()}}
+    return [
+        stage
+        for key, stage in distinct.items()
+        if key not in there[stage.kind] or cache.damaged(stage.kind, key)
+    ]
 
 
-def _announce(
-    cell: Cell, needed: list[list["Stage"]], graph: dict[str, "Stage"], workers: int
-) -> None:
-    """Say what will run, on how many workers, and about how long."""
-    shared = sum(map(len, needed)) - len({stage.key for made in needed for stage in made})
-    seconds = sum(stage.work for stage in graph.values()) * PROFILES[cell.profile].seconds_per_work
+def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None) -> Ended:
+    """Compute stages, each after its parents, the one with most work first.
+
+    Args:
+        stages: Parents that are not among them must have artefacts already.
+        pool: The output of `open_workers`.
+        bar: Advances with each stage.
+
+    Yields:
+        Each stage as it ends, with None or the error that it or an ancestor raised.
+
+    Raises:
+        FullError: If the disk is full, since no other stage would fare better.
+    """
+    from repro.runs.compute import run_stage
+
+    graph = {stage.key: stage for stage in stages}
+    sorter = TopologicalSorter(
+        {
+            key: [parent.key for parent in stage.parents if parent.key in graph]
+            for key, stage in graph.items()
+        }
+    )
+    sorter.prepare()
+    place = {key: number for number, key in enumerate(graph)}
+    ready: list[tuple[float, int, str]] = []  # most work first; of equal work the first named
+    ended: SimpleQueue[tuple[Stage, BaseException | None]] = SimpleQueue()
+    errors: dict[str, BaseException] = {}
+    running, count = 0, 0
+    while sorter.is_active():
+        for key in sorter.get_ready():
+            stage = graph[key]
+            inherited = next((errors[p.key] for p in stage.parents if p.key in errors), None)
+            if inherited is not None:
+                ended.put((stage, inherited))
+                running += 1
+            else:
+                heappush(ready, (-stage.work, place[key], key))
+        while ready and running < pool.limit:
+            stage = graph[heappop(ready)[-1]]
+            future = pool.submit(run_stage, stage)
+            running += 1
+            future.add_done_callback(
+                lambda done, stage=stage: ended.put((stage, done.exception()))  # type: ignore[misc]
+            )
+        stage, error = ended.get()
+        running, count = running - 1, count + 1
+        sorter.done(stage.key)
+        if error is not None:
+            errors[stage.key] = error
+        if bar is not None:
+            name = f"{count} of {len(graph)} stages, {len(errors)} failed, last: {stage}"
+            bar.advance(stage.work, name)
+        if isinstance(error, FullError):
+            raise error
+        yield stage, error
+
+
+def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> None:
+    """Print what will run, on how many workers, and about how long it takes."""
+    keys = [stage.key for plan in plans for stage in plan.stages]
+    seconds = sum(stage.work for stage in missing)
+    seconds *= PROFILES[plans[0].cell.profile].seconds_per_work / workers
     print(
-        f"{len(graph)} stages to compute ({shared} shared between cells) on {workers} "
-        f"worker{'s' * (workers > 1)}, about {clock(seconds / workers)}",
+        f"{len(missing)} stages to compute ({len(keys) - len(set(keys))} shared between cells) "
+        f"on {workers} worker{'s' * (workers > 1)}, about {clock(seconds)}",
         flush=True,
     )
 
 
-def _made(graph: dict[str, "Stage"], executor: "Workers", bar: Progress) -> Ended:
-    """Make the graph's stages; each as it ends, when the bar has counted it. Raises FullError: no other would fare
-    better."""
-    if not graph:
-        return
-    from repro.runs.compute import run_stage
-
-    with _note(graph, executor.slots) as note:
-        work, failed = 0.0, list[str]()
-        ends = scheduling.run(
-            graph, lambda stage: executor.submit(run_stage, stage), executor.limit
-        )
-        for ended, (stage, error) in enumerate(ends, start=1):
-            work += stage.work
-            if error is not None:
-                failed.append(f"{stage}: {_told(error)}")
-            note.say(ended=ended, work_done=work, failed=failed)
-            bar.advance(
-                stage.work,
-                f"{ended} of {len(graph)} stages, {len(failed)} failed, the last: {stage}",
-            )
-            if isinstance(error, FullError):
-                raise error
-            yield stage, error
-
-
-def _note(graph: dict[str, "Stage"], workers: int) -> watching.Note:
-    """What `python -m repro status` shows of this run."""
-    cell = next(iter(graph.values())).cell
-    return watching.Note(
-        "run",
-        what=f"{cell.table}, profile {cell.profile}",
-        workers=workers,
-        stages=len(graph),
-        work=sum(stage.work for stage in graph.values()),
-        ended=0,
-        work_done=0.0,
-        failed=[],
-    )
-
-
-class _Inline(Executor):
-    """Runs what it is given at once, in this process."""
-
-    slots = limit = 1
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-Workers = (
-    _Inline | Processes | Cluster
-)  # `slots`: stages computed at once; `limit`: stages in its hands at once
-
-
-def _executor(engine: str, workers: int) -> Workers:
-    environment.check()
-    if engine == "serial":
-        memory.keep()
-        return _Inline()
-    return Cluster(workers) if engine == "ray" else Processes(workers)
-
-
-def _finish(todo: list[Cell], waits_for: list[set[str]], ended: Ended) -> dict[str, list[Cell]]:
-    """Write each cell's result as soon as the last of its stages has ended; the cells that failed, by their error.
-
-    waits_for: the keys of the stages that each cell of `todo` still needs; emptied on the way.
-    """
-    users: dict[str, list[int]] = {}
-    for place, keys in enumerate(waits_for):
+def _write_results(
+    plans: list["Plan"], missing: list["Stage"], ended: Ended
+) -> dict[str, list[Cell]]:
+    """Write each cell's result as soon as its last stage has ended; the failed cells by error."""
+    missing_keys = {stage.key for stage in missing}
+    waits_for = [{stage.key for stage in plan.stages} & missing_keys for plan in plans]
+    needed_by: dict[str, list[int]] = {}
+    for number, keys in enumerate(waits_for):
         for key in keys:
-            users.setdefault(key, []).append(place)
-    errors = {place: _written(todo[place]) for place, keys in enumerate(waits_for) if not keys}
+            needed_by.setdefault(key, []).append(number)
+    errors = {n: _write_result(plans[n]) for n, keys in enumerate(waits_for) if not keys}
     for stage, error in ended:
-        for place in users[stage.key]:
-            waits_for[place].discard(stage.key)
+        for number in needed_by[stage.key]:
+            waits_for[number].discard(stage.key)
             if error is not None:
-                errors.setdefault(place, _told(error))
-            elif not waits_for[place] and place not in errors:
-                errors[place] = _written(todo[place])
+                errors.setdefault(number, _one_line(error))
+            elif not waits_for[number] and number not in errors:
+                errors[number] = _write_result(plans[number])
     failed: dict[str, list[Cell]] = {}
-    for place in sorted(place for place, error in errors.items() if error):
-        failed.setdefault(errors[place], []).append(todo[place])
+    for number in sorted(number for number, error in errors.items() if error):
+        failed.setdefault(errors[number], []).append(plans[number].cell)
     return failed
 
 
-def _written(cell: Cell) -> str:
-    """Write the cell's result; the error, or "" if there is none."""
-    from repro.runs.finishing import finish
+def _write_result(plan: "Plan") -> str:
+    """Write a cell's result; returns the error, or "" if there is none."""
+    from repro.runs.finish import finish
 
     try:
-        results.clear(cell)
-        finish(cell)
+        results.clear(plan.cell)
+        finish(plan)
     except FullError:
         raise
     except Exception as error:
-        return _told(error)
+        return _one_line(error)
     return ""
 
 
-def _told(error: BaseException) -> str:
+def _one_line(error: BaseException) -> str:
     return str(error) if isinstance(error, ReproError) else f"{type(error).__name__}: {error}"
-
-
-def _again(cells: list[Cell]) -> str:
-    return "again: " + "; ".join(map(results.command, cells))

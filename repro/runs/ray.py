@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from repro import paths
 from repro.errors import MissingError, ReproError
 from repro.files import temporary
-from repro.runs import memory, remote
+from repro.runs import machine, remote
 
 _RETRIES = (
     3  # lost workers or nodes per stage; an error that the stage itself raises is not tried again
@@ -52,7 +52,6 @@ class Cluster(Executor):
     limit = 1000  # nodes that join later find work, and the scheduler's memory has a bound
 
     def __init__(self, workers: int) -> None:
-        from repro.runs import machine
 
         self._ray = _connected(workers)
         resources = self._ray.cluster_resources()
@@ -158,7 +157,7 @@ def _task(fn: Callable, stage: Any, threads: int, probe: str, code: str) -> Any:
     import torch
 
     _check_node(probe, code)
-    memory.keep()
+    machine.keep_memory()
     torch.set_num_threads(threads)
     return fn(stage)
 
@@ -166,7 +165,6 @@ def _task(fn: Callable, stage: Any, threads: int, probe: str, code: str) -> Any:
 @lru_cache(maxsize=1)
 def _check_node(probe: str, code: str) -> None:
     """Raises MissingError on a node whose results would not be found, or not be what the driver's code makes."""
-    from repro.runs import machine
 
     if probe and not Path(probe).exists():
         raise MissingError(

@@ -1,7 +1,6 @@
 """Agreement with the authors' implementation: reference vectors against the modules that training uses."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +9,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertConfig, BertModel
 
-from repro.config.profiles import PROFILES
-from repro.config.recipe import Recipe
 from repro.errors import InputError, MissingError
 from repro.methods import kd
 from repro.models.classifier import Classifier, Output
@@ -132,13 +129,13 @@ def _check_loss(case: dict[str, Any], number: int) -> list[Comparison]:
         torch.tensor(case[f"{name}_logits"], dtype=torch.float64) for name in ("student", "teacher")
     )
     labels, rows = torch.tensor(case["labels"]), torch.arange(len(case["labels"]))
-    setting = replace(PROFILES["paper"].setting, alpha=case["alpha"], temperature=case["T"])
     got = {"ce": losses.cross_entropy(student, labels)}
     for reduction in ("mean", "batchmean"):
         got[f"kl_{reduction}_times_T2"] = losses.soft_cross_entropy(
             student, teacher, case["T"], reduction
         )
-        terms = kd.objective(labels, teacher, setting, Recipe(kl_reduction=reduction))
+        loss = kd.KD(case["alpha"], case["T"], reduction, "both_squared")
+        terms = loss.objective(labels, {"train.logits": teacher})
         got[f"total_{reduction}"] = sum(
             terms(Output(student, student, student), rows).values(), torch.zeros(())
         )

@@ -1,223 +1,302 @@
-"""A cell's stages: teacher -> teacher outputs -> PTP-pretrained student -> distilled student, each with its inputs.
+"""A cell resolved into stages: teacher -> teacher outputs -> PTP-pretrained student -> student.
 
-A stage is a pure function of what `inputs` declares; its key is their hash, so that cells, tables and processes that
-need the same stage share it.
+`resolve` is the only place that reads options: it replaces them by the values that determine the
+computation. A stage is a pure function of these values and of its parents, and its key is their
+hash. Cells, tables and processes that need the same stage share it.
 """
 
-from dataclasses import asdict, dataclass, replace
+import os
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
+from repro import methods
 from repro.config.cells import Cell, digest
-from repro.config.profiles import PROFILES, Budget, Setting, override
+from repro.config.profiles import PROFILES, Budget
 from repro.config.tasks import task
 from repro.data import encoders, glue
-from repro.data.glue import Split
 from repro.errors import InputError
-from repro.models.layers import effective_layers
-from repro.training import loop
-from repro.training.loop import Encoded
+from repro.methods import ptp
+from repro.models.layers import Use, effective_layers, layer_map
+from repro.training.loop import Hyperparameters, resolve_precision
+
+PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Data and encoder of a stage.
+
+    The first five fields say how to load them; only the length limit and the fingerprints, which
+    say what was found when the stage was planned, are part of its key.
+    """
+
+    task: str
+    train_cap: int = field(compare=False)
+    dev_cap: int = field(compare=False)
+    encoder: str = field(compare=False)
+    max_length: int
+    train: str
+    dev: str
+    encoder_files: str
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A student's network: stored layers, and which of them each effective layer runs."""
+
+    layers: int
+    uses: tuple[Use, ...]
+    swap_biases: bool  # whether a swap exchanges biases too (decision D7)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Fine-tune the whole encoder."""
+
+    inputs: Inputs
+    training: Hyperparameters
+    selection: str  # "last", "best_dev" or "lowest_dev_loss" (decision D20)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The teacher's logits on train and dev, and its [CLS] states on train."""
+
+    inputs: Inputs
+    precision: str
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """Pretrain a student on PTP labels."""
+
+    inputs: Inputs
+    structure: Structure
+    ptp: ptp.PTP
+    training: Hyperparameters
+    selection: str  # "last", "best_dev" or "best_inner" (decision D9)
+
+
+@dataclass(frozen=True)
+class Student:
+    """Train a student; with a Search among the parents, at the learning rate that it chose."""
+
+    inputs: Inputs
+    structure: Structure
+    loss: methods.Loss
+    training: Hyperparameters
+    selection: str  # "last", "best_dev" or "best_inner" (decision D15)
+    pooler: str  # what becomes of the pooler after PTP: "kept", "reset", "" without PTP (D10)
+
+
+@dataclass(frozen=True)
+class Search:
+    """Choose the learning rate of the parent with the best score on the inner split."""
+
+
+KINDS = {
+    Teacher: "teacher",
+    Outputs: "outputs",
+    Pretraining: "ptp",
+    Search: "search",
+    Student: "student",
+}
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One artefact to make. `cell` is any of the cells that need it; `parents` are the stages it reads."""
+    """One artefact to compute.
 
-    kind: str  # teacher, outputs, ptp, search, student; trial: a student of a sweep
-    cell: Cell
-    inputs: dict[str, Any]
+    Attributes:
+        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search.
+        parents: The stages whose artefacts it reads.
+        name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
+        folder: Where its log goes: the profile of the first cell that needed it.
+        work: Layers times examples, forward and backward; for the order and the time left.
+    """
+
+    spec: Any
     parents: tuple["Stage", ...] = ()
-    work: float = 0.0  # layers x examples passed forward and backward, for the time left
+    name: str = field(default="", compare=False)
+    profile: str = field(default="", compare=False)
+    work: float = field(default=0.0, compare=False)
 
     def __str__(self) -> str:
-        owner = (
-            "" if self.kind in ("teacher", "outputs") else f" of {self.cell.row}"
-        )  # these are every method's
-        return f"{self.kind}{owner} on {self.cell.task}, seed {self.cell.seed}"
+        return self.name
+
+    @property
+    def kind(self) -> str:
+        """ "teacher", "outputs", "ptp", "search" or "student"."""
+        return KINDS[type(self.spec)]
 
     @cached_property
     def key(self) -> str:
-        """The hash of the declared inputs, those of the parents included."""
-        return digest(
-            {"kind": self.kind, **self.inputs, "parents": [parent.key for parent in self.parents]},
-            16,
-        )
+        """Hash of the values and of the parents' keys."""
+        parents = [parent.key for parent in self.parents]
+        return digest({"kind": self.kind, "spec": _plain(self.spec), "parents": parents}, 16)
 
     def parent(self, kind: str) -> "Stage":
         """The parent of that kind."""
         return next(stage for stage in self.parents if stage.kind == kind)
 
+    def has(self, kind: str) -> bool:
+        """Whether a parent is of that kind."""
+        return any(stage.kind == kind for stage in self.parents)
+
 
 @dataclass(frozen=True)
-class Data:
-    """A task's splits, as text with labels and as tokens."""
+class Plan:
+    """A resolved cell: its stages, each after its parents, and what its result reports of them."""
 
-    train: Split
-    dev: Split
-    train_tokens: Encoded
-    dev_tokens: Encoded
+    cell: Cell
+    stages: tuple[Stage, ...]
+    effective_layers: int
 
+    def stage(self, kind: str) -> Stage:
+        """The cell's stage of that kind; of several students the last is the cell's own."""
+        return [stage for stage in self.stages if stage.kind == kind][-1]
 
-def load_data(cell: Cell) -> Data:
-    """The splits of a cell, loaded and tokenised once per process."""
-    setting = cell.setting
-    return _load_data(
-        cell.task, setting.train_cap, setting.dev_cap, setting.backbone, setting.max_length
-    )
-
-
-@lru_cache(maxsize=4)
-def _load_data(name: str, train_cap: int, dev_cap: int, backbone: str, max_length: int) -> Data:
-    tokenizer = encoders.load_tokenizer(backbone)
-    train, dev = glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)
-    tokens = [
-        Encoded(glue.encode(split, tokenizer, max_length), tokenizer.pad_token_id)
-        for split in (train, dev)
-    ]
-    return Data(train, dev, *tokens)
+    @property
+    def trained(self) -> Stage:
+        """The stage whose model the cell scores: its student, or its teacher."""
+        return self.stage("student" if self.cell.method.kind == "student" else "teacher")
 
 
-def stages(cell: Cell) -> list[Stage]:
-    """All stages of a cell, each after its parents. Raises InputError if the student is deeper than its teacher."""
-    cell = replace(cell, setting=_settled(cell.setting))
-    outputs = _outputs(cell)
-    if cell.method.kind != "student":
-        return [*outputs.parents, outputs]
-    depth = encoders.depth(cell.setting.backbone)
+def resolve(cell: Cell) -> Plan:
+    """Replace every option of a cell by the values that determine the computation.
+
+    Raises:
+        InputError: If the student has more layers than its teacher.
+    """
+    setting, recipe = cell.setting, cell.recipe
+    depth = encoders.depth(setting.backbone)
     if cell.layers > depth:
         raise InputError(
             f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
-            f"{cell.setting.backbone}; use 1 .. {depth}"
+            f"{setting.backbone}; use 1 .. {depth}"
         )
-    ptp = [] if cell.method.ptp == "none" else [_ptp(cell, outputs)]
-    students = _students(cell, [outputs, *ptp])
-    return [*outputs.parents, outputs, *ptp, *students]
+    inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
 
+    def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
+        name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
+        return Stage(spec, parents, name, cell.profile, work * examples)
 
-def trial_stages(cell: Cell, watch: dict[str, Any]) -> list[Stage]:
-    """The stages of a sweep's trial: a cell's, with a student that `watch` (the arguments of study.Watch) may end.
+    training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
+    teacher_spec = Teacher(inputs, training, recipe.teacher_checkpoint)
+    teacher = stage(teacher_spec, (), depth * training.stop_epoch)
+    outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
+    if cell.method.kind != "student":
+        return Plan(cell, (teacher, outputs), depth)
 
-    The bar counts trials: of these stages only the last has work.
-    """
-    *earlier, student = stages(cell)
-    trial = replace(student, kind="trial", inputs=student.inputs | {"watch": watch}, work=1.0)
-    return [*(replace(stage, work=0.0) for stage in earlier), trial]
-
-
-def planned_here(stage: Stage) -> list[Stage]:
-    """What this process would plan in place of the stages among which `stage` was planned."""
-    return (
-        trial_stages(stage.cell, stage.inputs["watch"])
-        if stage.kind == "trial"
-        else stages(stage.cell)
-    )
-
-
-def _settled(setting: Setting) -> Setting:
-    """With the precision that "auto" means where the plan is made: a stage is what its key says, wherever it runs."""
-    return replace(setting, precision=loop.resolve_precision(setting.precision))
-
-
-def _shared(cell: Cell) -> dict[str, Any]:
-    """The inputs of every training: data, encoder, seed and the way of stepping."""
-    setting, loaded = cell.setting, load_data(cell)
-    return {
-        "task": cell.task,
-        "train": loaded.train.fingerprint,
-        "dev": loaded.dev.fingerprint,
-        "seed": cell.seed,
-        "backbone": encoders.fingerprint(setting.backbone),
-        "max_length": setting.max_length,
-        "precision": loop.resolve_precision(setting.precision),
-        "evaluations_per_epoch": setting.evaluations_per_epoch,
-        "optimizer": cell.recipe.optimizer,
-    }
-
-
-def _options(cell: Cell, *names: str) -> dict[str, Any]:
-    """Those options of the recipe."""
-    return {name: getattr(cell.recipe, name) for name in names}
-
-
-def _work(cell: Cell, budget: Budget, depth: int) -> float:
-    return depth * len(load_data(cell).train.labels) * budget.run_epochs
-
-
-def _outputs(cell: Cell) -> Stage:
-    setting, depth = cell.setting, encoders.depth(cell.setting.backbone)
-    inputs = (
-        _shared(cell)
-        | _options(cell, "teacher_checkpoint", "shuffle")
-        | {"training": asdict(setting.teacher)}
-    )
-    teacher = Stage("teacher", cell, inputs, (), _work(cell, setting.teacher, depth))
-    work = depth * len(load_data(cell).train.labels) / 3  # forward only
-    return Stage("outputs", cell, {"what": "logits and [CLS] states"}, (teacher,), work)
-
-
-def _student_depth(cell: Cell) -> int:
-    return len(effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order))
-
-
-def _form(cell: Cell) -> dict[str, Any]:
-    """What decides a student's structure."""
-    options = _options(cell, "sps6_order", "swap_biases") if cell.method.sharing != "none" else {}
-    return {"layers": cell.layers, "sharing": cell.method.sharing} | options
-
-
-def _ptp(cell: Cell, outputs: Stage) -> Stage:
-    options = _options(
-        cell, "ptp_thresholds", "ptp_stop", "ptp_selection", "ptp_class_weights", "ptp2_threshold"
-    )
-    target = {"ptp": cell.method.ptp, "thresholds": task(cell.task).thresholds}
-    inputs = _shared(cell) | _form(cell) | options | target | {"training": asdict(cell.setting.ptp)}
-    return Stage(
-        "ptp", cell, inputs, (outputs,), _work(cell, cell.setting.ptp, _student_depth(cell))
-    )
-
-
-def _students(cell: Cell, parents: list[Stage]) -> list[Stage]:
-    """The student; with decision D13 "searched", after one student per learning rate and the choice between them."""
-    if cell.recipe.hyperparameters == "preset":
-        return [_student(cell, parents)]
-    candidates = [_student(candidate, parents) for candidate in _candidates(cell)]
-    search = Stage("search", cell, {"over": "learning rate, best inner score"}, tuple(candidates))
-    return [*candidates, search, _student(cell, [*parents, search])]
-
-
-def _candidates(cell: Cell) -> list[Cell]:
-    recipe = replace(cell.recipe, hyperparameters="preset", checkpoint="best_inner")
-    rates = PROFILES[cell.profile].search_rates
-    return [
-        replace(cell, recipe=recipe, setting=override(cell.setting, {"student.learning_rate": r}))
-        for r in rates
-    ]
-
-
-def _student(cell: Cell, parents: list[Stage]) -> Stage:
-    inputs = _shared(cell) | _form(cell) | _options(cell, "checkpoint", "shuffle") | _loss(cell)
-    inputs |= {"training": asdict(cell.setting.student)}
+    owner, structure = f" of {cell.row}", _structure(cell)
+    effective = len(structure.uses)
+    parents: tuple[Stage, ...] = (outputs,)
+    made = [teacher, outputs]
     if cell.method.ptp != "none":
-        inputs |= _options(cell, "ptp_pooler")
-    return Stage(
-        "student",
-        cell,
-        inputs,
-        tuple(parents),
-        _work(cell, cell.setting.student, _student_depth(cell)),
+        pretraining = _pretraining(cell, inputs, structure)
+        work = effective * pretraining.training.stop_epoch
+        made.append(stage(pretraining, parents, work, owner))
+        parents = (outputs, made[-1])
+    spec = _student(cell, inputs, structure, depth)
+    work = effective * spec.training.stop_epoch
+    if recipe.hyperparameters == "searched":  # decision D13
+        candidates = tuple(
+            stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
+            for rate in PROFILES[cell.profile].search_rates
+        )
+        search = stage(Search(), candidates, 0.0, owner)
+        spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
+        made += [*candidates, search]
+    return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+
+
+def _inputs(cell: Cell) -> Inputs:
+    setting, (train, dev) = cell.setting, load_splits(cell.task, cell.setting)
+    return Inputs(
+        cell.task,
+        setting.train_cap,
+        setting.dev_cap,
+        setting.backbone,
+        setting.max_length,
+        train.fingerprint,
+        dev.fingerprint,
+        encoders.fingerprint(setting.backbone),
     )
 
 
-def _loss(cell: Cell) -> dict[str, Any]:
-    """What decides a student's objective, and nothing else: cells that agree in it share one training."""
-    setting: Setting = cell.setting
-    inputs: dict[str, Any] = {"loss": cell.method.loss}
-    if cell.method.loss != "finetune":
-        inputs |= {"alpha": setting.alpha, "T": setting.temperature} | _options(
-            cell, "kl_reduction", "temperature"
+def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    return Hyperparameters(
+        learning_rate=budget.learning_rate,
+        batch_size=budget.batch_size,
+        epochs=budget.epochs,
+        stop_epoch=budget.run_epochs,
+        optimizer=cell.recipe.optimizer,
+        shuffle=shuffle,
+        seed=cell.seed,
+        precision=resolve_precision(cell.setting.precision),
+        evaluations_per_epoch=cell.setting.evaluations_per_epoch,
+    )
+
+
+def _structure(cell: Cell) -> Structure:
+    uses = effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
+    swapped = any(use.swapped for use in uses)
+    return Structure(cell.layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
+
+
+def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
+    recipe, training = cell.recipe, _hyperparameters(cell, cell.setting.ptp, shuffle=True)
+    selection = recipe.ptp_selection
+    if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
+        training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
+        selection = "best_inner" if selection == "last" else selection
+    target = ptp.resolve(cell.method.ptp, task(cell.task), recipe)
+    return Pretraining(inputs, structure, target, training, selection)
+
+
+def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Student:
+    recipe, method = cell.recipe, cell.method
+    if cell.layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
+        pairs = [(1, (teacher_layers + 1) // 2)]  # decision D18
+    else:
+        pairs = layer_map(
+            cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
-    if cell.method.loss == "patient_kd":
-        inputs |= {"beta": setting.beta} | _options(
-            cell, "hidden_match", "layer_map", "one_layer_patient"
-        )
-    return inputs
+    loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
+    training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    pooler = recipe.ptp_pooler if method.ptp != "none" else ""
+    return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
+
+
+def _at_rate(spec: Student, rate: float, selection: str) -> Student:
+    return replace(spec, training=replace(spec.training, learning_rate=rate), selection=selection)
+
+
+def _plain(value: Any) -> Any:
+    """A spec as data: what `==` compares, with the names of the classes."""
+    if is_dataclass(value) and not isinstance(value, type):
+        compared = [entry.name for entry in fields(value) if entry.compare]
+        data = {name: _plain(getattr(value, name)) for name in compared}
+        return {"class": type(value).__name__} | data
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+# data
+
+
+def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:
+    """The train and dev split of a task, loaded once per process and GLUE_DIR.
+
+    Args:
+        name: The task.
+        setting: Anything with `train_cap` and `dev_cap`, such as a Setting or Inputs.
+    """
+    return _load_splits(name, setting.train_cap, setting.dev_cap, os.environ.get("GLUE_DIR", ""))
+
+
+@lru_cache(maxsize=4)
+def _load_splits(
+    name: str, train_cap: int, dev_cap: int, folder: str
+) -> tuple[glue.Split, glue.Split]:
+    return glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)

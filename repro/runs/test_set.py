@@ -10,14 +10,11 @@ from repro.config.cells import Cell
 from repro.config.profiles import glue_profile
 from repro.config.tasks import task
 from repro.data import encoders, glue
+from repro.data.encode import Encoded
 from repro.data.tsv import read_tsv
 from repro.errors import InputError, MissingError, one_of
-from repro.methods import pea_kd
-from repro.models import classifier
-from repro.models.classifier import Classifier, load_state
-from repro.runs import compute, results, submission
-from repro.runs.stages import load_data, stages
-from repro.training.loop import Encoded, predict, resolve_precision
+from repro.runs import compute, results, stages, submission
+from repro.training.loop import predict, resolve_precision
 
 PUBLIC = "msr_paraphrase_test.txt"  # MRPC's own test file, with labels: GLUE's test.tsv is the same pairs
 _FLIPPED = 0.01  # of the dev predictions may differ: another device rounds otherwise, which turns a near tie
@@ -76,27 +73,13 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
     The model is the cell's stored student (or teacher); it is trained again only if it is gone from the cache. Raises
     InputError if it is not the model of the cell's result.
     """
-    model, setting = _model(cell), cell.setting
+    stage, setting = stages.resolve(cell).trained, cell.setting
+    model, data = compute.load_model(stage), compute.load_data(stage.spec.inputs)
     precision = resolve_precision(setting.precision)
-    _check_same(cell, predict(model, load_data(cell).dev_tokens, precision=precision)[0])
+    _check_same(cell, predict(model, data.dev_tokens, precision=precision)[0])
     tokenizer = encoders.load_tokenizer(setting.backbone)
     tokens = Encoded(glue.encode(split, tokenizer, setting.max_length), tokenizer.pad_token_id)
     return predict(model, tokens, precision=precision)[0]
-
-
-def _model(cell: Cell) -> Classifier:
-    student, classes = cell.method.kind == "student", len(task(cell.task).labels)
-    kind = "student" if student else "teacher"
-    stage = [stage for stage in stages(cell) if stage.kind == kind][
-        -1
-    ]  # of several students the last is the cell's
-    model = (
-        pea_kd.build(cell, classes)
-        if student
-        else classifier.teacher(cell.setting.backbone, classes)
-    )
-    load_state(model, compute.read(stage).tensors)
-    return model
 
 
 def _check_same(cell: Cell, dev_logits: np.ndarray) -> None:

@@ -1,63 +1,43 @@
-"""The one training loop, and prediction. Neither knows a method's name: an objective is handed in."""
+"""The training loop and prediction. Neither knows a method: `fit` minimises the objective it is given."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repro.data.glue import collate
+from repro.data.encode import Encoded
 from repro.errors import InputError, TrainingError
-from repro.models.classifier import Classifier, Output, load_state, state_of
-from repro.models.vocabulary import occurring
 from repro.training import optim
-from repro.training.checkpoints import Checkpoint
+from repro.training.states import load_state, state_of
 
 Objective = Callable[
-    [Output, Tensor], dict[str, Tensor]
-]  # (output, example indices) -> weighted terms of the loss
-Evaluate = Callable[[Classifier], float]  # higher is better
-Watch = Callable[
-    [float, float], bool
-]  # (epochs so far, score) of an evaluation -> whether to end the training
-Log = Callable[
-    [dict[int, dict[str, float]], int], None
-]  # (values by name of each step, of how many steps)
-
-_PATIENCE = 3  # evaluations without a gain, where training ends by patience (decision D8)
-_LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
+    [Any, Tensor], dict[str, Tensor]
+]  # (model output, rows) -> weighted loss terms
+Evaluate = Callable[[Any], float]  # a model -> its score; higher is better
+LOG_EVERY = 50  # steps between reads of the loss: on a GPU each read waits for the device
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A tokenised split: one dict of id lists per example, not padded."""
+class Hyperparameters:
+    """How one model is trained.
 
-    examples: list[dict[str, list[int]]]
-    pad_id: int
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        """The examples of those indices, padded to the longest of them: (batch, tokens)."""
-        batch = collate(self.examples, indices, self.pad_id)
-        return {name: moved(tensor, device) for name, tensor in batch.items()}
-
-    @property
-    def vocabulary(self) -> Tensor:
-        """The ids that occur, and the padding's, in order: (ids,)."""
-        found = np.concatenate([example["input_ids"] for example in self.examples])
-        return torch.from_numpy(np.union1d(found, [self.pad_id]))
-
-
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; to a GPU from pinned memory, so that the host need not wait."""
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long and in what steps to train; `stop_epoch` ends it within a longer schedule (0: at its end)."""
+    Attributes:
+        learning_rate: Peak of the schedule: linear warm-up over the first tenth, then linear to 0.
+        batch_size: Examples per step.
+        epochs: Length of the schedule.
+        stop_epoch: How many of these epochs are run.
+        optimizer: "bertadam" or "adamw" (decision D21).
+        shuffle: Whether each epoch has a new order, drawn from seed and epoch (decision D16).
+        seed: Seed of the initial head, of dropout and of the order of the data.
+        precision: "float32" or "bfloat16" (forward passes; weights stay float32).
+        evaluations_per_epoch: How often the model is evaluated.
+        patience: Stop after so many evaluations without a gain; 0 to never stop (decision D8).
+    """
 
     learning_rate: float
     batch_size: int
@@ -68,211 +48,271 @@ class Plan:
     seed: int
     precision: str
     evaluations_per_epoch: int
-    patience: bool = False
+    patience: int = 0
 
 
 @dataclass
-class Fitted:
-    """What a training gave: the kept checkpoint's step and score (NaN: none was asked for), and all evaluations."""
+class Progress:
+    """How far a training is: what a checkpoint stores besides tensors."""
 
-    steps: int = 0
+    step: int = 0
     best_step: int = 0
-    best_score: float = math.nan
-    history: list[dict[str, float]] = field(default_factory=list)
+    best_score: float = math.nan  # NaN before the first evaluation
+    history: list[dict[str, float]] = field(default_factory=list)  # one entry per evaluation
 
 
-def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+class Callback:
+    """What happens beside the optimisation. Each hook does nothing unless overridden."""
+
+    def on_start(self, training: "Training") -> None:
+        """Called before the first step."""
+
+    def on_step(self, training: "Training") -> None:
+        """Called after each step."""
+
+    def on_log(self, training: "Training", logged: dict[int, dict[str, float]]) -> None:
+        """Called with values by step and name: learning rate and loss terms, or a score."""
+
+    def on_end(self, training: "Training") -> None:
+        """Called after the last step."""
 
 
-def resolve_precision(precision: str) -> str:
-    """ "auto" becomes "bfloat16" where this hardware multiplies in it, else "float32"."""
-    if precision != "auto":
-        return precision
-    if torch.cuda.is_available():
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bfloat16" if native else "float32"
+class Training:
+    """One training in progress, as its callbacks see it.
 
+    Attributes:
+        progress: Step, best score and history so far.
+        best_state: Parameters at the best evaluation; empty before the first.
+        stop: A callback sets it to end the training after this step.
+    """
 
-def autocast(precision: str) -> torch.autocast:
-    """The context in which forward passes run: weights and sums stay float32."""
-    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    def __init__(
+        self,
+        model: Any,
+        examples: int,
+        hyperparameters: Hyperparameters,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.model, self.hyperparameters, self.callbacks = model, hyperparameters, callbacks
+        rate, name = hyperparameters.learning_rate, hyperparameters.optimizer
+        self.optimizer = optim.build(name, model, rate)
+        self.steps_per_epoch = math.ceil(examples / hyperparameters.batch_size)
+        self.last_step = self.steps_per_epoch * hyperparameters.stop_epoch
+        self.progress, self.best_state, self.stop = Progress(), dict[str, Tensor](), False
+        self.latest: dict[str, float] = {}  # learning rate and loss terms of the last step read
+        self._unread: list[dict[str, Tensor]] = []  # loss terms that are still on the device
 
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether this step ends one of the equal parts of an epoch, or the training."""
+        every = max(1, self.steps_per_epoch // self.hyperparameters.evaluations_per_epoch)
+        return self.progress.step % every == 0 or self.progress.step == self.last_step
 
-def batches(indices: np.ndarray, plan: Plan) -> Iterator[np.ndarray]:
-    """The steps' example indices, epoch after epoch; shuffled, they depend on seed and epoch alone."""
-    for epoch in range(plan.stop_epoch or plan.epochs):
-        order = (
-            np.random.default_rng((plan.seed, epoch)).permutation(indices)
-            if plan.shuffle
-            else indices
-        )
-        for start in range(0, len(order), plan.batch_size):
-            yield order[start : start + plan.batch_size]
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 1."""
+        schedule = self.steps_per_epoch * self.hyperparameters.epochs
+        return self.hyperparameters.learning_rate * optim.warmup_linear(step - 1, schedule)
 
+    def record(self, step: int, terms: dict[str, Tensor]) -> None:
+        """Note a finished step; its loss is read later, together with others."""
+        self.progress.step = step
+        self._unread.append({name: term.detach() for name, term in terms.items()})
+        if len(self._unread) == LOG_EVERY:
+            self.read_losses()
 
-def go_on(epochs: float, score: float) -> bool:
-    """The watcher that never ends a training."""
-    return False
+    def read_losses(self) -> None:
+        """Read the losses of all steps since the last read, and pass them to the callbacks.
 
+        Raises:
+            TrainingError: At the first step whose loss is not finite.
+        """
+        if not self._unread:
+            return
+        names, first = list(self._unread[0]), self.progress.step - len(self._unread) + 1
+        values = torch.stack([torch.stack(list(terms.values())) for terms in self._unread])
+        self._unread.clear()
+        logged = {}
+        for step, row in enumerate(values.tolist(), start=first):
+            rate = self.learning_rate(step)
+            if not math.isfinite(sum(row)):
+                shown = ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True))
+                raise TrainingError(
+                    f"the loss is not finite at step {step}, learning rate {rate:.3g} ({shown}); "
+                    "lower the learning rate; the cell has no score"
+                )
+            logged[step] = {"learning_rate": rate, **dict(zip(names, row, strict=True))}
+        self.latest = logged[self.progress.step]
+        self.log(logged)
 
-def silent(looked: dict[int, dict[str, float]], steps: int) -> None:
-    """The log that nobody reads."""
+    def log(self, logged: dict[int, dict[str, float]]) -> None:
+        """Pass values by step and name to every callback."""
+        for callback in self.callbacks:
+            callback.on_log(self, logged)
 
 
 def fit(
-    model: Classifier,
-    data: Encoded,
-    indices: np.ndarray,
-    objective: Objective,
-    plan: Plan,
-    evaluate: Evaluate | None = None,
-    checkpoint: Checkpoint | None = None,
-    watch: Watch = go_on,
-    log: Log = silent,
-) -> Fitted:
-    """Train `model` in place on the examples of `indices`; with `evaluate`, leave it at its best parameters.
-
-    checkpoint: where to go on from, and to note from time to time how far it is; None to do neither.
-    watch: told of each evaluation; it may end the training. log: told of each step's loss terms and learning rate, and
-    of each evaluation's score, whenever the loop looks at them.
-    Raises InputError for an empty training set, TrainingError at the first step whose loss is not finite.
-    """
-    if len(indices) == 0:
-        raise InputError("the training set is empty; check the data and train_cap")
-    model.to(device()).train()
-    with occurring(model.encoder, data.vocabulary):
-        return _fit(model, data, indices, objective, plan, evaluate, checkpoint, watch, log)
-
-
-def _fit(
-    model: Classifier,
-    data: Encoded,
-    indices: np.ndarray,
-    objective: Objective,
-    plan: Plan,
-    evaluate: Evaluate | None,
-    checkpoint: Checkpoint | None,
-    watch: Watch,
-    log: Log,
-) -> Fitted:
-    per_epoch = math.ceil(len(indices) / plan.batch_size)
-    schedule, every = per_epoch * plan.epochs, max(1, per_epoch // plan.evaluations_per_epoch)
-    last = per_epoch * (plan.stop_epoch or plan.epochs)
-    optimizer = optim.build(plan.optimizer, model, plan.learning_rate)
-    progress, best = checkpoint.resume(model, optimizer) if checkpoint else ({}, {})
-    fitted, unseen = Fitted(**progress), []
-    for known in fitted.history:  # it is told again what it knew when the training was stopped
-        watch(known["step"] / per_epoch, known["score"])
-    for step, rows in islice(enumerate(batches(indices, plan), start=1), fitted.steps, None):
-        rate = plan.learning_rate * optim.warmup_linear(step - 1, schedule)
-        unseen.append(_step(model, data, rows, objective, optimizer, rate, plan.precision))
-        fitted.steps, due = step, step % every == 0 or step == last
-        noting = checkpoint is not None and step < last and checkpoint.due(step)
-        if due or noting or len(unseen) == _LOOK_EVERY:  # what is noted was looked at
-            looked = _read(unseen, step, plan.learning_rate, schedule)
-            unseen.clear()
-            log(looked, last)
-        if evaluate and due:
-            score = evaluate(model)
-            log({step: {"score": score}}, last)
-            fitted.history.append({"step": step, "score": score} | looked[step])
-            if not score <= fitted.best_score:  # also where there is none yet
-                fitted.best_step, fitted.best_score, best = step, score, state_of(model)
-            if watch(step / per_epoch, score) or (
-                plan.patience and _since_best(fitted) >= _PATIENCE
-            ):
-                break
-        if checkpoint and noting:
-            checkpoint.save(model, optimizer, vars(fitted), best)
-    if best:
-        load_state(model, best)
-    return fitted
-
-
-def _step(
-    model: Classifier,
+    model: Any,
     data: Encoded,
     rows: np.ndarray,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    rate: float,
-    precision: str,
-) -> dict[str, Tensor]:
-    """One update at learning rate `rate` on the examples `rows`; returns the loss terms, still on the device."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    with autocast(precision):
-        output = model(**data.batch(rows, device()))
-    terms = objective(
-        Output(*(part.float() for part in output)), moved(torch.from_numpy(rows), device())
-    )
-    optimizer.zero_grad()
-    torch.stack(list(terms.values())).sum().backward()
-    optimizer.step()
-    return {name: term.detach() for name, term in terms.items()}
+    hyperparameters: Hyperparameters,
+    callbacks: Sequence[Callback] = (),
+) -> Progress:
+    """Train a model in place.
 
+    Args:
+        model: A `models.classifier.Classifier`.
+        data: The tokenised training split.
+        rows: Indices (n,) of the examples to train on.
+        objective: Weighted loss terms of a batch; their sum is minimised.
+        hyperparameters: Schedule, optimiser, seed and precision.
+        callbacks: Evaluation, checkpoints and logging, called in this order.
 
-def _read(
-    unseen: list[dict[str, Tensor]], step: int, peak: float, schedule: int
-) -> dict[int, dict[str, float]]:
-    """Learning rate and terms of the unseen steps, of which `step` is the last, by step.
+    Returns:
+        Steps done, the best evaluation and all evaluations.
 
-    Raises TrainingError at the first whose loss is not finite.
+    Raises:
+        InputError: If there are no rows.
+        TrainingError: At the first step whose loss is not finite.
     """
-    rows, found = (
-        torch.stack([torch.stack(list(terms.values())) for terms in unseen]).tolist(),
-        {},
-    )  # (steps, terms)
-    for number, row in enumerate(rows, start=step - len(rows) + 1):
-        terms, rate = (
-            dict(zip(unseen[0], row, strict=True)),
-            peak * optim.warmup_linear(number - 1, schedule),
-        )
-        if not math.isfinite(sum(row)):
-            shown = ", ".join(f"{name} {value}" for name, value in terms.items())
-            raise TrainingError(
-                f"the loss is not finite at step {number}, learning rate {rate:.3g} ({shown}); "
-                "lower the learning rate; the cell has no score"
-            )
-        found[number] = {"learning_rate": rate} | terms
-    return found
+    if len(rows) == 0:
+        raise InputError("the training set is empty; check the data and train_cap")
+    where = device()
+    model.to(where).train()
+    with model.only_words(data.vocabulary):
+        training = Training(model, len(rows), hyperparameters, callbacks)
+        for callback in callbacks:
+            callback.on_start(training)
+        steps = enumerate(batches(rows, hyperparameters), start=1)
+        for step, batch in islice(steps, training.progress.step, None):
+            for group in training.optimizer.param_groups:
+                group["lr"] = training.learning_rate(step)
+            with autocast(hyperparameters.precision):
+                output = model(**to_device(data.batch(batch), where))
+            indices = to_device({"rows": torch.from_numpy(batch)}, where)["rows"]  # (batch,)
+            terms = objective(output.float(), indices)
+            training.optimizer.zero_grad()
+            torch.stack(list(terms.values())).sum().backward()
+            training.optimizer.step()
+            training.record(step, terms)
+            for callback in callbacks:
+                callback.on_step(training)
+            if training.stop:
+                break
+        training.read_losses()
+        for callback in callbacks:
+            callback.on_end(training)
+    return training.progress
 
 
-def _since_best(fitted: Fitted) -> int:
-    """How many evaluations came after the best."""
-    return (
-        len(fitted.history)
-        - 1
-        - [entry["step"] for entry in fitted.history].index(fitted.best_step)
-    )
+class Evaluation(Callback):
+    """Evaluates the model, keeps the best parameters and ends the training when patience runs out.
+
+    The first of several equal scores counts as the best.
+    """
+
+    def __init__(self, evaluate: Evaluate) -> None:
+        self.evaluate = evaluate
+
+    def on_step(self, training: Training) -> None:
+        """Evaluate if it is due."""
+        if not training.evaluation_due:
+            return
+        training.read_losses()
+        progress, score = training.progress, self.evaluate(training.model)
+        progress.history.append({"step": progress.step, "score": score} | training.latest)
+        if not score <= progress.best_score:  # also true while best_score is NaN
+            progress.best_step, progress.best_score = progress.step, score
+            training.best_state = state_of(training.model)
+        training.log({progress.step: {"score": score}})
+        evaluated = [entry["step"] for entry in progress.history]
+        since_best = len(evaluated) - 1 - evaluated.index(progress.best_step)
+        patience = training.hyperparameters.patience
+        training.stop = training.stop or bool(patience and since_best >= patience)
+
+    def on_end(self, training: Training) -> None:
+        """Put the best parameters back."""
+        if training.best_state:
+            load_state(training.model, training.best_state)
+
+
+def batches(rows: np.ndarray, hyperparameters: Hyperparameters) -> Iterator[np.ndarray]:
+    """Yield the example indices of each step, epoch after epoch.
+
+    A shuffled order depends on the seed and the number of the epoch alone.
+    """
+    size = hyperparameters.batch_size
+    for epoch in range(hyperparameters.stop_epoch):
+        rng = np.random.default_rng((hyperparameters.seed, epoch))
+        order = rng.permutation(rows) if hyperparameters.shuffle else rows
+        for start in range(0, len(order), size):
+            yield order[start : start + size]
 
 
 @torch.no_grad()
 def predict(
-    model: Classifier,
+    model: Any,
     data: Encoded,
-    indices: np.ndarray | None = None,
+    rows: np.ndarray | None = None,
     precision: str = "float32",
     batch_size: int = 128,
     states: bool = False,
 ) -> tuple[np.ndarray, Tensor | None]:
-    """Logits (examples, classes) float32 in evaluation mode and, if asked, [CLS] states (examples, layers, hidden).
+    """Run a model over examples in evaluation mode.
 
-    Runs over the examples by length, so that little is padded; the answer is in the order of `indices` (None: all).
+    Args:
+        model: A `models.classifier.Classifier`.
+        data: The tokenised split.
+        rows: Indices (n,) of the examples; None for all.
+        precision: "float32" or "bfloat16".
+        batch_size: Examples per forward pass; examples of like length run together.
+        states: Whether to return hidden states too.
+
+    Returns:
+        Logits (n, classes) in float32 and, if asked for, [CLS] states (n, layers, hidden), in the
+        order of `rows`.
     """
-    indices = np.arange(len(data.examples)) if indices is None else indices
-    by_length = np.argsort([len(data.examples[i]["input_ids"]) for i in indices], kind="stable")
+    rows = np.arange(len(data.examples)) if rows is None else rows
+    by_length = np.argsort([len(data.examples[row]["input_ids"]) for row in rows], kind="stable")
     was_training, where = model.training, device()
     logits, kept = [], []
     model.to(where).eval()
-    for start in range(0, len(indices), batch_size):
+    for start in range(0, len(rows), batch_size):
+        batch = data.batch(rows[by_length[start : start + batch_size]])
         with autocast(precision):
-            output = model(**data.batch(indices[by_length[start : start + batch_size]], where))
+            output = model(**to_device(batch, where))
         logits.append(output.logits.float().cpu())
         kept.append(output.cls_states.float().cpu() if states else torch.empty(0))
     model.train(was_training)
     back = np.argsort(by_length, kind="stable")
     return torch.cat(logits).numpy()[back], torch.cat(kept)[back] if states else None
+
+
+def device() -> torch.device:
+    """The GPU if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def to_device(batch: dict[str, Tensor], where: torch.device) -> dict[str, Tensor]:
+    """Copy tensors to a device; to a GPU from pinned memory, so that the host does not wait."""
+    if where.type == "cpu":
+        return batch
+    return {
+        name: tensor.pin_memory().to(where, non_blocking=True) for name, tensor in batch.items()
+    }
+
+
+def resolve_precision(precision: str) -> str:
+    """Replace "auto" by "bfloat16" where the hardware multiplies in it, else by "float32"."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bfloat16" if native else "float32"
+
+
+def autocast(precision: str) -> torch.autocast:
+    """The context of forward passes; weights and sums stay float32."""
+    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

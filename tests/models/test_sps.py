@@ -8,11 +8,12 @@ import torch
 from tiny import batch, encoder
 
 from repro.errors import InputError
-from repro.models.classifier import Classifier, load_state, state_of
+from repro.models.classifier import Classifier
 from repro.models.fast import FITTING
 from repro.models.layers import Use, effective_layers
 from repro.models.sps import ADAPTERS, adapter, layers_of, share
 from repro.runs.reference import check_reference
+from repro.training.states import load_state, state_of
 
 REFERENCE = Path(
     os.environ.get("REFERENCE_DIR", Path(__file__).parents[3] / "shared" / "reference")

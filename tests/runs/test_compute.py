@@ -4,27 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tiny_cells import tiny
 
 from repro.analysis import verification
-from repro.config.cells import plan
 from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, ReproError
 from repro.runs import cache, compute, engine, results, stages
-
-BUDGET = {
-    "train_cap": 48,
-    "dev_cap": 32,
-    "teacher.epochs": 1,
-    "ptp.epochs": 1,
-    "student.epochs": 1,
-    "student.batch_size": 16,
-    "teacher.batch_size": 16,
-    "ptp.batch_size": 16,
-}
-
-
-def tiny(table: str, recipe: str = "authors", **changes):
-    return plan(table, "demo", "RTE", 1, recipe, BUDGET | changes)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +48,10 @@ def test_every_cell_has_its_result_and_predictions(table5):
 
 def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):
     with_ptp = next(cell for cell in table5 if cell.method.ptp == "both")
-    outputs = next(stage for stage in stages.stages(with_ptp) if stage.kind == "outputs")
+    outputs = next(stage for stage in stages.resolve(with_ptp).stages if stage.kind == "outputs")
     logits, gold = (
         compute.read(outputs).tensors["train.logits"].numpy(),
-        stages.load_data(with_ptp).train.labels,
+        stages.load_splits(with_ptp.task, with_ptp.setting)[0].labels,
     )
     expected = np.bincount(ptp_labels.labels(logits, gold, (0.80, 0.60)), minlength=4)
     assert results.read(with_ptp)["ptp"]["label_counts"] == expected.tolist()
@@ -75,7 +60,7 @@ def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):
 def test_stages_are_shared_between_cells_and_tables(table5):
     kinds = ("teacher", "outputs", "ptp", "student")
     keys = {
-        kind: {s.key for cell in table5 for s in stages.stages(cell) if s.kind == kind}
+        kind: {s.key for cell in table5 for s in stages.resolve(cell).stages if s.kind == kind}
         for kind in kinds
     }
     assert {kind: len(found) for kind, found in keys.items()} == {
@@ -87,13 +72,17 @@ def test_stages_are_shared_between_cells_and_tables(table5):
     sps2 = tiny("table4")[
         2
     ]  # SPS-2 of Table 4 is BERT3+SPS of Table 5, PeaBERT3 of Table 2 its last row
-    assert {s.key for s in stages.stages(sps2)} == {s.key for s in stages.stages(table5[0])}
+    assert {s.key for s in stages.resolve(sps2).stages} == {
+        s.key for s in stages.resolve(table5[0]).stages
+    }
     pea3 = next(cell for cell in tiny("table2") if cell.row == "PeaBERT3")
-    assert {s.key for s in stages.stages(pea3)} == {s.key for s in stages.stages(table5[3])}
+    assert {s.key for s in stages.resolve(pea3).stages} == {
+        s.key for s in stages.resolve(table5[3]).stages
+    }
 
 
 def test_nothing_is_computed_twice(table5, monkeypatch, capsys):
-    monkeypatch.setattr(compute, "_COMPUTE", {})  # any computation would now be a KeyError
+    monkeypatch.setattr(compute, "COMPUTE", {})  # any computation would now be a KeyError
     engine.run_cells(table5, "serial")
     assert "4 cells, 4 already there, 0 to do" in capsys.readouterr().out
     engine.run_cells(tiny("table4")[2:], "serial")  # a new cell of stages that are all there
@@ -125,7 +114,7 @@ def test_other_recipes_run(recipe):
     row = results.read(made[0])
     assert 0 <= row["metrics"]["accuracy"] <= 100
     if made[0].recipe.hyperparameters == "searched":
-        assert {stage.kind for stage in stages.stages(made[0])} == {
+        assert {stage.kind for stage in stages.resolve(made[0]).stages} == {
             "teacher",
             "outputs",
             "ptp",
@@ -135,13 +124,10 @@ def test_other_recipes_run(recipe):
 
 
 def test_selection_on_an_inner_split_never_trains_on_it():
-    cell = replace(
-        tiny("table2")[0], recipe=replace(tiny("table2")[0].recipe, checkpoint="best_inner")
-    )
-    data = stages.load_data(cell)
-    rows, evaluate = compute._selection(
-        cell, data, "best_inner", "accuracy", data.train.labels, data.dev.labels
-    )
+    cell = tiny("table2", "authors+checkpoint=best_inner")[1]
+    spec = stages.resolve(cell).stage("student").spec
+    data = compute.load_data(spec.inputs)
+    rows, evaluate = compute.select(spec, data, "accuracy", data.train.labels, data.dev.labels)
     assert len(rows) == 48 - 4
     assert evaluate is not None
     assert len(np.unique(rows)) == len(rows)
@@ -159,12 +145,12 @@ def test_a_failed_cell_is_named_and_the_others_finish(monkeypatch):
     made = tiny("table4", **{"student.learning_rate": 2e-3})
     good = compute._student
 
-    def fail(stage, log):
-        if stage.cell.method.sharing == "paired":
+    def fail(stage):
+        if "SPS-1" in str(stage):
             raise ReproError("the loss is not finite at step 3, learning rate 0.002")
-        return good(stage, log)
+        return good(stage)
 
-    monkeypatch.setitem(compute._COMPUTE, "student", fail)
+    monkeypatch.setitem(compute.COMPUTE, "student", fail)
     with pytest.raises(
         ReproError, match=r"1 of 3 cells failed; table4-sps-1-.*at step 3.*python -m repro run"
     ):
@@ -183,22 +169,63 @@ def test_a_student_deeper_than_its_teacher_is_refused():
 
 
 def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
-    teacher = stages.stages(table5[0])[0]
-    planned = replace(teacher, inputs=teacher.inputs | {"train": "the fingerprint of other data"})
-    with pytest.raises(
-        InputError,
-        match=r"would not make what was planned for the teacher on .*: its data or encoder",
-    ):
+    teacher = stages.resolve(table5[0]).stages[0]
+    other = replace(teacher.spec.inputs, train="the fingerprint of other data")
+    planned = replace(teacher, spec=replace(teacher.spec, inputs=other))
+    with pytest.raises(InputError, match=r"has other data of mini-RTE or another encoder embedded"):
         compute.run_stage(planned)
     assert not cache.exists("teacher", planned.key)
 
 
 def test_a_stage_has_the_precision_of_where_it_was_planned(monkeypatch):
-    monkeypatch.setattr(stages.loop, "resolve_precision", lambda precision: "bfloat16")
-    (planned, _) = stages.stages(tiny("table1")[0])
-    monkeypatch.undo()
-    assert planned.inputs["precision"] == planned.cell.setting.precision == "bfloat16"
-    assert planned.key in {stage.key for stage in stages.stages(planned.cell)}
+    (cell,) = tiny("table1", precision="auto")
+    monkeypatch.setattr(stages, "resolve_precision", lambda precision: "bfloat16")
+    planned = stages.resolve(cell)
+    monkeypatch.setattr(stages, "resolve_precision", lambda precision: "float32")
+    assert planned.trained.spec.training.precision == "bfloat16"
+    assert planned.trained.key != stages.resolve(cell).trained.key
+
+
+SHARED = [  # a decision that a student cannot notice: (table, row, recipe)
+    ("table4", "SPS-2", "authors+sps6_order=all_appended"),
+    ("table4", "BERT3", "authors+layer_map=uniform"),
+    ("table4", "SPS-2", "authors+layer_map=uniform"),
+    ("table4", "BERT3", "authors+swap_biases=False"),
+    ("table4", "SPS-1", "authors+swap_biases=False"),
+    ("table5", "BERT3+SPS", "authors+ptp_thresholds=one"),
+    ("table5", "BERT3+SPS+PTP", "authors+ptp2_threshold=t2_when_wrong"),
+    ("table5", "BERT3+SPS+PTP-1", "authors+ptp_thresholds=median"),
+    ("table5", "BERT3+SPS+PTP-2", "authors+ptp_thresholds=one"),
+    ("table2", "PeaBERT1", "authors+one_layer_patient=match"),
+    ("table2", "BERT3-PatientKD", "authors+one_layer_patient=match"),
+    ("table2", "BERT1-PatientKD", "authors+hidden_match=sum"),
+    ("table2", "BERT1-PatientKD", "authors+ablation_loss=kd"),
+]
+ACTING = [
+    ("table3", "PeaBERT", "authors+sps6_order=all_appended"),
+    ("table4", "SPS-2", "authors+layer_map=last"),
+    ("table4", "SPS-2", "authors+swap_biases=False"),
+    ("table5", "BERT3+SPS+PTP", "authors+ptp_thresholds=one"),
+    ("table5", "BERT3+SPS+PTP-2", "authors+ptp2_threshold=t2_when_wrong"),
+    ("table5", "BERT3+SPS+PTP-2", "authors+ptp_thresholds=median"),
+    ("table2", "BERT1-PatientKD", "authors+one_layer_patient=match"),
+    ("table4", "BERT3", "authors+ablation_loss=kd"),
+]
+
+
+def key(table, row, recipe):
+    (cell,) = (cell for cell in tiny(table, recipe) if cell.row == row)
+    return stages.resolve(cell).trained.key
+
+
+@pytest.mark.parametrize(("table", "row", "recipe"), SHARED)
+def test_options_with_the_same_effect_share_one_training(table, row, recipe):
+    assert key(table, row, recipe) == key(table, row, "authors")
+
+
+@pytest.mark.parametrize(("table", "row", "recipe"), ACTING)
+def test_options_that_act_do_not(table, row, recipe):
+    assert key(table, row, recipe) != key(table, row, "authors")
 
 
 def test_unknown_engine():
@@ -210,5 +237,7 @@ def test_unknown_engine():
 
 def test_the_store_is_not_asked_to_keep_unused_stages(table5):
     assert all(
-        cache.exists(stage.kind, stage.key) for cell in table5 for stage in stages.stages(cell)
+        cache.exists(stage.kind, stage.key)
+        for cell in table5
+        for stage in stages.resolve(cell).stages
     )

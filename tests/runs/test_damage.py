@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import synthetic
 import torch
-from test_compute import BUDGET, tiny
+from tiny_cells import BUDGET, tiny
 
 from repro import paths
 from repro.analysis import tables
@@ -18,11 +18,11 @@ from repro.config import cells as experiments
 from repro.data import encoders
 from repro.errors import DiskError, InputError, MissingError, ReproError
 from repro.files import sha256, write_atomic
-from repro.runs import cache, engine, finishing
+from repro.runs import cache, engine, finish, stages
 from repro.runs import results as cells
 from repro.runs.cache import Artefact
-from repro.training import tensorfiles
 from repro.training.checkpoints import Checkpoint
+from repro.training.states import write_tensors
 
 MADE = Artefact({"a": torch.ones(2)}, {"score": 71.5})
 DAMAGES = {
@@ -146,7 +146,7 @@ def test_a_cell_tells_of_the_training_that_its_numbers_are_from():
     engine.run_cells([made], "serial")
     before = cells.read(made)
     flip(cache.location("student", before["stages"]["student"]).with_suffix(".safetensors"))
-    finishing.finish(made)
+    finish.finish(stages.resolve(made))
     after = cache.meta("student", before["stages"]["student"])["seconds"]
     assert before["seconds"]["student"] != cells.read(made)["seconds"]["student"] == after
 
@@ -281,7 +281,7 @@ def test_a_limit_of_file_sizes(tmp_path):
         with pytest.raises(
             DiskError, match=r"x\.safetensors: File too large; raise the limit of file sizes"
         ):
-            tensorfiles.write(tmp_path / "x.safetensors", {"a": torch.zeros(1 << 14)})
+            write_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1 << 14)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert names(tmp_path) == []

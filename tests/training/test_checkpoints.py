@@ -9,16 +9,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_compute import tiny
 from test_loop import DATA, LABELS, PLAN, ROWS, model
+from tiny_cells import tiny
 
 from repro.errors import DiskError, InputError
-from repro.methods import finetune
-from repro.models.classifier import Classifier, state_of
+from repro.methods.finetune import FineTuning
+from repro.models.classifier import Classifier
 from repro.runs import cache, compute, stages
-from repro.training import checkpoints, loop
+from repro.training import checkpoints
 from repro.training.checkpoints import Checkpoint
-from repro.training.loop import fit, predict
+from repro.training.loop import Evaluation, Training, fit, predict
+from repro.training.states import state_of
 
 
 class Killed(BaseException):
@@ -32,25 +33,28 @@ def _at_every_step(monkeypatch):
 
 
 def train(plan, checkpoint=None, stop_at=None, evaluate=True):
-    """(Fitted, state of the trained model), or Killed in step `stop_at`. Dropout draws random numbers."""
-    made = model()
-    torch.manual_seed(5)
-    calls, step = [], loop._step
+    """(progress, parameters, steps run) of a training, or Killed in step `stop_at`.
 
-    def counted(*arguments):
-        calls.append(1)
-        if len(calls) == stop_at:
+    Dropout draws random numbers.
+    """
+    trained = model()
+    torch.manual_seed(5)
+    steps = []
+    terms = FineTuning().objective(torch.from_numpy(LABELS), {})
+
+    def objective(output, rows):
+        steps.append(1)
+        if len(steps) == stop_at:
             raise Killed
-        return step(*arguments)
+        return terms(output, rows)
 
     def score(one: Classifier) -> float:
         return float((predict(one, DATA)[0].argmax(1) == LABELS).mean())
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "_step", counted)
-        objective = finetune.objective(torch.from_numpy(LABELS))
-        fitted = fit(made, DATA, ROWS, objective, plan, score if evaluate else None, checkpoint)
-    return fitted, state_of(made), len(calls)
+    callbacks = [Evaluation(score)] if evaluate else []
+    callbacks += [checkpoint] if checkpoint else []
+    progress = fit(trained, DATA, ROWS, objective, plan, callbacks)
+    return progress, state_of(trained), len(steps)
 
 
 @pytest.mark.parametrize("optimizer", ["bertadam", "adamw"])
@@ -59,7 +63,7 @@ def train(plan, checkpoint=None, stop_at=None, evaluate=True):
     [
         ({}, True),
         ({"shuffle": False}, True),
-        ({"patience": True, "epochs": 9}, True),
+        ({"patience": 3, "epochs": 9, "stop_epoch": 9}, True),
         ({"stop_epoch": 3}, False),
     ],
     ids=["shuffled", "in-order", "patience", "last-step"],
@@ -97,7 +101,7 @@ def test_the_time_of_processes_that_were_stopped_is_kept(tmp_path, monkeypatch):
 
 def test_an_artefact_has_the_seconds_of_all_its_processes(own_folders, monkeypatch):
     (cell,) = tiny("table4")[:1]
-    stage = stages.stages(cell)[0]
+    stage = stages.resolve(cell).stages[0]
     monkeypatch.setattr(
         checkpoints, "seconds", lambda path: 1000.0 * (path == cache.partial(stage.kind, stage.key))
     )
@@ -165,7 +169,7 @@ def test_one_that_may_not_be_read_is_no_damage(tmp_path, monkeypatch):
     with pytest.raises(
         DiskError, match=r"k\.partial\.safetensors: Permission denied; make it .* readable"
     ):
-        place.resume(made := model(), torch.optim.AdamW(made.parameters()))
+        place.on_start(Training(model(), 48, PLAN, []))
     assert [path.name for path in tmp_path.iterdir()] == ["k.partial.safetensors"]
 
 
@@ -173,8 +177,10 @@ def test_one_of_another_model_is_set_aside(tmp_path):
     place = Checkpoint(tmp_path / "k.partial.safetensors")
     with pytest.raises(Killed):
         train(PLAN, place, 3)
-    other = torch.nn.Linear(2, 2)
-    assert place.resume(other, torch.optim.AdamW(other.parameters())) == ({}, {})
+    training = Training(torch.nn.Linear(2, 2), 48, PLAN, [])
+    place.on_start(training)
+    assert (training.progress.step, training.best_state) == (0, {})
+    assert Path(f"{place.path}.damaged").exists()
 
 
 def test_writing_waits_until_it_costs_little(tmp_path, monkeypatch):
@@ -188,11 +194,11 @@ def test_writing_waits_until_it_costs_little(tmp_path, monkeypatch):
         written.append(now[0])
         now[0] += 1.0
 
-    monkeypatch.setattr(checkpoints.tensorfiles, "write", write)
-    place, one = Checkpoint(tmp_path / "k"), torch.nn.Linear(1, 1)
+    monkeypatch.setattr(checkpoints, "write_tensors", write)
+    place, training = Checkpoint(tmp_path / "k"), Training(torch.nn.Linear(1, 1), 999, PLAN, [])
     for step in range(1, 61):
-        if place.due(step):
-            place.save(one, torch.optim.AdamW(one.parameters()), {"steps": step}, {})
+        training.progress.step = step
+        place.on_step(training)
         now[0] += 1.0
     assert written == [0.0, 21.0, 42.0]
 

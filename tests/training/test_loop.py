@@ -9,15 +9,15 @@ import torch
 from tiny import encoder, problem
 
 from repro.errors import InputError, TrainingError
-from repro.methods import finetune
+from repro.methods.finetune import FineTuning
 from repro.models.classifier import Classifier
-from repro.training.loop import Plan, batches, fit, predict
+from repro.training.loop import Evaluation, Hyperparameters, batches, fit, predict
 
-PLAN = Plan(
+PLAN = Hyperparameters(
     learning_rate=5e-3,
     batch_size=8,
     epochs=6,
-    stop_epoch=0,
+    stop_epoch=6,
     optimizer="adamw",
     shuffle=True,
     seed=0,
@@ -37,19 +37,19 @@ def model() -> Classifier:
     return Classifier(made, 2)
 
 
-def run(plan: Plan = PLAN, evaluate=None, objective=None):
+def run(plan: Hyperparameters = PLAN, evaluate=None, objective=None):
     made = model()
     torch.manual_seed(plan.seed)
-    fitted = fit(
-        made, DATA, ROWS, objective or finetune.objective(torch.from_numpy(LABELS)), plan, evaluate
-    )
+    objective = objective or FineTuning().objective(torch.from_numpy(LABELS), {})
+    callbacks = [Evaluation(evaluate)] if evaluate else []
+    fitted = fit(made, DATA, ROWS, objective, plan, callbacks)
     return fitted, predict(made, DATA)[0]
 
 
 def test_it_learns():
-    fitted, logits = run(replace(PLAN, epochs=20))
+    fitted, logits = run(replace(PLAN, epochs=20, stop_epoch=20))
     assert (logits.argmax(1) == LABELS).mean() > 0.9
-    assert fitted.steps == 20 * 6
+    assert fitted.step == 20 * 6
     assert math.isnan(fitted.best_score)
 
 
@@ -80,14 +80,14 @@ def test_the_best_checkpoint_is_kept():
 
 def test_patience_ends_training_early():
     scores = iter([0.5, 0.6, 0.1, 0.2, 0.3] + [1.0] * 9)
-    fitted, _ = run(replace(PLAN, patience=True), lambda made: next(scores))
-    assert fitted.steps == 15
+    fitted, _ = run(replace(PLAN, patience=3), lambda made: next(scores))
+    assert fitted.step == 15
     assert fitted.best_step == 6
 
 
 def test_stop_epoch_ends_within_the_longer_schedule():
     fitted, _ = run(replace(PLAN, stop_epoch=2), lambda made: 0.0)
-    assert fitted.steps == 12
+    assert fitted.step == 12
     assert fitted.history[-1]["learning_rate"] == pytest.approx(
         PLAN.learning_rate * (1 - 11 / 36) / 0.9
     )
@@ -96,10 +96,12 @@ def test_stop_epoch_ends_within_the_longer_schedule():
 def test_unshuffled_reads_in_order_and_shuffled_reads_all():
     assert [
         rows.tolist()
-        for rows in batches(np.arange(5), replace(PLAN, shuffle=False, batch_size=2, epochs=1))
+        for rows in batches(
+            np.arange(5), replace(PLAN, shuffle=False, batch_size=2, epochs=1, stop_epoch=1)
+        )
     ] == [[0, 1], [2, 3], [4]]
     epochs = np.concatenate(
-        list(batches(np.arange(5), replace(PLAN, batch_size=2, epochs=2)))
+        list(batches(np.arange(5), replace(PLAN, batch_size=2, epochs=2, stop_epoch=2)))
     ).reshape(2, 5)
     assert (np.sort(epochs) == np.arange(5)).all()
     assert (epochs[0] != epochs[1]).any()
@@ -117,7 +119,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rate():
 
 def test_an_empty_training_set_is_refused():
     with pytest.raises(InputError, match="training set is empty"):
-        fit(model(), DATA, ROWS[:0], finetune.objective(torch.from_numpy(LABELS)), PLAN)
+        fit(model(), DATA, ROWS[:0], FineTuning().objective(torch.from_numpy(LABELS), {}), PLAN)
 
 
 def test_prediction_does_not_depend_on_order_or_padding():
