@@ -16,7 +16,7 @@ from transformers import (
     RobertaModel,
 )
 
-from repro.training.loop import Encoded
+from repro.data.encode import Encoded
 
 _COMMON = {
     "vocab_size": 50,

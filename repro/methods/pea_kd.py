@@ -4,10 +4,11 @@ import torch
 from torch import Tensor
 
 from repro.config.cells import Cell
-from repro.models.classifier import Classifier, Output, load_state, student
+from repro.models.classifier import Classifier, Output, student
 from repro.models.layers import effective_layers
 from repro.training.loop import Objective
 from repro.training.losses import balanced_weights, cross_entropy
+from repro.training.states import load_state
 
 
 def build(cell: Cell, classes: int) -> Classifier:

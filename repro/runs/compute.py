@@ -15,7 +15,7 @@ from repro.data import metrics, ptp_labels
 from repro.errors import InputError, TrainingError
 from repro.methods import finetune, kd, patient_kd, pea_kd
 from repro.models import classifier, layers
-from repro.models.classifier import Classifier, state_of
+from repro.models.classifier import Classifier
 from repro.runs import cache, machine
 from repro.runs.cache import Artefact
 from repro.runs.scalars import Scalars
@@ -35,6 +35,7 @@ from repro.training.loop import (
     predict,
     resolve_precision,
 )
+from repro.training.states import load_state, state_of
 
 _INNER = 10  # one example in ten is the inner split (decisions D9 and D15)
 
@@ -99,7 +100,7 @@ def _outputs(stage: Stage, log: Log) -> Artefact:
     """The teacher over all the data, once: train.logits, train.cls (examples, layers, hidden), dev.logits."""
     cell, data = stage.cell, load_data(stage.cell)
     model = classifier.teacher(cell.setting.backbone, len(task(cell.task).labels))
-    classifier.load_state(model, read(stage.parent("teacher")).tensors)
+    load_state(model, read(stage.parent("teacher")).tensors)
     precision = resolve_precision(cell.setting.precision)
     logits, states = predict(model, data.train_tokens, precision=precision, states=True)
     dev_logits, _ = predict(model, data.dev_tokens, precision=precision)

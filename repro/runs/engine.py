@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from repro import environment
+from repro import paths
 from repro.config.cells import Cell
 from repro.config.profiles import PROFILES
 from repro.errors import FullError, ReproError, one_of
@@ -214,7 +214,7 @@ Workers = (
 
 
 def _executor(engine: str, workers: int) -> Workers:
-    environment.check()
+    paths.check()
     if engine == "serial":
         memory.keep()
         return _Inline()

@@ -12,11 +12,11 @@ from repro.config.cells import Cell, digest
 from repro.config.profiles import PROFILES, Budget, Setting, override
 from repro.config.tasks import task
 from repro.data import encoders, glue
+from repro.data.encode import Encoded, encode
 from repro.data.glue import Split
 from repro.errors import InputError
 from repro.models.layers import effective_layers
 from repro.training import loop
-from repro.training.loop import Encoded
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _load_data(name: str, train_cap: int, dev_cap: int, backbone: str, max_lengt
     tokenizer = encoders.load_tokenizer(backbone)
     train, dev = glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)
     tokens = [
-        Encoded(glue.encode(split, tokenizer, max_length), tokenizer.pad_token_id)
+        Encoded(encode(split, tokenizer, max_length), tokenizer.pad_token_id)
         for split in (train, dev)
     ]
     return Data(train, dev, *tokens)

@@ -10,14 +10,16 @@ from repro.config.cells import Cell
 from repro.config.profiles import glue_profile
 from repro.config.tasks import task
 from repro.data import encoders, glue
-from repro.data.tsv import read_tsv
+from repro.data.encode import Encoded, encode
+from repro.data.glue import read_tsv
 from repro.errors import InputError, MissingError, one_of
 from repro.methods import pea_kd
 from repro.models import classifier
-from repro.models.classifier import Classifier, load_state
+from repro.models.classifier import Classifier
 from repro.runs import compute, results, submission
 from repro.runs.stages import load_data, stages
-from repro.training.loop import Encoded, predict, resolve_precision
+from repro.training.loop import predict, resolve_precision
+from repro.training.states import load_state
 
 PUBLIC = "msr_paraphrase_test.txt"  # MRPC's own test file, with labels: GLUE's test.tsv is the same pairs
 _FLIPPED = 0.01  # of the dev predictions may differ: another device rounds otherwise, which turns a near tie
@@ -80,7 +82,7 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
     precision = resolve_precision(setting.precision)
     _check_same(cell, predict(model, load_data(cell).dev_tokens, precision=precision)[0])
     tokenizer = encoders.load_tokenizer(setting.backbone)
-    tokens = Encoded(glue.encode(split, tokenizer, setting.max_length), tokenizer.pad_token_id)
+    tokens = Encoded(encode(split, tokenizer, setting.max_length), tokenizer.pad_token_id)
     return predict(model, tokens, precision=precision)[0]
 
 

@@ -16,11 +16,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from repro import environment
+from repro import paths
 from repro.errors import of_disk
 from repro.files import set_aside
-from repro.models.classifier import load_state, state_of
 from repro.training import tensorfiles
+from repro.training.states import load_state, state_of
 
 _SHARE = 20  # writing may cost one part in so many of a training's time: the next waits for that
 
@@ -29,7 +29,7 @@ class Checkpoint:
     """The place of one training's state, and when it is due again."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.every = path, environment.checkpoint_steps()
+        self.path, self.every = path, paths.checkpoint_steps()
         self._not_before = -1.0  # on the monotonic clock, which no change of the time of day moves
         self._begun, self._earlier = time.monotonic(), 0.0
 

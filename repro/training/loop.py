@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro.data.glue import collate
+from repro.data.encode import Encoded
 from repro.errors import InputError, TrainingError
-from repro.models.classifier import Classifier, Output, load_state, state_of
-from repro.models.vocabulary import occurring
+from repro.models.classifier import Classifier, Output
 from repro.training import optim
 from repro.training.checkpoints import Checkpoint
+from repro.training.states import load_state, state_of
 
 Objective = Callable[
     [Output, Tensor], dict[str, Tensor]
@@ -31,28 +31,13 @@ _PATIENCE = 3  # evaluations without a gain, where training ends by patience (de
 _LOOK_EVERY = 50  # steps between looks at the loss: each look makes the host wait for the GPU
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """A tokenised split: one dict of id lists per example, not padded."""
-
-    examples: list[dict[str, list[int]]]
-    pad_id: int
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> dict[str, Tensor]:
-        """The examples of those indices, padded to the longest of them: (batch, tokens)."""
-        batch = collate(self.examples, indices, self.pad_id)
-        return {name: moved(tensor, device) for name, tensor in batch.items()}
-
-    @property
-    def vocabulary(self) -> Tensor:
-        """The ids that occur, and the padding's, in order: (ids,)."""
-        found = np.concatenate([example["input_ids"] for example in self.examples])
-        return torch.from_numpy(np.union1d(found, [self.pad_id]))
-
-
 def moved(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device; to a GPU from pinned memory, so that the host need not wait."""
     return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+
+
+def _batch(data: Encoded, rows: np.ndarray, where: torch.device) -> dict[str, Tensor]:
+    return {name: moved(tensor, where) for name, tensor in data.batch(rows).items()}
 
 
 @dataclass(frozen=True)
@@ -143,7 +128,7 @@ def fit(
     if len(indices) == 0:
         raise InputError("the training set is empty; check the data and train_cap")
     model.to(device()).train()
-    with occurring(model.encoder, data.vocabulary):
+    with model.only_words(data.vocabulary):
         return _fit(model, data, indices, objective, plan, evaluate, checkpoint, watch, log)
 
 
@@ -205,10 +190,8 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     with autocast(precision):
-        output = model(**data.batch(rows, device()))
-    terms = objective(
-        Output(*(part.float() for part in output)), moved(torch.from_numpy(rows), device())
-    )
+        output = model(**_batch(data, rows, device()))
+    terms = objective(output.float(), moved(torch.from_numpy(rows), device()))
     optimizer.zero_grad()
     torch.stack(list(terms.values())).sum().backward()
     optimizer.step()
@@ -270,7 +253,7 @@ def predict(
     model.to(where).eval()
     for start in range(0, len(indices), batch_size):
         with autocast(precision):
-            output = model(**data.batch(indices[by_length[start : start + batch_size]], where))
+            output = model(**_batch(data, indices[by_length[start : start + batch_size]], where))
         logits.append(output.logits.float().cpu())
         kept.append(output.cls_states.float().cpu() if states else torch.empty(0))
     model.train(was_training)

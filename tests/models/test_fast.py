@@ -8,14 +8,13 @@ import torch
 from tiny import batch, encoder
 
 from repro.models.classifier import Classifier
-from repro.models.dropout import Dropout
-from repro.models.fast import FITTING, Layout, cls_states
+from repro.models.fast import PACKED, Dropout, Layout, cls_states
 from repro.models.layers import effective_layers
 from repro.models.sps import layers_of, share
 
 LAYOUTS = {
     "bucketed": partial(Layout.bucketed, multiple=2),
-    "filled": partial(Layout.bucketed, filled=64),
+    "filled": partial(Layout.bucketed, rows_multiple=64),
     "padded": Layout.padded,
 }
 
@@ -37,7 +36,7 @@ def library(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", FITTING)
+@pytest.mark.parametrize("kind", PACKED)
 @pytest.mark.parametrize("sharing", ["none", "shuffled"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_states_and_gradients_are_the_encoders_own(kind, sharing, layers, layout):

@@ -8,11 +8,12 @@ import torch
 from tiny import batch, encoder
 
 from repro.errors import InputError
-from repro.models.classifier import Classifier, load_state, state_of
-from repro.models.fast import FITTING
+from repro.models.classifier import Classifier
+from repro.models.fast import PACKED
 from repro.models.layers import Use, effective_layers
 from repro.models.sps import ADAPTERS, adapter, layers_of, share
 from repro.runs.reference import check_reference
+from repro.training.states import load_state, state_of
 
 REFERENCE = Path(
     os.environ.get("REFERENCE_DIR", Path(__file__).parents[3] / "shared" / "reference")
@@ -131,7 +132,7 @@ def test_classifier_counts_parameters_once_and_restores_its_state():
     assert before.cls_states.shape == (3, 6, 16)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind not in FITTING])
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind not in PACKED])
 def test_cls_states_are_those_of_the_encoder(kind):
     model = Classifier(encoder(kind, 3), 2).double().eval()
     states = model.encoder(**batch(), output_hidden_states=True).hidden_states[1:]

@@ -7,7 +7,7 @@ import torch
 from tiny import batch, encoder
 
 from repro.models.classifier import Classifier
-from repro.models.vocabulary import occurring
+from repro.models.fast import training_words
 from repro.training import optim
 
 STEPS = 12
@@ -18,7 +18,7 @@ def trained(
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Parameters after some steps on one batch, and logits in evaluation mode for ids that never occurred."""
     torch.manual_seed(0)
-    model, inputs = Classifier(encoder("bert", 1), 2, share=0.0).double(), batch()
+    model, inputs = Classifier(encoder("bert", 1), 2, dropout=0.0).double(), batch()
     others = {
         "input_ids": torch.arange(49, 42, -1)[None],
         "attention_mask": torch.ones(1, 7, dtype=torch.long),
@@ -40,7 +40,7 @@ def trained(
 
     model.train()
     if restrict:
-        with occurring(model.encoder, ids):
+        with training_words(model.encoder, ids):
             steps()
     else:
         steps()
@@ -71,7 +71,7 @@ def test_words_that_do_not_occur_decay():
 def test_the_table_comes_back_after_an_error():
     model = encoder("bert", 1)
     table = model.get_input_embeddings()
-    with contextlib.suppress(KeyError), occurring(model, torch.tensor([0, 3])):
+    with contextlib.suppress(KeyError), training_words(model, torch.tensor([0, 3])):
         assert model.get_input_embeddings() is not table
         raise KeyError
     assert model.get_input_embeddings() is table

@@ -38,8 +38,8 @@ def test_a_file_in_the_results_place_is_noticed_before_any_training(repro, own_f
 def test_a_cache_that_cannot_be_is_one_line(repro, own_folders, monkeypatch):
     (own_folders / "loop").symlink_to("loop")
     for place, words in [
-        ("long" * 75, "File name too long; give it a shorter name"),
-        ("loop/cache", "symbolic links; mend the links"),
+        ("long" * 75, "File name too long; use a shorter path"),
+        ("loop/cache", "symbolic links; fix the links"),
     ]:
         monkeypatch.setenv("REPRO_CACHE", str(own_folders / place))
         assert words in refused(repro, own_folders)
@@ -48,7 +48,7 @@ def test_a_cache_that_cannot_be_is_one_line(repro, own_folders, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        ("ENOENT", "make the folder it lies in"),
+        ("ENOENT", "create its folder"),
         ("ESTALE", "mount its file system again"),
         ("EMFILE", r"raise the limit of open files \(ulimit -n\)"),
     ],

@@ -14,11 +14,12 @@ from test_loop import DATA, LABELS, PLAN, ROWS, model
 
 from repro.errors import DiskError, InputError
 from repro.methods import finetune
-from repro.models.classifier import Classifier, state_of
+from repro.models.classifier import Classifier
 from repro.runs import cache, compute, stages
 from repro.training import checkpoints, loop
 from repro.training.checkpoints import Checkpoint
 from repro.training.loop import fit, predict
+from repro.training.states import state_of
 
 
 class Killed(BaseException):
