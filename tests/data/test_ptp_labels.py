@@ -160,3 +160,9 @@ def test_the_median_threshold_halves_each_group(seed):
     counts = np.bincount(ptp_labels.labels(made, gold, cut), minlength=4)
     for sure, unsure in (counts[:2], counts[2:]):
         assert sure == (sure + unsure) // 2  # strictly above the median: without the middle one
+
+
+def test_the_median_of_an_empty_group_is_the_middle_of_the_range():
+    made = logits(0.9, 0.7)
+    assert ptp_labels.medians(made, np.array([0, 0])) == pytest.approx((0.8, 0.75))
+    assert ptp_labels.medians(made, np.array([1, 1])) == pytest.approx((0.75, 0.8))
