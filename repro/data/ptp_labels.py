@@ -1,4 +1,4 @@
-"""PTP labels: is the teacher correct, and is it confident? (paper, section 3.3, Table 1). NumPy only.
+"""PTP labels: is the teacher correct, and is it confident? (section 3.3, Table 1) NumPy only.
 
 In all functions, `logits` are the teacher's (examples, classes), and `gold` the gold labels
 (examples,).

@@ -255,7 +255,7 @@ def test_a_record_without_the_tasks_columns_or_labels_is_refused(monkeypatch, re
     assert [part for part in told if part not in one_line(caught)] == []
 
 
-def test_the_error_of_a_silent_hub_is_one_line_with_what_to_do(monkeypatch):
+def test_a_missing_hub_is_reported_in_one_line_with_a_remedy(monkeypatch):
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     error = data.hub_missing("the thing", "or do that", ConnectionError("refused\nand more"))
     assert str(error) == (
@@ -271,7 +271,7 @@ def test_the_error_of_a_silent_hub_is_one_line_with_what_to_do(monkeypatch):
 # fingerprints
 
 
-def test_the_fingerprint_follows_texts_and_labels_only():
+def test_the_fingerprint_depends_on_texts_and_labels_only():
     first = split_of(("a", "b"), ("c", "d"), labels=(0, 1))
     again = replace(first, name="dev", source="hub")
     assert first.fingerprint == again.fingerprint and len(first.fingerprint) == 16

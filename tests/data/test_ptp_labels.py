@@ -1,4 +1,4 @@
-"""PTP labels on logits made by hand."""
+"""PTP labels of hand-made and random logits."""
 
 import numpy as np
 import pytest
@@ -81,7 +81,7 @@ def teacher(seed, rows=40, classes=2):
 
 
 @given(seeds, cuts, cuts)
-def test_labels_split_by_right_and_by_sure(seed, t1, t2):
+def test_labels_follow_correctness_and_confidence(seed, t1, t2):
     made, gold = teacher(seed)
     four = ptp_labels.labels(made, gold, (t1, t2))
     assert ((four < 2) == (made.argmax(1) == gold)).all()
@@ -110,7 +110,7 @@ def test_the_four_labels_are_a_partition(seed, t1, t2, classes):
 
 
 @given(seeds, cuts, cuts)
-def test_an_example_s_label_depends_on_no_other_example(seed, t1, t2):
+def test_a_label_does_not_depend_on_other_examples(seed, t1, t2):
     made, gold = teacher(seed)
     four = ptp_labels.labels(made, gold, (t1, t2))
     order = np.random.default_rng(seed).permutation(len(gold))
@@ -123,7 +123,7 @@ def test_an_example_s_label_depends_on_no_other_example(seed, t1, t2):
 
 
 @given(seeds, cuts, cuts, cuts)
-def test_a_higher_threshold_only_takes_confidence_away(seed, low, high, other):
+def test_a_higher_threshold_only_reduces_confidence(seed, low, high, other):
     made, gold = teacher(seed)
     low, high = sorted((low, high))
     for column, wrong in ((0, False), (1, True)):
@@ -131,17 +131,14 @@ def test_a_higher_threshold_only_takes_confidence_away(seed, low, high, other):
             ptp_labels.labels(made, gold, (cut, other) if column == 0 else (other, cut))
             for cut in (low, high)
         )
-        assert set(after - before) <= {
-            0,
-            1,
-        }  # confident to unconfident, never back, never between right and wrong
-        assert not (after != before)[
-            (made.argmax(1) != gold) != wrong
-        ].any()  # t1 is about the right, t2 the wrong
+        # confident to unconfident, never back, and never between correct and wrong
+        assert set(after - before) <= {0, 1}
+        # t1 affects correct predictions only, t2 wrong ones only
+        assert not (after != before)[(made.argmax(1) != gold) != wrong].any()
 
 
 @given(seeds, cuts, cuts, st.floats(1, 5))
-def test_sharper_logits_only_add_confidence(seed, t1, t2, sharper):
+def test_sharper_logits_only_increase_confidence(seed, t1, t2, sharper):
     made, gold = teacher(seed)
     before, after = (
         ptp_labels.labels(made, gold, (t1, t2)),

@@ -1,4 +1,4 @@
-"""SPS: properties that hold for any encoder, and the authors' reference vectors where they are present."""
+"""Properties of SPS for every architecture, and the authors' reference vectors, if present."""
 
 import os
 from pathlib import Path
@@ -33,7 +33,7 @@ def maps(model, layer):
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("swapped", [False, True])
-def test_second_use_has_the_same_tensors(kind, swapped):
+def test_the_second_use_has_the_same_tensors(kind, swapped):
     model = encoder(kind, 2)
     before = {id(p) for p in model.parameters()}
     share(model, effective_layers(2, "shuffled" if swapped else "paired"))
