@@ -23,12 +23,13 @@ from repro.config.cells import Cell, plan
 from repro.config.profiles import override
 from repro.config.tasks import task
 from repro.data import metrics
+from repro.data.encode import Encoded
 from repro.methods import patient_kd, pea_kd
 from repro.models import classifier, fast
 from repro.models.classifier import Classifier, Output
 from repro.runs import compute, memory, stages
 from repro.training import loop, optim
-from repro.training.loop import Encoded
+from repro.training.states import load_state
 
 EXAMPLES, DEV, LENGTH, WARM = (
     int(os.environ.get("EXAMPLES", 768)),
@@ -100,7 +101,7 @@ def case(name: str, precision: str) -> Case:
     cell = next(cell for cell in cells if cell.row == "SPS-2")
     stage = stages.stages(cell)[0]  # the teacher, made in one precision for all
     teacher = classifier.teacher(cell.setting.backbone, 2)
-    classifier.load_state(teacher, compute.read(stage).tensors)
+    load_state(teacher, compute.read(stage).tensors)
     cell = replace(cell, setting=override(cell.setting, {"precision": precision}))
     torch.manual_seed(0)
     return Case(cell, stages.load_data(cell), teacher.eval(), pea_kd.build(cell, 2), [])
@@ -293,9 +294,9 @@ def whole_last_layer(
     token_type_ids: Tensor | None = None,
 ) -> Tensor:
     """`fast.cls_states` with the last layer computed for every token."""
-    states, kept = fast._embedded(encoder, layout, input_ids, token_type_ids), []
+    states, kept = fast._embed(encoder, layout, input_ids, token_type_ids), []
     for layer in layers:
-        states = fast._layer(layer, states, states, layout)
+        states = fast._run_layer(layer, states, states, layout)
         kept.append(states[layout.starts])
     return torch.stack(kept, 1)[layout.back]
 
@@ -314,8 +315,8 @@ MEANS: dict[str, Callable[[], object]] = {
     "hardly any padding": lambda: setattr(fast.Layout, "fitting", fast.Layout.padded),
     "few shapes": lambda: setattr(fast, "_ROWS", 1),
     "[CLS] alone at the top": lambda: setattr(classifier, "cls_states", whole_last_layer),
-    "cheap dropout": lambda: setattr(classifier.dropout, "make_fast", lambda model: None),
-    "embeddings that occur": lambda: setattr(loop, "occurring", lambda *_: nullcontext()),
+    "cheap dropout": lambda: setattr(classifier, "use_fast_dropout", lambda model: None),
+    "embeddings that occur": lambda: setattr(Classifier, "only_words", lambda *_: nullcontext()),
     "fused optimiser": lambda: optim.OPTIMIZERS.update(bertadam=Unfused),
     "memory kept": lambda: setattr(memory, "keep", lambda: None),
 }

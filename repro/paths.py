@@ -1,6 +1,7 @@
-"""Where things lie. Everything can be moved with REPRO_CACHE, REPRO_RESULTS and REPRO_FIGURES.
+"""Folders and settings from the environment, all read here.
 
-An empty variable is one that is not set: as a path it would be the current folder.
+REPRO_CACHE, REPRO_RESULTS, REPRO_FIGURES and GLUE_DIR name folders; REPRO_CHECKPOINT_STEPS is a
+number. An empty variable counts as not set: as a path it would be the current folder.
 """
 
 import os
@@ -12,31 +13,71 @@ from repro.errors import InputError, on_disk
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-_DECISIVE = ("repro", "constraints.txt")  # not results and figures: every run writes some
+_CODE = ("repro", "constraints.txt")  # what a number depends on; runs write results and figures
+_CHECKPOINT_STEPS = 100
 
 
 def cache() -> Path:
-    """Teachers, teacher outputs, initialised and distilled students, by the hash of their inputs."""
+    """The folder of the stages' artefacts: REPRO_CACHE, or cache/."""
     return Path(os.environ.get("REPRO_CACHE") or ROOT / "cache")
 
 
 def all_results() -> Path:
-    """A folder per profile."""
+    """The folder with one folder of results per profile: REPRO_RESULTS, or results/."""
     return Path(os.environ.get("REPRO_RESULTS") or ROOT / "results")
 
 
 def results(profile: str) -> Path:
-    """Cells, predictions, table CSVs and executed notebooks of one profile."""
+    """The folder of a profile's cells, predictions, tables and executed notebooks."""
     return below(all_results(), profile)
 
 
 def figures(profile: str) -> Path:
-    """LaTeX tables and pictures of one profile."""
+    """The folder of a profile's LaTeX tables and figures, in REPRO_FIGURES or figures/."""
     return below(Path(os.environ.get("REPRO_FIGURES") or ROOT / "figures"), profile)
 
 
+def glue() -> Path | None:
+    """The folder of GLUE's TSV files, GLUE_DIR; None to read GLUE from the hub."""
+    folder = os.environ.get("GLUE_DIR")
+    return Path(folder).expanduser() if folder else None
+
+
+def checkpoint_steps() -> int:
+    """Steps between two checkpoints of a training: REPRO_CHECKPOINT_STEPS, or 100.
+
+    The number has no effect on scores.
+
+    Raises:
+        InputError: If it is not a whole number from 1.
+    """
+    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(_CHECKPOINT_STEPS)
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(
+            f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}"
+        )
+    return int(text)
+
+
+def check() -> None:
+    """Check the environment before a run, so that it does not fail after hours.
+
+    Raises:
+        InputError: If REPRO_CHECKPOINT_STEPS is not a number.
+        DiskError: If the folder of the cache or of the results cannot be created.
+    """
+    checkpoint_steps()
+    for folder in (cache(), all_results()):
+        with on_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
 def below(folder: Path, *names: str) -> Path:
-    """folder/name/name/..; InputError for a name that would lead anywhere else: a/b, .., one with a NUL, none."""
+    """The path folder/name/name...
+
+    Raises:
+        InputError: If a name would lead elsewhere: "a/b", "..", "" or one with a NUL.
+    """
     for name in names:
         if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
             raise InputError(
@@ -46,51 +87,24 @@ def below(folder: Path, *names: str) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as a message says it: relative to where the user is, if it lies below."""
+    """A path for a message: relative to the current folder if it lies below that."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
-@lru_cache(maxsize=1)  # the code of this process is that of its start
+@lru_cache(maxsize=1)  # a process keeps the code it started with
 def commit() -> str:
-    """The package's commit, "-dirty" if what decides a number was changed since; "unknown" outside a checkout."""
+    """The package's git commit, with "-dirty" if code has changed since.
+
+    It is "unknown" outside a checkout.
+    """
     git = ["git", "-C", os.fspath(ROOT)]
     try:
         head = subprocess.run(
             [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
         )
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", *_DECISIVE], capture_output=True, check=True
+            [*git, "status", "--porcelain", "--", *_CODE], capture_output=True, check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head.stdout.strip() + "-dirty" * bool(changed.stdout)
-
-
-CHECKPOINT_STEPS = 100  # between two checkpoints; another number of them changes no score
-
-
-def checkpoint_steps() -> int:
-    """REPRO_CHECKPOINT_STEPS, by default CHECKPOINT_STEPS.
-
-    Raises:
-        InputError: If it is not a positive whole number.
-    """
-    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(CHECKPOINT_STEPS)
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(
-            f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}"
-        )
-    return int(text)
-
-
-def check() -> None:
-    """Check before a run what would otherwise fail after hours.
-
-    Raises:
-        InputError: For a variable that cannot be used.
-        DiskError: For a folder that cannot be made.
-    """
-    checkpoint_steps()
-    for folder in (cache(), all_results()):
-        with on_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)

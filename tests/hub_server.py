@@ -1,8 +1,8 @@
-"""A model hub on 127.0.0.1 for tests: a random little BERT as bert-base-uncased, and a few own sentences as GLUE.
+"""A model hub on 127.0.0.1 for tests, with a small random BERT and made-up sentences as GLUE.
 
-`build_hub(folder)` writes what is served; `serve(folder)` serves it by the hub's protocol: repository information, file
-lists, and files with ETag, of the commits that the package pins and no others. As on the public hub, bert-base-uncased
-redirects to google-bert/bert-base-uncased.
+`build_hub(folder)` writes the files, `serve(folder)` serves them by the hub's protocol: repository
+information, file lists, and files with ETag, of the commits that the package pins. As on the public
+hub, bert-base-uncased redirects to google-bert/bert-base-uncased.
 """
 
 import hashlib
@@ -28,15 +28,16 @@ MODEL, ALIAS = "google-bert/bert-base-uncased", "bert-base-uncased"
 COMMITS = {MODEL: REVISIONS[ALIAS], HUB_DATASET: HUB_REVISION}
 SIZES = {"train": 64, "validation": 32}
 WORDS = (
-    "a the one no every old new small tall green red slow quick calm loud river bridge garden train letter boat "
-    "lamp clock road window tree cloud bird dog cook singer pilot doctor farmer child sees builds likes finds "
-    "moves opens paints sells loses keeps and not near under over before after with . ?"
+    "a the one no every old new small tall green red slow quick calm loud river bridge garden "
+    "train letter boat lamp clock road window tree cloud bird dog cook singer pilot doctor "
+    "farmer child sees builds likes finds moves opens paints sells loses keeps and not near "
+    "under over before after with . ?"
 ).split()
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def little_bert(folder: Path, layers: int = 12, hidden: int = 32) -> None:
-    """A random BERT with its pretraining heads, as the public checkpoint has them, and a tokenizer of WORDS."""
+    """A random BERT with pretraining heads, as in the public checkpoint, and its tokenizer."""
     torch.manual_seed(layers)
     config = BertConfig(
         vocab_size=len(_SPECIAL) + len(WORDS),
@@ -54,7 +55,7 @@ def little_bert(folder: Path, layers: int = 12, hidden: int = 32) -> None:
 
 
 def records(task: Task, split: str) -> pd.DataFrame:
-    """GLUE's columns with sentences of WORDS; the label says whether the last text has "not" in it."""
+    """GLUE's columns with sentences of WORDS; label 1 means that the last text contains "not"."""
     rng = np.random.default_rng([GLUE.index(task), SIZES[split]])
     labels = np.arange(SIZES[split]) % 2
     texts = {column: [_sentence(rng, ()) for _ in labels] for column in task.columns}
@@ -70,7 +71,7 @@ def _sentence(rng: np.random.Generator, extra: tuple[str, ...]) -> str:
 
 
 def build_hub(folder: Path) -> None:
-    """Write everything that is served: folder/models/<name>/ and folder/datasets/<name>/."""
+    """Write the served files: folder/models/<name>/ and folder/datasets/<name>/."""
     little_bert(folder / "models" / MODEL)
     home = folder / "datasets" / HUB_DATASET
     for task in GLUE:
@@ -106,7 +107,7 @@ def _files(task: Task) -> dict[str, Any]:
 
 
 class _Repository:
-    """One served folder. A file's entity tag is its hash."""
+    """One served folder; a file's entity tag is its hash."""
 
     def __init__(self, home: Path, commit: str) -> None:
         self.files = {
@@ -208,12 +209,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[str]:
-    """Serve what `build_hub` wrote, on a free port of 127.0.0.1; yields the value for HF_ENDPOINT."""
+    """Serve the files of `build_hub` on a free port; yields the value for HF_ENDPOINT."""
     handler = type("Handler", (_Handler,), {"root": folder})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -1,4 +1,4 @@
-"""A run that cannot end well does not begin: one line for what the environment says wrong."""
+"""A wrong environment is reported in one line before a run starts."""
 
 import pytest
 
@@ -8,7 +8,7 @@ RUN = ("run", "table4", "--task", "RTE", "--seeds", "1", "--engine", "serial")
 
 
 def refused(repro, own_folders) -> str:
-    """What is said of a run that computes nothing."""
+    """The message of a run that is refused before it computes anything."""
     code, _, err = repro(*RUN)
     assert code == 2
     assert err.count("\n") == 1
@@ -16,13 +16,13 @@ def refused(repro, own_folders) -> str:
     return err
 
 
-def test_a_wrong_number_of_steps_is_refused_once(repro, own_folders, monkeypatch):
+def test_a_wrong_number_of_checkpoint_steps_is_refused_once(repro, own_folders, monkeypatch):
     monkeypatch.setenv("REPRO_CHECKPOINT_STEPS", "abc")
-    said = "error: REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got 'abc'\n"
-    assert refused(repro, own_folders) == said
+    message = "error: REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got 'abc'\n"
+    assert refused(repro, own_folders) == message
 
 
-def test_a_wrong_form_of_progress_is_refused_once(repro, own_folders, monkeypatch):
+def test_an_unknown_form_of_progress_is_refused_once(repro, own_folders, monkeypatch):
     monkeypatch.setenv("REPRO_PROGRESS", "none")
     assert (
         refused(repro, own_folders)
@@ -30,16 +30,16 @@ def test_a_wrong_form_of_progress_is_refused_once(repro, own_folders, monkeypatc
     )
 
 
-def test_a_file_in_the_results_place_is_noticed_before_any_training(repro, own_folders):
+def test_a_file_in_place_of_the_results_folder_is_reported_before_any_training(repro, own_folders):
     (own_folders / "results").touch()
     assert "results: File exists; move away what is in the way" in refused(repro, own_folders)
 
 
-def test_a_cache_that_cannot_be_is_one_line(repro, own_folders, monkeypatch):
+def test_an_impossible_cache_folder_is_reported_in_one_line(repro, own_folders, monkeypatch):
     (own_folders / "loop").symlink_to("loop")
     for place, words in [
-        ("long" * 75, "File name too long; give it a shorter name"),
-        ("loop/cache", "symbolic links; mend the links"),
+        ("long" * 75, "File name too long; use a shorter path"),
+        ("loop/cache", "symbolic links; fix the links"),
     ]:
         monkeypatch.setenv("REPRO_CACHE", str(own_folders / place))
         assert words in refused(repro, own_folders)
@@ -48,12 +48,12 @@ def test_a_cache_that_cannot_be_is_one_line(repro, own_folders, monkeypatch):
 @pytest.mark.parametrize(
     ("number", "advice"),
     [
-        ("ENOENT", "make the folder it lies in"),
+        ("ENOENT", "create its folder"),
         ("ESTALE", "mount its file system again"),
         ("EMFILE", r"raise the limit of open files \(ulimit -n\)"),
     ],
 )
-def test_what_a_user_can_mend_is_said(number, advice):
+def test_an_error_that_a_user_can_fix_has_its_remedy(number, advice):
     with (
         pytest.raises(errors.DiskError, match=f"cannot use f: .*; {advice}.*; then run"),
         errors.on_disk(),

@@ -1,4 +1,4 @@
-"""A little encoder of each architecture and a little classification problem, for the tests of the method."""
+"""A tiny encoder of each architecture and a tiny classification problem."""
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ _COMMON = {
 
 
 def encoder(kind: str = "bert", layers: int = 3) -> PreTrainedModel:
-    """A random encoder in float64, without dropout, so that equalities are exact to rounding."""
+    """A random encoder in float64 without dropout, so that results are equal up to rounding."""
     torch.manual_seed(0)
     still = {
         "hidden_dropout_prob": 0.0,
@@ -53,9 +53,7 @@ def encoder(kind: str = "bert", layers: int = 3) -> PreTrainedModel:
             )
         ),
     }[kind]()
-    for (
-        parameter
-    ) in made.parameters():  # away from the symmetric start: biases differ, LayerNorms matter
+    for parameter in made.parameters():  # so that biases and LayerNorms matter
         torch.nn.init.normal_(parameter, std=0.3)
     return made.double()
 
@@ -69,7 +67,7 @@ def batch(rows: int = 3, tokens: int = 7) -> dict[str, torch.Tensor]:
 
 
 def problem(examples: int = 48, seed: int = 0) -> tuple[Encoded, np.ndarray]:
-    """Sentences of 3 to 9 ids; the class is whether id 7 occurs. Easy, and not linear in position."""
+    """Sentences of 3 to 9 ids; the class is 1 if id 7 occurs."""
     rng = np.random.default_rng(seed)
     rows, labels = [], rng.integers(0, 2, examples)
     for label in labels:

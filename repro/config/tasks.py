@@ -7,20 +7,31 @@ from repro.errors import one_of
 
 @dataclass(frozen=True)
 class Task:
-    """One classification task. Columns and labels are those of GLUE on the hub; `tsv_*` those of its TSV files."""
+    """One classification task.
+
+    Attributes:
+        name: GLUE's name, with the prefix "mini-" for a miniature.
+        columns: The text columns of GLUE on the hub.
+        labels: The hub's labels, in the order of their ids.
+        metric: "accuracy" or "f1" (of class 1).
+        thresholds: The authors' PTP thresholds (t1, t2), decision D1.
+        tsv_columns: The text columns of GLUE's TSV files.
+        tsv_label: Their label column.
+        tsv_labels: Their labels, in the order of the ids, if they differ from `labels`.
+        embedded: Whether the examples come with the package.
+        training_note: Shown with every number of the task.
+    """
 
     name: str
     columns: tuple[str, ...]
-    labels: tuple[str, ...]  # in the order of their ids
-    metric: str  # "accuracy" or "f1" (of class 1)
-    thresholds: tuple[float, float]  # the authors' PTP thresholds (t1, t2), decision D1
+    labels: tuple[str, ...]
+    metric: str
+    thresholds: tuple[float, float]
     tsv_columns: tuple[str, ...] = ()
     tsv_label: str = "label"
-    tsv_labels: tuple[
-        str, ...
-    ] = ()  # the TSV's label strings in id order, where they differ from `labels`
+    tsv_labels: tuple[str, ...] = ()
     embedded: bool = False
-    training_note: str = ""  # said wherever a number of this task is shown
+    training_note: str = ""
 
     @property
     def paper_name(self) -> str:
@@ -29,49 +40,23 @@ class Task:
 
     @property
     def label_strings(self) -> tuple[str, ...]:
-        """The labels in id order as GLUE's TSV files, and a submission to its server, write them."""
+        """The labels of GLUE's TSV files and of submissions to its server, in id order."""
         return self.tsv_labels or self.labels
 
 
+# fmt: off
 GLUE = (
-    Task(
-        "RTE",
-        ("sentence1", "sentence2"),
-        ("entailment", "not_entailment"),
-        "accuracy",
-        (0.80, 0.60),
-        ("sentence1", "sentence2"),
-    ),
-    Task(
-        "MRPC",
-        ("sentence1", "sentence2"),
-        ("not_equivalent", "equivalent"),
-        "f1",
-        (0.95, 0.75),
-        ("#1 String", "#2 String"),
-        "Quality",
-        ("0", "1"),
-    ),
-    Task(
-        "SST-2",
-        ("sentence",),
-        ("negative", "positive"),
-        "accuracy",
-        (0.98, 0.80),
-        ("sentence",),
-        "label",
-        ("0", "1"),
-    ),
-    Task(
-        "QNLI",
-        ("question", "sentence"),
-        ("entailment", "not_entailment"),
-        "accuracy",
-        (0.98, 0.70),
-        ("question", "sentence"),
-    ),
+    Task("RTE", ("sentence1", "sentence2"), ("entailment", "not_entailment"),
+         "accuracy", (0.80, 0.60), ("sentence1", "sentence2")),
+    Task("MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"),
+         "f1", (0.95, 0.75), ("#1 String", "#2 String"), "Quality", ("0", "1")),
+    Task("SST-2", ("sentence",), ("negative", "positive"),
+         "accuracy", (0.98, 0.80), ("sentence",), "label", ("0", "1")),
+    Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"),
+         "accuracy", (0.98, 0.70), ("question", "sentence")),
 )
-_MINI_THRESHOLDS = (0.80, 0.60)  # the authors' for RTE: the embedded teacher, too, is seldom surer
+# fmt: on
+_MINI_THRESHOLDS = (0.80, 0.60)  # the authors' for RTE: the embedded teacher is as rarely confident
 TASKS = {task.name: task for task in GLUE} | {
     f"mini-{task.name}": replace(
         task, name=f"mini-{task.name}", embedded=True, thresholds=_MINI_THRESHOLDS
@@ -81,7 +66,11 @@ TASKS = {task.name: task for task in GLUE} | {
 
 
 def task(name: str) -> Task:
-    """The task of that name; InputError with the names allowed otherwise."""
+    """The task of that name.
+
+    Raises:
+        InputError: If there is none; it names the tasks there are.
+    """
     if name not in TASKS:
         raise one_of("task", name, TASKS)
     return TASKS[name]

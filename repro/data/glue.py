@@ -1,39 +1,43 @@
-"""A task's examples as text (mini, from GLUE's TSV files or from the hub), as token ids, and as padded batches.
+"""The tasks' examples as text: embedded in the package, from GLUE's TSV files, or from the hub.
 
-torch and datasets are imported where they are used: a plan or a report needs neither.
+The library `datasets` is imported where it is used, since plans and reports do not need it.
 """
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
 import numpy as np
+import pandas as pd
 
+from repro import paths
 from repro.config.cells import digest
 from repro.config.tasks import Task
-from repro.data.tsv import NO_LABEL, Row, read_tsv, tsv_path
+from repro.data.hub import hub_answers, hub_missing
 from repro.errors import InputError, MissingError, one_of
 
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedTokenizerBase
-
 SPLITS = ("train", "dev")
-TEST = "test"  # of GLUE: its labels are not public
+TEST = "test"  # GLUE only; its labels are not public
+NO_LABEL = -1  # the label of every test example
 HUB_DATASET = "nyu-mll/glue"
-HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # whatever is committed there later
-_HUB_SECONDS = 5.0  # how long the hub may take to say that it is there
+HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+Row = tuple[tuple[str, ...], int]  # the texts of an example, and the id of its label
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """One split of one task, in the file's order.
+    """One split of one task, in the order of its source.
 
-    texts: per example 1 or 2 strings. labels: (examples,) int64, NO_LABEL in "test". name: "train", "dev" or "test".
-    source: "embedded", "GLUE_DIR" or "hub".
+    Attributes:
+        texts: Per example one or two strings.
+        labels: Label ids (examples,) as int64; NO_LABEL in the test split.
+        name: "train", "dev" or "test".
+        source: "embedded", "GLUE_DIR" or "hub".
     """
 
     texts: tuple[tuple[str, ...], ...]
@@ -43,119 +47,206 @@ class Split:
 
     @cached_property
     def fingerprint(self) -> str:
-        """The first 16 hex digits of the SHA-256 of texts and labels: the same wherever they were read from."""
+        """First 16 hex digits of the SHA-256 of texts and labels; independent of the source."""
         return digest([self.texts, self.labels.tolist()], 16)
 
 
 def load(task: Task, split: str, cap: int = 0) -> Split:
-    """The first `cap` examples (0: all) of a task's split, from the first source that applies.
+    """Load a split of a task.
 
-    An embedded task comes with the package; else the TSV files in GLUE_DIR if that is set; else the hub. Only GLUE has
-    the split "test", with NO_LABEL for every label, in the order of the index that GLUE's server wants.
-    Raises InputError on an unknown split, a negative cap or a malformed file, MissingError if there is no such data.
+    Embedded tasks come with the package. GLUE is read from the folder GLUE_DIR if that is set, and
+    from the hub otherwise.
+
+    Args:
+        task: The task.
+        split: "train" or "dev"; for GLUE also "test", in the order of the index that GLUE's server
+            expects.
+        cap: Keep only the first `cap` examples; 0 for all.
+
+    Raises:
+        InputError: If the split is unknown, the cap negative or the source malformed or empty.
+        MissingError: If the data is neither in GLUE_DIR nor on the hub.
     """
     allowed = SPLITS if task.embedded else (*SPLITS, TEST)
     if split not in allowed:
         raise one_of("split", split, allowed)
     if type(cap) is not int or cap < 0:
         raise InputError(
-            f"a cap on the {split} examples must be a whole number, 0 for all, got {cap!r}"
+            f"the cap on {split} examples must be a whole number, 0 for all, got {cap!r}"
         )
-    source, rows = _rows(task, split)
-    if not rows:
-        raise InputError(f"{task.name} {split} from {source} has no examples; at least 1 is needed")
-    rows = rows[: cap or None]
-    return Split(
-        tuple(texts for texts, _ in rows),
-        np.array([label for _, label in rows], np.int64),
-        split,
-        source,
-    )
-
-
-def _rows(task: Task, split: str) -> tuple[str, list[Row]]:
-    """The name of the source that applies, and all its rows."""
+    labelled, folder = split != TEST, paths.glue()
     if task.embedded:
         from repro.data import mini
 
-        return "embedded", _of_records(mini.rows(task.name, split), task, "repro/data/mini")
-    folder, labelled = os.environ.get("GLUE_DIR", ""), split != TEST
-    if folder:
-        return "GLUE_DIR", read_tsv(
-            tsv_path(Path(folder).expanduser(), task, f"{split}.tsv"), task, labelled
-        )
-    return "hub", _of_records(
-        _hub_records(task, split), task, f"{HUB_DATASET} {hub_config(task)}", labelled
-    )
+        source = "embedded"
+        rows = _from_records(mini.rows(task.name, split), task, "repro/data/mini")
+    elif folder:
+        source = "GLUE_DIR"
+        rows = read_tsv(_tsv_path(folder, task, f"{split}.tsv"), task, labelled)
+    else:
+        source = "hub"
+        name = f"{HUB_DATASET} {hub_config(task)}"
+        rows = _from_records(_hub_records(task, split), task, name, labelled)
+    if not rows:
+        raise InputError(f"{task.name} {split} from {source} has no examples; at least 1 is needed")
+    texts, labels = zip(*rows[: cap or None], strict=True)
+    return Split(texts, np.array(labels, np.int64), split, source)
 
 
-def _of_records(
+def _from_records(
     records: Iterable[Mapping[str, Any]], task: Task, source: str, labelled: bool = True
 ) -> list[Row]:
-    """Rows of records that have GLUE's hub columns; InputError names the first bad record, counted from 0."""
+    """Rows of records with the columns of GLUE on the hub; errors count records from 0."""
     rows = []
+    columns, label_ids = (*task.columns, *["label"] * labelled), range(len(task.labels))
     for number, record in enumerate(records):
-        absent = [
-            column
-            for column in (*task.columns, *(["label"] if labelled else []))
-            if column not in record
-        ]
+        absent = [column for column in columns if column not in record]
         if absent:
             raise InputError(
-                f"{source}: record {number} has no column {absent[0]!r}; it has: {', '.join(record)}"
+                f"{source}: record {number} has no column {absent[0]!r}; "
+                f"it has: {', '.join(record)}"
             )
-        if labelled and record["label"] not in range(len(task.labels)):
+        if labelled and record["label"] not in label_ids:
             raise InputError(
-                f"{source}: record {number} has label {record['label']!r}; use one of: "
-                f"{', '.join(str(label) for label in range(len(task.labels)))}"
+                f"{source}: record {number} has label {record['label']!r}; "
+                f"use one of: {', '.join(map(str, label_ids))}"
             )
         label = int(record["label"]) if labelled else NO_LABEL
         rows.append((tuple(str(record[column]) for column in task.columns), label))
     return rows
 
 
+# GLUE's TSV files
+
+
+def _tsv_path(folder: Path, task: Task, name: str) -> Path:
+    advice = (
+        f"set GLUE_DIR to the folder that holds {task.name}/{name}, "
+        "or unset it to read GLUE from the hub"
+    )
+    path = folder / task.name / name
+    if not folder.is_dir():
+        raise MissingError(f"GLUE_DIR is {str(folder)!r}, which is no folder; {advice}")
+    if not path.is_file():
+        raise MissingError(f"there is no file {path}; {advice}")
+    return path
+
+
+def read_tsv(path: Path, task: Task, labelled: bool = True) -> list[Row]:
+    """Read one of GLUE's TSV files.
+
+    Columns are found by the names in the first line. Quotes and carriage returns within a line are
+    data; only a carriage return at the end of a line is dropped.
+
+    Args:
+        path: The file.
+        task: Gives the names of the columns and labels.
+        labelled: False for a test file, which has an index, counted from 0, instead of a label.
+
+    Raises:
+        InputError: If the file is not such a table; the message names the file and the line.
+    """
+    text = _decode(path)
+    wanted = (*task.tsv_columns, task.tsv_label if labelled else "index")
+    if not text:
+        raise InputError(
+            f"{path} is empty; its first line must name the columns: {', '.join(wanted)}"
+        )
+    # pandas pads short lines silently and takes an extra field for an index: check the widths first
+    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+    header = lines[0].split("\t")
+    for column in wanted:
+        if column not in header:
+            allowed = f"the columns here are: {_shorten(', '.join(header))}"
+            _refuse(path, 1, f"no column {column!r}", allowed)
+    for number, line in enumerate(lines[1:], start=2):
+        if (width := line.count("\t") + 1) != len(header):
+            received = f"{width} tab-separated columns in {_shorten(line)}"
+            _refuse(path, number, received, f"the first line has {len(header)}")
+    table = pd.read_csv(
+        io.StringIO("\n".join(lines)),
+        sep="\t",
+        quoting=csv.QUOTE_NONE,
+        lineterminator="\n",
+        skip_blank_lines=False,
+        dtype=str,
+        keep_default_na=False,
+    )
+    *texts, last = (table.iloc[:, header.index(column)] for column in wanted)
+    labels = _label_ids(path, task, last) if labelled else _check_index(path, last)
+    return list(zip(zip(*texts, strict=True), labels, strict=True))
+
+
+def _decode(path: Path) -> str:
+    """The file's text without a byte-order mark, which some editions have."""
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        content, start = error.object, error.start
+        position = start - (content.rfind(b"\n", 0, start) + 1)
+        received = f"byte {content[start : error.end]!r} at position {position}"
+        _refuse(path, content.count(b"\n", 0, start) + 1, received, "the file must be UTF-8 text")
+
+
+def _label_ids(path: Path, task: Task, labels: pd.Series) -> list[int]:
+    ids = {label: number for number, label in enumerate(task.label_strings)}
+    for number, label in enumerate(labels, start=2):
+        if label not in ids:
+            _refuse(path, number, f"label {_shorten(label)}", f"use one of: {', '.join(ids)}")
+    return [ids[label] for label in labels]
+
+
+def _check_index(path: Path, index: pd.Series) -> list[int]:
+    """Check that rows are in the order of their index, since GLUE's server scores by row."""
+    for number, value in enumerate(index):
+        if value != str(number):
+            received, allowed = (
+                f"index {_shorten(value)}",
+                f"the rows must be in order, here {number}",
+            )
+            _refuse(path, number + 2, received, allowed)
+    return [NO_LABEL] * len(index)
+
+
+def _refuse(path: Path, line: int, received: str, allowed: str) -> NoReturn:
+    raise InputError(f"{path}, line {line}: {received}; {allowed}")
+
+
+def _shorten(text: str, length: int = 60) -> str:
+    """The text as a literal without line breaks, cut to `length` characters."""
+    return repr(text if len(text) <= length else f"{text[:length]}...")
+
+
 # GLUE from the hub
 
 
 def hub_config(task: Task) -> str:
-    """The task's name in the hub's data set, e.g. "sst2"."""
+    """The name of a task in the hub's data set, e.g. "sst2"."""
     return task.name.lower().replace("-", "")
 
 
-def hub_missing(wanted: str, advice: str, reason: Exception) -> MissingError:
-    """The one-line error for something that no hub gave. advice: what to do instead."""
-    endpoint = os.environ.get("HF_ENDPOINT") or "the Hugging Face hub"
-    cause = (str(reason).strip() or type(reason).__name__).splitlines()[0].removeprefix("Got: ")
-    reached = f"{endpoint} did not give {wanted} ({cause[:160]})"
-    return MissingError(f"{reached}; set HF_ENDPOINT to a hub that has it, {advice}")
-
-
-def hub_answers(kind: str, name: str) -> None:
-    """One question to the hub, answered in seconds or else raised: its client would wait for ever. kind: "model", .."""
-    from huggingface_hub import HfApi
-
-    HfApi().repo_info(name, repo_type=kind, timeout=_HUB_SECONDS)
-
-
 def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
-    """The hub's records of a split (from the local hub cache where the hub is not there), checked for label order."""
+    """The hub's records of a split, from the local hub cache if the hub does not answer."""
     import datasets
 
     offline, refusal = datasets.config.HF_HUB_OFFLINE, None
     try:
         hub_answers("dataset", HUB_DATASET)
-    except Exception as error:  # of the hub's client and its HTTP library
+    except Exception as error:  # of the hub's client or its HTTP library
         refusal = error
-        datasets.config.HF_HUB_OFFLINE = (
-            True  # its cache may have the data; it would try six times, for 23 seconds
-        )
+        datasets.config.HF_HUB_OFFLINE = True  # read the local cache; do not retry for 23 seconds
     try:
         name = "validation" if split == "dev" else split
         loaded = datasets.load_dataset(
             HUB_DATASET, hub_config(task), split=name, revision=HUB_REVISION
         )
-    except Exception as error:  # of five libraries; all mean that the data cannot be had
-        advice = "or GLUE_DIR to a folder of GLUE's TSV files, or use PROFILE=demo, which needs no network"
+    except Exception as error:  # of five libraries; each means that the data cannot be loaded
+        advice = (
+            "or GLUE_DIR to a folder of GLUE's TSV files, or use PROFILE=demo, "
+            "which needs no network"
+        )
         raise hub_missing(f"{HUB_DATASET} {hub_config(task)}", advice, refusal or error) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
@@ -163,51 +254,6 @@ def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
     if tuple(names) != task.labels:
         raise InputError(
             f"{HUB_DATASET} {hub_config(task)} has the labels {', '.join(names)}; "
-            f"the package knows {', '.join(task.labels)}, in this order"
+            f"expected {', '.join(task.labels)}, in this order"
         )
     return loaded.to_list()
-
-
-# tokens and batches
-
-
-def encode(
-    split: Split, tokenizer: "PreTrainedTokenizerBase", max_length: int
-) -> list[dict[str, list[int]]]:
-    """Token ids of every example, truncated to `max_length` (a pair at its longer text), not padded.
-
-    Returns per example input_ids and, if the tokenizer gives them, token_type_ids.
-    Raises InputError if max_length leaves no room for text or is more than the encoder's positions.
-    """
-    sides = [
-        list(side) for side in zip(*split.texts, strict=True)
-    ]  # 1 or 2 lists of (examples) strings
-    least = tokenizer.num_special_tokens_to_add(pair=len(sides) == 2) + len(sides)
-    if not least <= max_length <= tokenizer.model_max_length:
-        raise InputError(
-            f"max_length must be from {least} to {tokenizer.model_max_length}, got {max_length}"
-        )
-    batch = tokenizer(
-        *sides, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
-    )
-    return [dict(zip(batch, lists, strict=True)) for lists in zip(*batch.values(), strict=True)]
-
-
-def collate(
-    encoded: Sequence[dict[str, list[int]]], indices: Iterable[int], pad_id: int
-) -> "dict[str, torch.Tensor]":
-    """The examples of those indices as int64 tensors (batch, tokens of the longest), with their attention_mask.
-
-    Ids are padded with pad_id, token types and mask with 0. Raises ValueError without an index.
-    """
-    import torch
-
-    chosen = [encoded[index] for index in indices]
-    lengths = np.array([len(example["input_ids"]) for example in chosen])
-    filled = np.arange(lengths.max()) < lengths[:, None]  # (batch, tokens)
-    batch = {"attention_mask": torch.from_numpy(filled.astype(np.int64))}
-    for key in chosen[0]:
-        padded = np.full(filled.shape, pad_id if key == "input_ids" else 0, np.int64)
-        padded[filled] = np.concatenate([example[key] for example in chosen])
-        batch[key] = torch.from_numpy(padded)
-    return batch

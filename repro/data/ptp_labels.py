@@ -1,4 +1,8 @@
-"""PTP labels: whether the teacher is right, and whether it is confident (paper, section 3.3, table 1). Pure NumPy."""
+"""PTP labels: is the teacher correct, and is it confident? (section 3.3, Table 1) NumPy only.
+
+In all functions, `logits` are the teacher's (examples, classes), and `gold` the gold labels
+(examples,).
+"""
 
 import numpy as np
 
@@ -12,21 +16,43 @@ LABELS = (
     "unconfidently wrong",
 )
 RULES = ("two", "one", "median")  # of the thresholds (decision D1)
-VARIANTS = ("both", "correct", "confident")  # PTP, PTP-1, PTP-2 (section 4.4)
 
 
 def confidence(logits: np.ndarray) -> np.ndarray:
-    """The largest softmax probability at temperature 1. logits: (examples, classes). Returns (examples,)."""
+    """The largest softmax probability of each example (examples,), at temperature 1."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return 1.0 / shifted.sum(axis=1)  # the largest shifted logit is 0, its exponential 1
+    return 1.0 / shifted.sum(axis=1)  # the largest logit is shifted to 0
+
+
+def medians(logits: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
+    """The median confidence of correct and of wrong predictions.
+
+    An empty group has 0.75, the middle of the allowed range; as a threshold it has no effect.
+    """
+    confidences, correct = confidence(logits), logits.argmax(axis=1) == gold
+    of_correct, of_wrong = (
+        float(np.median(group)) if len(group) else 0.75
+        for group in (confidences[correct], confidences[~correct])
+    )
+    return of_correct, of_wrong
 
 
 def thresholds(
     option: str, task: Task, logits: np.ndarray, gold: np.ndarray
 ) -> tuple[float, float]:
-    """(t1 for correct, t2 for wrong predictions) as decision D1 says: "two", "one" or "median".
+    """The thresholds of decision D1.
 
-    logits: (examples, classes) of the teacher on the training data; gold: (examples,).
+    Args:
+        option: "two", the authors' (t1, t2); "one", (t1, t1); or "median", those of `medians`.
+        task: Gives the authors' thresholds.
+        logits: Logits on the training split.
+        gold: Gold labels of the training split.
+
+    Returns:
+        The threshold for correct and the threshold for wrong predictions.
+
+    Raises:
+        InputError: If there is no such option.
     """
     t1, t2 = task.thresholds
     if option == "two":
@@ -38,43 +64,27 @@ def thresholds(
     return medians(logits, gold)
 
 
-def medians(logits: np.ndarray, gold: np.ndarray) -> tuple[float, float]:
-    """Median confidences of the correct and of the wrong predictions; see `thresholds`."""
-    certain, right = confidence(logits), logits.argmax(axis=1) == gold
-    return _median(certain[right]), _median(certain[~right])
-
-
-def _median(values: np.ndarray) -> float:
-    """The median, or 0.75 (the middle of the allowed range) for an empty group, where it labels nothing."""
-    return float(np.median(values)) if len(values) else 0.75
-
-
 def labels(logits: np.ndarray, gold: np.ndarray, cuts: tuple[float, float]) -> np.ndarray:
-    """PTP labels 0 .. 3 in the order of LABELS. Confident means strictly above the cut, as in Table 1.
+    """The PTP label of each example: its place in LABELS.
 
-    logits: (examples, classes); gold: (examples,); cuts: (t1, t2), each in (0.5, 1). Returns (examples,) int64.
+    A prediction is confident if its confidence is strictly above its threshold, as in Table 1.
+
+    Args:
+        logits: Logits of the examples.
+        gold: Their gold labels.
+        cuts: Thresholds for correct and wrong predictions, each in (0.5, 1).
+
+    Returns:
+        (examples,) int64, in 0 .. 3.
+
+    Raises:
+        InputError: If a threshold is outside (0.5, 1).
     """
     for cut in cuts:
         if not 0.5 < cut < 1.0:
             raise InputError(
                 f"a PTP threshold must lie in (0.5, 1), got {cut}; decision D1 lists the readings"
             )
-    right = logits.argmax(axis=1) == gold
-    sure = confidence(logits) > np.where(right, *cuts)
-    return np.where(right, 0, 2) + np.where(sure, 0, 1)
-
-
-def variant_labels(
-    variant: str,
-    logits: np.ndarray,
-    gold: np.ndarray,
-    cuts: tuple[float, float],
-    ptp2_threshold: str = "t1",
-) -> np.ndarray:
-    """The pretraining targets of PTP ("both", 4 classes), PTP-1 ("correct", 2) or PTP-2 ("confident", 2)."""
-    if variant not in VARIANTS:
-        raise one_of("PTP variant", variant, VARIANTS)
-    if variant == "confident" and ptp2_threshold == "t1":
-        cuts = (cuts[0], cuts[0])  # decision D12
-    four = labels(logits, gold, cuts)
-    return {"both": four, "correct": four // 2, "confident": four % 2}[variant]
+    correct = logits.argmax(axis=1) == gold
+    confident = confidence(logits) > np.where(correct, *cuts)
+    return np.where(correct, 0, 2) + np.where(confident, 0, 1)

@@ -1,6 +1,6 @@
-"""Which stored layer runs where, and which teacher layer each effective layer is matched with: integers only.
+"""Which stored layer runs where, and which teacher layer it is matched with, as integers.
 
-`sharing` builds the network from these lists and `figures` draws them, so that a picture cannot differ from the model.
+`models.sps` builds students from these lists and `report.diagrams` draws them.
 """
 
 from typing import NamedTuple
@@ -11,28 +11,49 @@ SHARINGS = ("none", "paired", "shuffled")
 SPS6_ORDERS = ("top_appended", "top_interleaved", "all_appended")
 LAYER_MAPS = ("authors", "uniform", "last", "none")
 
-# Student effective layer -> teacher layer, 1-based, for a teacher of 12 (authors' code). The last is never matched.
+# Effective student layer -> teacher layer, 1-based, for a teacher of 12 layers (authors' code). The
+# last layer is never matched.
+# fmt: off
 _AUTHORS_SHARED = {
     1: {1: 6},
     2: {1: 3, 2: 6, 3: 9},
     3: {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
     6: {3: 4, 6: 8},
 }
-_AUTHORS_PLAIN = {1: {}, 2: {1: 6}, 3: {1: 4, 2: 8}, 6: {1: 2, 2: 4, 3: 6, 4: 8, 5: 10}}
+_AUTHORS_PLAIN = {
+    1: {},
+    2: {1: 6},
+    3: {1: 4, 2: 8},
+    6: {1: 2, 2: 4, 3: 6, 4: 8, 5: 10},
+}
+# fmt: on
 
 
 class Use(NamedTuple):
-    """One effective layer: the stored layer it runs (0-based), and whether Query and Key are swapped in it."""
+    """One effective layer.
+
+    Attributes:
+        layer: The stored layer that it runs, 0-based.
+        swapped: Whether Query and Key are swapped in it.
+    """
 
     layer: int
     swapped: bool
 
 
 def effective_layers(layers: int, sharing: str, sps6_order: str = "top_appended") -> list[Use]:
-    """The effective layers, bottom to top, of a student with `layers` stored layers (paper, section 3.2, figure 1).
+    """The effective layers of a student, bottom to top (paper, section 3.2, figure 1).
 
-    sharing: "none"; "paired" (SPS-1: the stack runs twice); "shuffled" (SPS-2: swapped in the second use).
-    From six layers up only the top three are shared, in the order of `sps6_order` (decision D6).
+    From six layers up, only the top three are shared.
+
+    Args:
+        layers: The number of stored layers.
+        sharing: "none"; "paired" (SPS-1), where the layers run twice; or "shuffled" (SPS-2), where
+            Query and Key are swapped in the second run.
+        sps6_order: The order from six layers up (decision D6).
+
+    Raises:
+        InputError: If there is no layer or an option is unknown.
     """
     if layers < 1:
         raise InputError(f"a student needs at least 1 layer, got {layers}")
@@ -58,10 +79,22 @@ def layer_map(
     rule: str = "authors",
     sps6_order: str = "top_appended",
 ) -> list[tuple[int, int]]:
-    """Pairs (effective student layer, teacher layer), 1-based, of the patience loss (decision D5).
+    """Pairs of layers that the patience loss compares (decision D5).
 
-    "authors": the table of their code, with the teacher's index scaled to its depth, rounded, and repeats dropped;
-    "uniform": every effective layer but the last, evenly spaced; "last": the teacher's layers below its top; "none".
+    Args:
+        layers: The student's stored layers.
+        sharing: As for `effective_layers`.
+        teacher_layers: The teacher's depth.
+        rule: "authors", their code's table, with the teacher's index scaled to its depth, rounded,
+            and repeats dropped; "uniform", all effective layers but the last, evenly spaced;
+            "last", the teacher's layers below its top; or "none".
+        sps6_order: As for `effective_layers`.
+
+    Returns:
+        Pairs (effective student layer, teacher layer), 1-based.
+
+    Raises:
+        InputError: If there is no layer or an option is unknown.
     """
     depth = len(effective_layers(layers, sharing, sps6_order))
     if rule == "none":
@@ -76,12 +109,7 @@ def layer_map(
         pairs = {k: target * teacher_layers / 12 for k, target in table[layers].items()}
     else:
         raise one_of("layer map", rule, LAYER_MAPS)
-    return _distinct(pairs)
-
-
-def _distinct(pairs: dict[int, float]) -> list[tuple[int, int]]:
-    """Round the teacher's indices; of several student layers with one teacher layer the first keeps it."""
-    taken: dict[int, int] = {}
+    matched: dict[int, int] = {}  # teacher layer -> the first student layer that rounds to it
     for student, target in pairs.items():
-        taken.setdefault(max(1, int(target + 0.5)), student)
-    return [(student, teacher) for teacher, student in taken.items()]
+        matched.setdefault(max(1, int(target + 0.5)), student)
+    return [(student, teacher) for teacher, student in matched.items()]

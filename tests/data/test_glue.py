@@ -1,4 +1,4 @@
-"""Loading, tokenising and batching: every source, every way a file can be wrong."""
+"""Loading a split: every source, every way a file can be wrong."""
 
 import os
 import subprocess
@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from hub_server import little_bert
 
 from repro import paths
 from repro.config.tasks import GLUE, TASKS
@@ -45,15 +43,6 @@ def glue(tmp_path, monkeypatch):
         return path
 
     return write
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
-    from repro.data import encoders
-
-    folder = tmp_path_factory.mktemp("bert")
-    little_bert(folder, layers=1, hidden=8)
-    return encoders.load_tokenizer(str(folder))
 
 
 def one_line(caught: pytest.ExceptionInfo[ReproError]) -> str:
@@ -266,7 +255,7 @@ def test_a_record_without_the_tasks_columns_or_labels_is_refused(monkeypatch, re
     assert [part for part in told if part not in one_line(caught)] == []
 
 
-def test_the_error_of_a_silent_hub_is_one_line_with_what_to_do(monkeypatch):
+def test_a_missing_hub_is_reported_in_one_line_with_a_remedy(monkeypatch):
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     error = data.hub_missing("the thing", "or do that", ConnectionError("refused\nand more"))
     assert str(error) == (
@@ -282,7 +271,7 @@ def test_the_error_of_a_silent_hub_is_one_line_with_what_to_do(monkeypatch):
 # fingerprints
 
 
-def test_the_fingerprint_follows_texts_and_labels_only():
+def test_the_fingerprint_depends_on_texts_and_labels_only():
     first = split_of(("a", "b"), ("c", "d"), labels=(0, 1))
     again = replace(first, name="dev", source="hub")
     assert first.fingerprint == again.fingerprint and len(first.fingerprint) == 16
@@ -293,69 +282,6 @@ def test_the_fingerprint_follows_texts_and_labels_only():
         split_of(("a", "b"), labels=(0,)),
     ]
     assert len({first.fingerprint, *(other.fingerprint for other in others)}) == 5
-
-
-# tokens and batches
-
-
-def test_encode_gives_the_tokenizers_ids_without_padding(tokenizer):
-    vocabulary = tokenizer.get_vocab()
-    pair, long = data.encode(
-        split_of(("a dog", "no bird"), ("the old dog sees", "a cat .")), tokenizer, 32
-    )
-    assert pair["input_ids"] == [vocabulary[w] for w in "[CLS] a dog [SEP] no bird [SEP]".split()]
-    assert pair["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1] and set(pair) == {
-        "input_ids",
-        "token_type_ids",
-    }
-    assert len(long["input_ids"]) == 10
-
-
-def test_encode_takes_single_sentences_and_truncates_the_longer_text(tokenizer):
-    assert len(data.encode(split_of(("a dog sees the bird",)), tokenizer, 5)[0]["input_ids"]) == 5
-    (cut,) = data.encode(split_of(("the old dog sees the bird", "no bird")), tokenizer, 8)
-    words = tokenizer.convert_ids_to_tokens(cut["input_ids"])
-    assert words == "[CLS] the old dog [SEP] no bird [SEP]".split()
-
-
-def test_encode_leaves_out_token_types_the_tokenizer_does_not_give(tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer, "model_input_names", ["input_ids", "attention_mask"])
-    assert set(data.encode(split_of(("a dog",)), tokenizer, 8)[0]) == {"input_ids"}
-
-
-@pytest.mark.parametrize("length", [0, 4, 129, -1])
-def test_encode_refuses_a_length_without_room_or_beyond_the_positions(tokenizer, length):
-    with pytest.raises(InputError, match=f"max_length must be from 5 to 128, got {length}"):
-        data.encode(split_of(("a", "b")), tokenizer, length)
-
-
-def test_collate_pads_to_the_longest_of_the_batch():
-    encoded = [
-        {"input_ids": [2, 9, 3], "token_type_ids": [0, 0, 1]},
-        {"input_ids": [2, 3], "token_type_ids": [1, 1]},
-        {"input_ids": [5] * 9, "token_type_ids": [0] * 9},
-    ]
-    batch = data.collate(encoded, np.array([1, 0]), pad_id=7)
-    assert batch["input_ids"].tolist() == [[2, 3, 7], [2, 9, 3]]
-    assert batch["token_type_ids"].tolist() == [[1, 1, 0], [0, 0, 1]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
-
-
-def test_collate_agrees_with_the_tokenizers_own_padding(tokenizer):
-    encoded = data.encode(
-        split_of(("a dog", "no"), ("the old green dog sees", "a bird .")), tokenizer, 32
-    )
-    expected = tokenizer.pad(encoded, return_tensors="pt")
-    batch = data.collate(encoded, [0, 1], tokenizer.pad_token_id)
-    assert set(batch) == set(expected) and all(
-        torch.equal(batch[key], expected[key]) for key in batch
-    )
-
-
-def test_collate_needs_an_example():
-    with pytest.raises(ValueError, match="zero-size"):
-        data.collate([{"input_ids": [1]}], [], 0)
 
 
 def test_importing_data_loads_no_heavy_library():

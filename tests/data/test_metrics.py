@@ -1,4 +1,4 @@
-"""Scores against scikit-learn."""
+"""Scores against scikit-learn, and their properties."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_f1_is_the_harmonic_mean_of_precision_and_recall(rows):
 
 
 @given(pairs, st.randoms(use_true_random=False), st.sampled_from(["accuracy", "f1"]))
-def test_a_score_sees_no_order_and_stays_in_percent(rows, random, metric):
+def test_a_score_does_not_depend_on_order_and_is_a_percentage(rows, random, metric):
     labels, predicted = np.array(rows).T
     value = score(metric, labels, predicted)
     order = random.sample(range(len(rows)), len(rows))
@@ -68,7 +68,7 @@ def test_a_score_sees_no_order_and_stays_in_percent(rows, random, metric):
     st.integers(1, 30),
     st.sampled_from(["accuracy", "f1"]),
 )
-def test_many_predictions_are_scored_as_one_by_one(seed, count, rows, metric):
+def test_many_predictions_are_scored_like_one_by_one(seed, count, rows, metric):
     rng = np.random.default_rng(seed)
     labels, predicted = rng.integers(0, 2, rows), rng.integers(0, 2, (count, rows))
     assert score(metric, labels, predicted).tolist() == [

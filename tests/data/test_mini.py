@@ -40,7 +40,7 @@ def test_rows_are_the_same_on_every_machine():
     assert hashlib.sha256(json.dumps(content).encode()).hexdigest() == ROWS_SHA256
 
 
-def test_caller_cannot_change_the_rows():
+def test_a_caller_cannot_change_the_rows():
     mini.rows("mini-RTE", "dev")[0]["label"] = 7
     assert set(labels("mini-RTE", "dev")) == {0, 1}
 
@@ -61,19 +61,19 @@ def test_splits_are_disjoint_and_without_repetition(task):
 
 
 @EVERY_TASK
-def test_four_percent_of_the_training_labels_are_turned_and_no_dev_label(task, monkeypatch):
+def test_four_percent_of_the_training_labels_are_flipped_and_no_dev_label(task, monkeypatch):
     noisy = {split: labels(task, split) for split in ("train", "dev")}
     monkeypatch.setattr(mini, "FLIPPED", 0)
     clean = mini._splits.__wrapped__(task)
-    turned = {
+    flipped = {
         split: np.sum(noisy[split] != [row["label"] for row in clean[split]]) for split in clean
     }
-    assert turned == {"train": 80, "dev": 0}
+    assert flipped == {"train": 80, "dev": 0}
 
 
 @EVERY_TASK
-def test_words_alone_tell_only_the_easy_part(task):
-    """A linear model on the words: near the majority class where two sentences must be compared."""
+def test_words_alone_predict_only_the_easy_part(task):
+    """A linear model on words is near the majority class where two sentences are compared."""
     vocabulary = {word: i for i, word in enumerate(sorted(_bag(texts(task, "train"))))}
     train, dev = (_counts(texts(task, split), vocabulary) for split in ("train", "dev"))
     weights = np.linalg.solve(
@@ -147,7 +147,8 @@ def test_construct_occurs_with_both_labels(task, construct):
     assert found == {0, 1}
 
 
-# A world: four things, each outside (0), in the wider (1) or in the narrower (2) group, and likewise with the deed.
+# A world has four things. Each is outside (0), in the wider (1) or in the narrower (2) group, and
+# likewise for the deed.
 WORLDS = [
     world
     for world in itertools.combinations_with_replacement(
@@ -197,8 +198,8 @@ def _true(name, group_level, deed_level, world):
     }[name]
 
 
-def test_question_is_answerable_if_and_only_if_a_clause_says_so():
-    """An oracle that reads questions and clauses back into events, with the templates as regular expressions."""
+def test_a_question_is_answerable_if_and_only_if_a_clause_answers_it():
+    """An oracle parses questions and clauses into events, using the templates as patterns."""
     rng, answerable = random.Random(3), 0
     for question, sentence, answer in (questions.participant(rng) for _ in range(400)):
         asked = _read(question.removesuffix(" ?"))
@@ -239,7 +240,7 @@ def _read(clause):
         ("mini-RTE", "test", "unknown embedded split 'test'; use one of: train, dev"),
     ],
 )
-def test_unknown_name_is_one_line(task, split, message):
+def test_an_unknown_name_is_reported_in_one_line(task, split, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         mini.rows(task, split)
 
@@ -260,7 +261,7 @@ def test_corpus_is_reproducible_and_contains_no_task_sentence():
     assert 0.47 < np.mean([broken for _, broken in drawn]) < 0.53
 
 
-def test_tampering_changes_one_sentence_of_the_pair():
+def test_tampering_changes_one_sentence_of_a_pair():
     rng, lost = random.Random(2), 0
     for pair, _ in itertools.islice(corpus.examples(2), 2000):
         changed = corpus.tampered(rng, pair)
@@ -272,13 +273,13 @@ def test_tampering_changes_one_sentence_of_the_pair():
     assert 10 < lost < 250
 
 
-def test_weights_are_those_of_the_checksum():
+def test_the_weights_match_the_checksum():
     weights = (mini.ENCODER_DIR / "model.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == mini.MODEL_SHA256
     assert len(weights) < 6e6
 
 
-def test_encoder_loads_whole():
+def test_the_encoder_loads_completely():
     from transformers import BertModel
 
     model, report = BertModel.from_pretrained(mini.ENCODER_DIR, output_loading_info=True)

@@ -1,4 +1,4 @@
-"""PTP labels on logits made by hand."""
+"""PTP labels of hand-made and random logits."""
 
 import numpy as np
 import pytest
@@ -33,26 +33,6 @@ def test_confident_means_strictly_above():
     assert ptp_labels.confidence(exact).tolist() == [0.5]
 
 
-def test_variants():
-    cuts = (0.75, 0.6)
-    assert ptp_labels.variant_labels("both", MADE, GOLD, cuts).tolist() == [0, 1, 0, 2, 3]
-    assert ptp_labels.variant_labels("correct", MADE, GOLD, cuts).tolist() == [0, 0, 0, 1, 1]
-    assert ptp_labels.variant_labels("confident", MADE, GOLD, cuts).tolist() == [
-        0,
-        1,
-        0,
-        1,
-        1,
-    ]  # t1 for all (D12)
-    assert ptp_labels.variant_labels("confident", MADE, GOLD, cuts, "t2_when_wrong").tolist() == [
-        0,
-        1,
-        0,
-        0,
-        1,
-    ]
-
-
 def test_thresholds_of_decision_d1():
     task = TASKS["MRPC"]
     assert ptp_labels.thresholds("two", task, MADE, GOLD) == (0.95, 0.75)
@@ -66,11 +46,6 @@ def test_a_threshold_outside_the_open_interval_is_refused(cut):
         ptp_labels.labels(MADE, GOLD, (0.8, cut))
 
 
-def test_unknown_variant():
-    with pytest.raises(InputError, match="'three'; use one of: both, correct, confident"):
-        ptp_labels.variant_labels("three", MADE, GOLD, (0.8, 0.6))
-
-
 seeds, cuts = st.integers(0, 2**31), st.floats(0.51, 0.99)
 
 
@@ -81,7 +56,7 @@ def teacher(seed, rows=40, classes=2):
 
 
 @given(seeds, cuts, cuts)
-def test_labels_split_by_right_and_by_sure(seed, t1, t2):
+def test_labels_follow_correctness_and_confidence(seed, t1, t2):
     made, gold = teacher(seed)
     four = ptp_labels.labels(made, gold, (t1, t2))
     assert ((four < 2) == (made.argmax(1) == gold)).all()
@@ -101,16 +76,10 @@ def test_the_four_labels_are_a_partition(seed, t1, t2, classes):
     counts = np.bincount(four, minlength=4)
     assert len(counts) == 4 and counts.sum() == len(gold)
     assert counts[:2].sum() == (made.argmax(1) == gold).sum()
-    parts = [
-        ptp_labels.variant_labels(name, made, gold, (t1, t2), "t2_when_wrong")
-        for name in ("correct", "confident")
-    ]
-    assert (2 * parts[0] + parts[1] == four).all()
-    assert (ptp_labels.variant_labels("both", made, gold, (t1, t2)) == four).all()
 
 
 @given(seeds, cuts, cuts)
-def test_an_example_s_label_depends_on_no_other_example(seed, t1, t2):
+def test_a_label_does_not_depend_on_other_examples(seed, t1, t2):
     made, gold = teacher(seed)
     four = ptp_labels.labels(made, gold, (t1, t2))
     order = np.random.default_rng(seed).permutation(len(gold))
@@ -123,7 +92,7 @@ def test_an_example_s_label_depends_on_no_other_example(seed, t1, t2):
 
 
 @given(seeds, cuts, cuts, cuts)
-def test_a_higher_threshold_only_takes_confidence_away(seed, low, high, other):
+def test_a_higher_threshold_only_reduces_confidence(seed, low, high, other):
     made, gold = teacher(seed)
     low, high = sorted((low, high))
     for column, wrong in ((0, False), (1, True)):
@@ -131,17 +100,14 @@ def test_a_higher_threshold_only_takes_confidence_away(seed, low, high, other):
             ptp_labels.labels(made, gold, (cut, other) if column == 0 else (other, cut))
             for cut in (low, high)
         )
-        assert set(after - before) <= {
-            0,
-            1,
-        }  # confident to unconfident, never back, never between right and wrong
-        assert not (after != before)[
-            (made.argmax(1) != gold) != wrong
-        ].any()  # t1 is about the right, t2 the wrong
+        # confident to unconfident, never back, and never between correct and wrong
+        assert set(after - before) <= {0, 1}
+        # t1 affects correct predictions only, t2 wrong ones only
+        assert not (after != before)[(made.argmax(1) != gold) != wrong].any()
 
 
 @given(seeds, cuts, cuts, st.floats(1, 5))
-def test_sharper_logits_only_add_confidence(seed, t1, t2, sharper):
+def test_sharper_logits_only_increase_confidence(seed, t1, t2, sharper):
     made, gold = teacher(seed)
     before, after = (
         ptp_labels.labels(made, gold, (t1, t2)),
@@ -160,3 +126,9 @@ def test_the_median_threshold_halves_each_group(seed):
     counts = np.bincount(ptp_labels.labels(made, gold, cut), minlength=4)
     for sure, unsure in (counts[:2], counts[2:]):
         assert sure == (sure + unsure) // 2  # strictly above the median: without the middle one
+
+
+def test_the_median_of_an_empty_group_is_the_middle_of_the_range():
+    made = logits(0.9, 0.7)
+    assert ptp_labels.medians(made, np.array([0, 0])) == pytest.approx((0.8, 0.75))
+    assert ptp_labels.medians(made, np.array([1, 1])) == pytest.approx((0.75, 0.8))

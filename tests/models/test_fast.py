@@ -1,5 +1,6 @@
-"""Blocks of like length and [CLS] alone at the top, against the library's own padded encoder: the same numbers."""
+"""The packed forward pass against transformers' padded encoder, dropout and training words."""
 
+import contextlib
 import math
 from functools import partial
 
@@ -8,24 +9,23 @@ import torch
 from tiny import batch, encoder
 
 from repro.models.classifier import Classifier
-from repro.models.dropout import Dropout
-from repro.models.fast import FITTING, Layout, cls_states
+from repro.models.fast import PACKED, Dropout, Layout, cls_states, training_words
 from repro.models.layers import effective_layers
 from repro.models.sps import layers_of, share
+from repro.training import optim
 
 LAYOUTS = {
     "bucketed": partial(Layout.bucketed, multiple=2),
-    "filled": partial(Layout.bucketed, filled=64),
+    "filled": partial(Layout.bucketed, rows_multiple=64),
     "padded": Layout.padded,
 }
 
 
 def run(states: torch.Tensor, model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The states, and the gradient of each parameter after a loss that reads all of them."""
+    """The states, and every parameter's gradient of a loss of all states."""
     model.zero_grad()
-    (
-        states.sin() * torch.linspace(1, 2, states.numel(), dtype=states.dtype).view_as(states)
-    ).sum().backward()
+    weights = torch.linspace(1, 2, states.numel(), dtype=states.dtype).view_as(states)
+    (states.sin() * weights).sum().backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return {"states": states.detach()} | gradients
 
@@ -37,16 +37,15 @@ def library(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("kind", FITTING)
+@pytest.mark.parametrize("kind", PACKED)
 @pytest.mark.parametrize("sharing", ["none", "shuffled"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_states_and_gradients_are_the_encoders_own(kind, sharing, layers, layout):
+def test_states_and_gradients_are_those_of_transformers(kind, sharing, layers, layout):
     model, inputs = encoder(kind, layers), batch(4, 9)
     share(model, effective_layers(layers, sharing))
     inputs["attention_mask"][1, 3:] = 0
-    inputs["input_ids"][inputs["attention_mask"] == 0] = (
-        model.config.pad_token_id
-    )  # roberta counts positions by it
+    padding = inputs["attention_mask"] == 0
+    inputs["input_ids"][padding] = model.config.pad_token_id  # roberta counts positions by it
     made = LAYOUTS[layout](inputs["attention_mask"])
     ids = {name: value for name, value in inputs.items() if name != "attention_mask"}
     got = run(cls_states(model, layers_of(model), made, **ids), model)
@@ -59,7 +58,7 @@ def test_states_and_gradients_are_the_encoders_own(kind, sharing, layers, layout
         torch.testing.assert_close(value, wanted[name], rtol=0, atol=1e-10, msg=name)
 
 
-def test_a_batch_in_bfloat16_fills_up_its_rows():
+def test_a_batch_in_bfloat16_is_filled_up_to_64_rows():
     mask = torch.tensor([[1, 1, 1], [1, 0, 0]])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         layout = Layout.fitting(mask)
@@ -71,7 +70,7 @@ def test_a_batch_in_bfloat16_fills_up_its_rows():
     assert len(Layout.fitting(mask).rows) == 2 * 8
 
 
-def test_token_types_are_read():
+def test_token_types_are_used():
     model = encoder("bert", 2)
     types = torch.tensor([[0, 0, 0, 1, 1, 1, 1]] * 3)
     inputs = batch() | {"token_type_ids": types}
@@ -80,7 +79,7 @@ def test_token_types_are_read():
     torch.testing.assert_close(got, library(model, inputs), rtol=0, atol=1e-12)
 
 
-def test_examples_of_like_length_lie_together():
+def test_examples_of_like_length_form_blocks():
     mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]])
     layout = Layout.bucketed(mask, multiple=2)
     assert [(block.examples, block.tokens) for block in layout.blocks] == [(2, 2), (1, 4), (1, 6)]
@@ -90,8 +89,8 @@ def test_examples_of_like_length_lie_together():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_attention_in_training_drops_and_keeps_the_mean(layout):
-    """Over many draws the mean of the training states is near that of evaluation: attention dropout is unbiased."""
+def test_attention_dropout_keeps_the_mean(layout):
+    """Attention dropout is unbiased: the mean over many draws is near the evaluation state."""
     model = Classifier(encoder("bert", 1), 2).double()
     for module in model.encoder.modules():
         if isinstance(module, Dropout):
@@ -115,7 +114,7 @@ def test_attention_in_training_drops_and_keeps_the_mean(layout):
     assert error.max() < 5
 
 
-def test_the_classifier_reads_the_last_layers_first_state():
+def test_the_classifier_pools_cls_of_the_last_layer():
     model = Classifier(encoder("bert", 2), 2).double().eval()
     output = model(**batch())
     torch.testing.assert_close(
@@ -151,3 +150,72 @@ def test_every_dropout_of_a_classifier_is_the_fast_one():
         m for m in Classifier(encoder("bert", 2), 2).modules() if isinstance(m, torch.nn.Dropout)
     ]
     assert len(made) == 2 * 3 + 2 and all(type(module) is Dropout for module in made)
+
+
+# training words
+
+STEPS = 12
+
+
+def trained(
+    optimizer: str, only_words: bool, evaluate_at: int = 0
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Parameters after some steps, and evaluation logits for ids that do not occur in training."""
+    torch.manual_seed(0)
+    model, inputs = Classifier(encoder("bert", 1), 2, dropout=0.0).double(), batch()
+    others = {
+        "input_ids": torch.arange(49, 42, -1)[None],
+        "attention_mask": torch.ones(1, 7, dtype=torch.long),
+    }
+    ids = torch.cat([inputs["input_ids"].unique(), torch.tensor([0])]).unique()
+    assert set(range(43, 50)) - set(ids.tolist())  # some are new
+    logits = torch.empty(0)
+
+    def steps() -> None:
+        nonlocal logits
+        stepper = optim.build(optimizer, model, 1e-2)
+        for step in range(STEPS):
+            model.zero_grad()
+            model(**inputs).logits.square().sum().backward()
+            stepper.step()
+            if step == evaluate_at:
+                logits = model.eval()(**others).logits.detach()
+                model.train()
+
+    model.train()
+    if only_words:
+        with model.only_words(ids):
+            steps()
+    else:
+        steps()
+    return {name: p.detach().clone() for name, p in model.named_parameters()}, logits
+
+
+@pytest.mark.parametrize("optimizer", ["bertadam", "adamw"])
+def test_training_some_words_gives_the_result_of_training_the_whole_table(optimizer):
+    (whole, seen), (short, seen_short) = (
+        trained(optimizer, only_words, 5) for only_words in (False, True)
+    )
+    assert whole.keys() == short.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(short[name], value, rtol=0, atol=1e-12, msg=name)
+    torch.testing.assert_close(seen_short, seen, rtol=0, atol=1e-12)
+
+
+def test_words_that_do_not_occur_decay():
+    start = encoder("bert", 1).get_input_embeddings().weight.detach()
+    short, _ = trained("bertadam", True)
+    absent = min(set(range(50)) - set(batch()["input_ids"].flatten().tolist()) - {0})
+    after = short["encoder.embeddings.word_embeddings.weight"][absent]
+    torch.testing.assert_close(
+        after, start[absent] * (1 - 1e-2 * optim.WEIGHT_DECAY) ** STEPS, rtol=0, atol=1e-12
+    )
+
+
+def test_the_embeddings_are_restored_after_an_error():
+    model = encoder("bert", 1)
+    table = model.get_input_embeddings()
+    with contextlib.suppress(KeyError), training_words(model, torch.tensor([0, 3])):
+        assert model.get_input_embeddings() is not table
+        raise KeyError
+    assert model.get_input_embeddings() is table

@@ -1,4 +1,4 @@
-"""Which layer runs where, and what it is matched with: the tables of the authors' code."""
+"""Effective layers and matched pairs against the tables of the authors' code."""
 
 import pytest
 

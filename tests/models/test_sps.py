@@ -1,4 +1,4 @@
-"""SPS: properties that hold for any encoder, and the authors' reference vectors where they are present."""
+"""Properties of SPS for every architecture, and the authors' reference vectors, if present."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from tiny import batch, encoder
 
 from repro.errors import InputError
 from repro.models.classifier import Classifier
-from repro.models.fast import FITTING
+from repro.models.fast import PACKED
 from repro.models.layers import Use, effective_layers
 from repro.models.sps import ADAPTERS, adapter, layers_of, share
 from repro.runs.reference import check_reference
@@ -33,7 +33,7 @@ def maps(model, layer):
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 @pytest.mark.parametrize("swapped", [False, True])
-def test_second_use_has_the_same_tensors(kind, swapped):
+def test_the_second_use_has_the_same_tensors(kind, swapped):
     model = encoder(kind, 2)
     before = {id(p) for p in model.parameters()}
     share(model, effective_layers(2, "shuffled" if swapped else "paired"))
@@ -132,7 +132,7 @@ def test_classifier_counts_parameters_once_and_restores_its_state():
     assert before.cls_states.shape == (3, 6, 16)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind not in FITTING])
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind not in PACKED])
 def test_cls_states_are_those_of_the_encoder(kind):
     model = Classifier(encoder(kind, 3), 2).double().eval()
     states = model.encoder(**batch(), output_hidden_states=True).hidden_states[1:]

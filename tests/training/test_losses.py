@@ -1,4 +1,4 @@
-"""Losses against values worked out by hand, and against the formula for any input."""
+"""Losses against values computed by hand, and against their formulas for any input."""
 
 import math
 
@@ -81,7 +81,7 @@ def test_balanced_weights_have_mean_one_over_the_examples():
         ),
     ],
 )
-def test_bad_input_is_one_line(call, message):
+def test_bad_input_is_reported_in_one_line(call, message):
     with pytest.raises(InputError) as caught:
         call()
     assert message in str(caught.value)
@@ -124,7 +124,7 @@ shapes = st.tuples(st.integers(1, 5), st.integers(2, 4))
 
 
 @given(seeds, shapes, temperatures)
-def test_kl_is_at_least_what_pinsker_s_inequality_allows(seed, shape, temperature):
+def test_kl_satisfies_pinskers_inequality(seed, shape, temperature):
     """KL >= ||p - q||_1^2 / 2: never negative, and zero for equal distributions only."""
     teacher, student = pair(seed, shape)
     p, q = (torch.softmax(z / temperature, -1) for z in (teacher, student))
@@ -140,7 +140,7 @@ def test_kl_is_at_least_what_pinsker_s_inequality_allows(seed, shape, temperatur
     st.sampled_from(["mean", "batchmean"]),
     st.sampled_from(["both_squared", "paper"]),
 )
-def test_kl_sees_neither_a_shift_nor_the_order_of_classes(
+def test_kl_does_not_depend_on_a_shift_or_on_the_order_of_classes(
     seed, shape, temperature, reduction, reading
 ):
     teacher, student = pair(seed, shape)
@@ -173,7 +173,7 @@ def test_the_readings_of_kl_are_multiples_of_each_other(seed, shape, temperature
 
 @given(seeds, shapes, temperatures)
 def test_the_gradient_of_kl_is_the_difference_of_the_distributions(seed, shape, temperature):
-    """d/dz_s of KL * T^2 is T (q - p) per example: what makes T^2 the right factor (Hinton et al. 2015)."""
+    """d/dz_s of KL * T^2 is T (q - p) per example (Hinton et al. 2015)."""
     teacher, student = pair(seed, shape)
     student.requires_grad_()
     soft_cross_entropy(student, teacher, temperature).backward()
@@ -243,7 +243,7 @@ def test_unnormalised_patience_grows_with_the_square(seed, shape, scale):
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
-def test_balanced_weights_give_every_label_the_same_say(rows):
+def test_balanced_weights_give_every_label_the_same_total_weight(rows):
     labels = torch.tensor(rows)
     shares = torch.bincount(
         labels, weights=balanced_weights(labels, 4)[labels].double(), minlength=4

@@ -1,4 +1,4 @@
-"""The numbers that the paper prints, as data: tables.csv. No torch here."""
+"""The numbers that the paper prints, as data: tables.csv. No torch."""
 
 from pathlib import Path
 
@@ -8,25 +8,30 @@ import pandas as pd
 from repro.config.tasks import task
 
 FOLDER = Path(__file__).parent
-DIGITS = 4  # decimals of every stored number, so that a CSV is the same to the byte wherever it is derived
+DIGITS = 4  # decimals of every stored number, so that a CSV has the same bytes on every machine
 
 
 def numbers() -> pd.DataFrame:
-    """The numbers of the paper's tables 2 to 5 as printed: tables.csv, indexed by ("table2", method)."""
+    """Tables 2 to 5 as printed, indexed by table ("table2") and method; the columns are tasks."""
     frame = pd.read_csv(FOLDER / "tables.csv", dtype={"table": str, "parameters": str})
     return frame.assign(table="table" + frame["table"]).set_index(["table", "method"])
 
 
 def paper(table_name: str, method: str, columns: list[str]) -> float:
-    """The mean of a method's printed numbers in these columns ("RTE", ..., "Avg"), in percent."""
+    """The mean of a row's printed numbers, in percent.
+
+    Args:
+        table_name: "table2" to "table5".
+        method: The row's printed name.
+        columns: Printed columns, e.g. ["RTE", "MRPC"] or ["Avg"].
+    """
     table = numbers()
-    return round(
-        float(np.mean([float(str(table[name][table_name, method])) for name in columns])), DIGITS
-    )
+    printed = [float(str(table[column][table_name, method])) for column in columns]
+    return round(float(np.mean(printed)), DIGITS)
 
 
 def parameters(table_name: str, method: str) -> int:
-    """42,600,000 for the printed "42.6M"."""
+    """The printed number of parameters, e.g. 42,600,000 for "42.6M"."""
     return round(float(str(numbers()["parameters"][table_name, method]).removesuffix("M")) * 1e6)
 
 
@@ -36,6 +41,9 @@ def column(name: str) -> tuple[list[str], str]:
 
 
 def average(names: list[str]) -> tuple[list[str], str]:
-    """The printed columns an average is compared with: the printed Avg if all four tasks are there, else its parts."""
+    """The printed columns to compare an average with, and the metric's name.
+
+    For all four tasks it is the printed average, for fewer the tasks' own columns.
+    """
     columns = [task(name).paper_name for name in names]
     return (["Avg"] if len(columns) == 4 else columns), f"mean of {len(columns)}"

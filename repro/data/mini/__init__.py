@@ -1,7 +1,7 @@
-"""Four miniature English tasks in the columns and labels of GLUE, and a small BERT encoder pretrained for them.
+"""Four miniature tasks with the columns and labels of GLUE, and a small BERT pretrained for them.
 
-Everything is generated or trained by this package: the demo needs no network. Importing it loads neither torch nor
-transformers.
+Everything is generated or trained by this package, so that the demo needs no network. Importing it
+loads neither torch nor transformers.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ ENCODER_DIR = Path(__file__).parent / "encoder"
 MODEL_SHA256 = "5c600dc9d4f6ded0fb3d7fd67c16f51cb842d817cd7be329df7f11ee70b0b514"
 
 DEV_ROWS, TRAIN_ROWS = 500, 2000
-FLIPPED = 80  # training labels turned, as annotators err: what makes a teacher wrong, and sometimes surely wrong
+# Training labels that are flipped, like annotators' errors. They make the teacher wrong, at times
+# confidently.
+FLIPPED = 80
 
 
 class _Grammar(NamedTuple):
@@ -36,9 +38,17 @@ TASKS, SPLITS = tuple(_GRAMMARS), ("train", "dev")
 
 
 def rows(task: str, split: str) -> list[dict]:
-    """The examples of one split: GLUE's columns and an integer "label". The same on every machine.
+    """The examples of one split, the same on every machine.
 
-    task: "mini-RTE", "mini-MRPC", "mini-SST-2" or "mini-QNLI"; split: "train" or "dev". ValueError for another.
+    Args:
+        task: "mini-RTE", "mini-MRPC", "mini-SST-2" or "mini-QNLI".
+        split: "train" or "dev".
+
+    Returns:
+        Per example GLUE's text columns and an integer "label".
+
+    Raises:
+        ValueError: If there is no such task or split.
     """
     for kind, value, allowed in (("task", task, TASKS), ("split", split, SPLITS)):
         if value not in allowed:
@@ -48,17 +58,16 @@ def rows(task: str, split: str) -> list[dict]:
 
 @cache
 def _splits(task: str) -> dict[str, list[dict]]:
-    """Both splits, from one stream without repetition; dev first, so that it does not depend on the size of train."""
-    grammar, rng = (
-        _GRAMMARS[task],
-        Random(int.from_bytes(hashlib.sha256(task.encode()).digest()[:4])),
-    )
-    found: dict[tuple[str, ...], int] = {}
-    while len(found) < DEV_ROWS + TRAIN_ROWS:
+    """Both splits, from one stream without repetition; dev first, independent of train's size."""
+    grammar = _GRAMMARS[task]
+    rng = Random(int.from_bytes(hashlib.sha256(task.encode()).digest()[:4]))
+    labels: dict[tuple[str, ...], int] = {}
+    while len(labels) < DEV_ROWS + TRAIN_ROWS:
         *texts, label = _draw(rng, grammar)
-        found.setdefault(tuple(texts), label)
+        labels.setdefault(tuple(texts), label)
     examples = [
-        dict(zip(grammar.columns, texts, strict=True)) | {"label": found[texts]} for texts in found
+        dict(zip(grammar.columns, texts, strict=True)) | {"label": label}
+        for texts, label in labels.items()
     ]
     dev, train = examples[:DEV_ROWS], examples[DEV_ROWS:]
     for row in rng.sample(train, FLIPPED):
@@ -67,7 +76,7 @@ def _splits(task: str) -> dict[str, list[dict]]:
 
 
 def _draw(rng: Random, grammar: _Grammar) -> tuple:
-    """One example: construct first, then label, so that the construct tells nothing about the label."""
+    """Draw the construct, then the label, so that the construct does not predict the label."""
     builder, label = rng.choice(grammar.builders.BUILDERS), int(rng.random() < grammar.positive)
     while True:
         example = builder(rng)

@@ -1,8 +1,9 @@
-"""Text for pretraining: pairs of sentences of the tasks' grammars that belong together, and pairs that do not.
+"""Text for pretraining: related and unrelated pairs of sentences from the tasks' grammars.
 
-In a pair that belongs together the second sentence follows from the first, says it again, answers it, or is the verdict
-of a review. A pair that does not has the second sentence of another pair, or words tampered with. Tampering knows word
-classes, not meaning and not the tasks' labels. No sentence of a task, train or dev, is ever part of the text.
+In a related pair, the second sentence follows from the first, rephrases it, answers it, or is the
+verdict of a review. An unrelated ("broken") pair has the second sentence of another pair, or
+changed words. Words are changed by word class, without regard to meaning or to the tasks' labels.
+The corpus contains no sentence of a task, train or dev.
 """
 
 from collections.abc import Iterator
@@ -25,12 +26,10 @@ VERDICTS = (
     ("i hated it", "avoid it", "it bored me"),
     ("i loved it", "watch it", "it delighted me"),
 )
-UNRELATED, TAMPERED_THRICE = (
-    0.35,
-    0.35,
-)  # shares of the pairs that do not belong together; the rest is tampered once
+# Shares of the broken pairs: with another pair's sentence, changed three times; the rest once.
+UNRELATED, TAMPERED_THRICE = 0.35, 0.35
 
-# Words that take each other's place.
+# Words that can replace each other.
 CLASSES: tuple[tuple[str, ...], ...] = (
     lexicon.PEOPLE,
     lexicon.THINGS,
@@ -66,16 +65,12 @@ CLASSES: tuple[tuple[str, ...], ...] = (
     ("slightly", "very"),
     ("who", "where"),
 )
-DROPPED = {
-    "never",
-    "not",
-    *lexicon.KIND_ADJECTIVES,
-    *lexicon.MANNERS,
-}  # words that a sentence can do without
+# Words that a sentence can do without.
+DROPPED = {"never", "not", *lexicon.KIND_ADJECTIVES, *lexicon.MANNERS}
 
 
 def task_texts() -> set[str]:
-    """Every sentence of every task, train and dev: what the corpus must not contain."""
+    """All sentences of all tasks, train and dev; the corpus must not contain them."""
     return {
         text
         for task in TASKS
@@ -87,7 +82,7 @@ def task_texts() -> set[str]:
 
 
 def examples(seed: int) -> Iterator[tuple[Pair, int]]:
-    """An endless stream of (pair, whether it does not belong together: 0 or 1, as often one as the other)."""
+    """An endless stream of (pair, 1 if it is broken else 0), both equally frequent."""
     rng, kept_out = Random(seed), task_texts()
     while True:
         kind = rng.choice((inference, inference, restatement, restatement, answer, answer, review))
@@ -104,7 +99,7 @@ def inference(rng: Random) -> Pair:
 
 
 def restatement(rng: Random) -> Pair:
-    """A sentence and another way to say it."""
+    """A sentence and a paraphrase."""
     return _first(rng, paraphrase.BUILDERS, 1)
 
 
@@ -114,26 +109,24 @@ def answer(rng: Random) -> Pair:
 
 
 def _first(rng: Random, builders: tuple, relation: int) -> Pair:
-    """The first pair drawn in that relation, from a random construct."""
+    """The first pair with that label, drawn from a random construct."""
     builder = rng.choice(builders)
     while True:
-        first, second, found = builder(rng)
-        if found == relation:
+        first, second, label = builder(rng)
+        if label == relation:
             return first, second
 
 
 def review(rng: Random) -> Pair:
-    """A line of a review and the verdict."""
+    """A line of a review and its verdict."""
     line, positive = sentiment.draw(rng)
     return line, rng.choice(VERDICTS[positive])
 
 
 def break_up(rng: Random, pair: Pair, other: Pair) -> Pair:
-    """The pair with the other's second sentence, or tampered with three times or once: from easy to hard to tell."""
+    """The pair with the other's second sentence, or changed three times or once (the hardest)."""
     drawn = rng.random()
-    if drawn < UNRELATED and pair[1] not in (
-        verdict for verdicts in VERDICTS for verdict in verdicts
-    ):
+    if drawn < UNRELATED and not any(pair[1] in verdicts for verdicts in VERDICTS):
         return pair[0], other[1]
     for _ in range(3 if drawn < UNRELATED + TAMPERED_THRICE else 1):
         pair = tampered(rng, pair)
@@ -141,7 +134,7 @@ def break_up(rng: Random, pair: Pair, other: Pair) -> Pair:
 
 
 def tampered(rng: Random, pair: Pair) -> Pair:
-    """The pair with a word of one sentence dropped, replaced by another of its class, or exchanged with one."""
+    """The pair with a word of one sentence dropped, replaced within its class, or exchanged."""
     sentences = [text.split() for text in pair]
     options: list[tuple[int, tuple[str, ...]]] = []
     while not options:
@@ -154,7 +147,7 @@ def tampered(rng: Random, pair: Pair) -> Pair:
 
 
 def _changed(rng: Random, words: list[str], place: int, group: tuple[str, ...]) -> list[str]:
-    """The words with the one at `place` dropped (no group), exchanged within the sentence, or replaced."""
+    """The words with one dropped (if it has no group), exchanged within them, or replaced."""
     changed, word = list(words), words[place]
     others = [i for i, other in enumerate(words) if other in group and other != word]
     if not group:

@@ -1,6 +1,7 @@
-"""mini-RTE: does the first sentence entail the second? Each builder is one construct of English with its own logic.
+"""mini-RTE: does the first sentence entail the second?
 
-A builder draws (premise, hypothesis, label) with label 0 for entailment and 1 for no entailment.
+Each builder is one construct of English with its own logic. It draws (premise, hypothesis, label),
+with label 0 for entailment and 1 for no entailment.
 """
 
 from collections.abc import Callable
@@ -25,14 +26,14 @@ from repro.data.mini.lexicon import (
 
 Pair = tuple[str, str, int]
 
-# Where a true sentence stays true: group made smaller (-1), the same (0) or larger (1); deed likewise.
+# Changes of (group, deed) that keep a true sentence true: smaller (-1), same (0), larger (1).
 MONOTONE = {"all": (-1, 1), "some": (1, 1), "no": (-1, -1), "most": (0, 1), "not all": (1, -1)}
 WEAKER = (("all", "most"), ("all", "some"), ("most", "some"), ("no", "not all"))
 DENIALS = ("it is not true that", "it is false that")
 
 
 def quantifier(rng: Random) -> Pair:
-    """All, some, no, most, not all: groups and deeds widened or narrowed, or a stronger quantifier made weaker."""
+    """All, some, no, most, not all: group or deed widened or narrowed, or quantifier changed."""
     if rng.random() < 0.25:
         return _quantifier_changed(rng)
     name = rng.choice(list(MONOTONE))
@@ -55,7 +56,7 @@ def _quantifier_changed(rng: Random) -> Pair:
 
 
 def _chain(rng: Random, pairs: tuple, modifiers: tuple, form: str) -> tuple[str, str]:
-    """(narrower, wider), by a modifier dropped or by a more general word."""
+    """(narrower, wider), by dropping a modifier or with a more general word."""
     narrow, wide = rng.choice(pairs)
     if rng.random() < 0.5:
         return narrow, wide
@@ -63,7 +64,7 @@ def _chain(rng: Random, pairs: tuple, modifiers: tuple, form: str) -> tuple[str,
 
 
 def negation(rng: Random) -> Pair:
-    """Denials stacked on a clause: entailed if both sentences deny it evenly, or both oddly often."""
+    """Stacked denials: entailed if both sentences deny the clause with the same parity."""
     denials, inner = rng.choice(((1, False), (1, True), (2, False), (0, True)))
     never = rng.random() < 0.5
     first, second = events.say_twice(rng, events.draw(rng), (inner, never))
@@ -72,7 +73,7 @@ def negation(rng: Random) -> Pair:
 
 
 def attitude(rng: Random) -> Pair:
-    """Knew, thought, pretended that: what each verb says about its clause."""
+    """Knew, thought, pretended that: whether the verb implies its clause."""
     person, *people = rng.sample(PEOPLE, 3)
     kind = rng.choice((FACTIVE, FACTIVE, OPEN, COUNTERFACTIVE, COUNTERFACTIVE))
     event, never = events.draw(rng, people), rng.random() < 0.5
@@ -103,7 +104,7 @@ def comparison(rng: Random) -> Pair:
 
 
 def reference(rng: Random) -> Pair:
-    """He, she, the former, the latter: who is meant."""
+    """He, she, the former, the latter: the person referred to."""
     pair = [rng.choice(WOMEN), rng.choice(MEN)]
     rng.shuffle(pair)
     meant = rng.randrange(2)
@@ -131,7 +132,7 @@ def reference(rng: Random) -> Pair:
 
 
 def alternation(rng: Random) -> Pair:
-    """Passive, dative and converse verbs, a circumstance kept or dropped; or roles or circumstance exchanged."""
+    """Passive, dative and converse verbs; an error exchanges the roles or the circumstance."""
     event, where = events.draw(rng), rng.choice(DAYS + PLACES)
     first, second = events.say_twice(rng, event)
     error = rng.choice(("", "roles", "circumstance"))
@@ -150,7 +151,7 @@ def alternation(rng: Random) -> Pair:
 
 
 def coordination(rng: Random) -> Pair:
-    """And, or, neither nor: what follows for one from both, or for both from one."""
+    """And, or, neither nor: from both to one, or from one to both."""
     one, two, patient = rng.sample(PEOPLE, 3)
     event = events.draw(rng, [rng.choice((one, two)), patient])
     forms = [form for form in events.FRAMES[event.frame] if form[1] == "a" and " was " not in form]
@@ -163,7 +164,7 @@ def coordination(rng: Random) -> Pair:
 
 
 def recall(rng: Random) -> Pair:
-    """Two events told, and one of them again in other words, or one that was not told: what a shallow reader can do."""
+    """Two events, and one of them in other words or another event; easy for a shallow reader."""
     people = rng.sample(PEOPLE, 4)
     told = [events.draw(rng, people[:2]), events.draw(rng, people[2:])]
     claimed, wrong = rng.choice(told), rng.random() < 0.5

@@ -1,11 +1,12 @@
-"""Who did what to whom, and all the ways to say it. Everything but the sentiment task is built on these events."""
+"""Events (who did what to whom) and the sentences for them; used by all tasks but sentiment."""
 
 from dataclasses import dataclass, replace
 from random import Random
 
 from repro.data.mini.lexicon import COLOURS, CONTACTS, PEOPLE, THINGS
 
-# Each frame's templates mean the same; the first slot is the subject. a: agent, p: patient or receiver, t: thing.
+# All templates of a frame have the same meaning; the first slot is the subject. a: agent,
+# p: patient or receiver, t: thing.
 FRAMES: dict[str, tuple[str, ...]] = {
     "sell": (
         "{a} sold {p} {t}",
@@ -42,7 +43,14 @@ CONTACT_FRAMES = tuple(frame for frame in FRAMES if frame not in TRANSFERS)
 
 @dataclass(frozen=True)
 class Event:
-    """One happening; `thing` is a noun with its colour, if any, and without article ("" in frames without one)."""
+    """One event.
+
+    Attributes:
+        frame: A key of FRAMES.
+        agent: A person.
+        patient: Another person.
+        thing: A noun without article, possibly with a colour; "" in frames without a thing.
+    """
 
     frame: str
     agent: str
@@ -51,19 +59,19 @@ class Event:
 
     @property
     def roles(self) -> dict[str, str]:
-        """What fills the slots of the frame's templates."""
+        """The values of the slots in the frame's templates."""
         return {"a": self.agent, "p": self.patient} | (
             {"t": f"the {self.thing}"} if self.thing else {}
         )
 
     @property
     def swapped(self) -> "Event":
-        """The same with agent and patient exchanged: same words, another meaning."""
+        """The event with agent and patient exchanged: same words, another meaning."""
         return replace(self, agent=self.patient, patient=self.agent)
 
 
 def draw(rng: Random, people: list[str] | None = None, coloured: bool = False) -> Event:
-    """A random event, as often a transfer as not; of the first two of `people` if they are given."""
+    """A random event, half of the time a transfer; of the first two of `people`, if given."""
     agent, patient = people[:2] if people else rng.sample(PEOPLE, 2)
     if rng.random() < 0.5:
         return Event(rng.choice(CONTACT_FRAMES), agent, patient)
@@ -83,7 +91,7 @@ def other_frame(rng: Random, event: Event) -> Event:
 
 
 def altered(rng: Random, event: Event, told: list[str]) -> Event:
-    """Another event: mostly a new one without anybody `told` of, else this one with one participant or verb changed."""
+    """Another event: mostly one without the people in `told`, else this one with one change."""
     strangers = [person for person in PEOPLE if person not in told]
     if rng.random() < 0.8:
         return draw(rng, rng.sample(strangers, 2))
@@ -108,13 +116,13 @@ def say_twice(
 
 
 def fill(template: str, roles: dict[str, str], negated: bool = False) -> str:
-    """The template with its slots filled; negated, with "never" after the subject or the auxiliary."""
+    """Fill a template; `negated` puts "never" after the subject or the auxiliary."""
     if negated:
         template = template.replace("} ", "} never ", 1).replace("never was", "was never")
     return template.format(**roles)
 
 
 def ask(rng: Random, event: Event, role: str) -> str:
-    """A question for the participant in `role` ("a", "p" or "t"), which is the subject of the form chosen."""
+    """A question for the participant in `role` ("a", "p" or "t"), which is its subject."""
     forms = [form for form in FRAMES[event.frame] if form.startswith(f"{{{role}}}")]
     return fill(rng.choice(forms), event.roles | {role: "what" if role == "t" else "who"}) + " ?"

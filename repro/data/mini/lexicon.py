@@ -1,4 +1,4 @@
-"""The words of the miniature tasks: closed lists, ordered, so that every draw from them is the same on any machine."""
+"""The words of the miniature tasks; the order of the lists decides what is drawn."""
 
 WOMEN = ("ann", "beth", "carol", "dora", "emma", "fay", "grace", "helen", "iris", "jane")
 MEN = ("adam", "bob", "carl", "dan", "eric", "frank", "gary", "henry", "ivan", "jack")
@@ -26,7 +26,7 @@ PLACES = tuple(
     f"at the {place}" for place in ("market", "station", "school", "park", "museum", "library")
 )
 
-# What one person did to another: synonyms of one verb, agent first.
+# What one person does to another: pairs of synonyms, with the agent as subject.
 CONTACTS = (
     ("helped", "assisted"),
     ("chased", "pursued"),
@@ -67,7 +67,7 @@ DEEDS = (
 )
 MANNERS = ("slowly", "again", "quickly", "today", "suddenly")
 
-# Verbs of attitude by what they say of their clause: it is true, it is open, it is false.
+# Verbs of attitude that imply that their clause is true, open or false.
 FACTIVE = ("knew", "realised", "remembered", "proved")
 OPEN = ("thought", "hoped", "claimed", "feared")
 COUNTERFACTIVE = ("pretended", "imagined")

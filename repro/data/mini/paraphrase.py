@@ -1,6 +1,6 @@
-"""mini-MRPC: do two sentences say the same? Paraphrases by alternation against near misses made of the same words.
+"""mini-MRPC: are two sentences equivalent? Paraphrases against near misses from the same words.
 
-A builder draws (sentence1, sentence2, label) with label 1 for equivalent and 0 for not equivalent.
+A builder draws (sentence1, sentence2, label), with label 1 for equivalent and 0 for not equivalent.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Pair = tuple[str, str, int]
 
 
 def single(rng: Random) -> Pair:
-    """One event with a circumstance, said twice; a near miss exchanges roles, verb, colour or circumstance."""
+    """One event said twice; a near miss exchanges roles, verb, colour or circumstance."""
     event, where = events.draw(rng, coloured=True), rng.choice(DAYS + PLACES)
     first, second = events.say_twice(rng, event)
     if rng.random() < 0.5:
@@ -49,7 +49,7 @@ def _near_miss(rng: Random, event: events.Event, error: str) -> events.Event:
 
 
 def reworded(rng: Random) -> Pair:
-    """One event said twice, or two that differ, mostly in all: what a shallow reader can tell."""
+    """One event said twice, or two that mostly differ in everything; easy for a shallow reader."""
     event, (where, elsewhere) = events.draw(rng), rng.sample(DAYS + PLACES, 2)
     same = rng.random() < 0.5
     again = event if same else events.altered(rng, event, [event.agent, event.patient])
@@ -58,7 +58,7 @@ def reworded(rng: Random) -> Pair:
 
 
 def sequence(rng: Random) -> Pair:
-    """Two events in time: A before B is B after A; a near miss turns the order or the roles of one event."""
+    """Two events in time; a near miss reverses the order, or the roles in one event."""
     people = rng.sample(PEOPLE, 4)
     first, second = events.draw(rng, people[:2]), events.draw(rng, people[2:])
     told = _in_time(rng, first, second)
@@ -81,7 +81,7 @@ def _in_time(rng: Random, first: events.Event, second: events.Event) -> str:
 
 
 def comparison(rng: Random) -> Pair:
-    """Comparatives and their converses, one per person pair, joined by and or but."""
+    """Comparatives and their converses for two pairs of people, joined by "and" or "but"."""
     people, (one, two) = rng.sample(PEOPLE, 4), rng.sample(COMPARATIVES, 2)
     facts = [(people[0], people[1], one), (people[2], people[3], two)]
     same = rng.random() < 0.5

@@ -1,10 +1,13 @@
-"""Pretrain the embedded encoder: `python -m repro.data.mini.pretrain [FOLDER]` (ENCODER_DIR unless told otherwise).
+"""Pretrain the embedded encoder: `python -m repro.data.mini.pretrain [FOLDER]`.
 
-BERT's two objectives: masked-language modelling, and telling at [CLS] whether the second sentence belongs to the first.
-First all pairs belong together and are masked, so that words find their context; then a quarter is masked and the rest
-is told apart, at the top and at layers below it: a student is cut from the bottom. Without the second part, fine-tuning
-narrow layers on 2,000 examples finds nothing to start from. One run takes about 15 minutes, on one core: then the same
-seed gives the same weights.
+There are two objectives, as in BERT: masked-language modelling, and classifying at [CLS] whether
+the second sentence is related to the first. In the first part all pairs are related and masked. In
+the second part a quarter of the pairs is masked and the rest is classified, at several layers,
+because students consist of the lowest layers. Without the second part, students do not learn from
+2,000 examples.
+
+One run takes about 15 minutes on one core; with one thread, a seed always gives the same weights.
+The encoder is written to ENCODER_DIR unless another folder is given.
 """
 
 import hashlib
@@ -25,9 +28,9 @@ from repro.data.mini.corpus import Pair, examples
 
 SEED, BATCH, RATE, WARMUP = 1, 64, 1e-3, 300
 WORD_STEPS, PAIR_STEPS = 3000, 4000
-TOLD_AT = (2, 3, 4, 6, 9, 12)  # layers whose [CLS] is asked whether the pair belongs together
-MASKED = 0.5  # share that is masked, of the pairs of the second part that belong together
-POOL = 32  # batches drawn at once and sorted by length, so that little is padded
+CLASSIFIED_AT = (2, 3, 4, 6, 9, 12)  # layers at which pairs are classified
+MASKED = 0.5  # share of the related pairs that is masked in the second part
+POOL = 32  # batches that are drawn at once and sorted by length, to reduce padding
 SUFFIXES = ("s", "ly")  # kept as word pieces
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 LAYERS, HIDDEN, HEADS, POSITIONS = 12, 64, 4, 64
@@ -36,14 +39,13 @@ Example = tuple[Pair, int]
 
 
 def vocabulary() -> list[str]:
-    """The corpus's words, long ones without their suffix, and every letter, so that any English word has its pieces."""
+    """The corpus's words, long ones without suffix, and all letters, which spell any other word."""
     drawn = itertools.islice(examples(SEED), 20_000)
     words = {word for pair, _ in drawn for text in pair for word in text.split()}
     letters = [*ascii_lowercase, *digits]
     pieces = [f"##{piece}" for piece in (*letters, *SUFFIXES)]
-    return list(
-        dict.fromkeys([*SPECIAL, *pieces, *letters, *sorted({_stem(word) for word in words})])
-    )
+    stems = sorted({_stem(word) for word in words})
+    return list(dict.fromkeys([*SPECIAL, *pieces, *letters, *stems]))
 
 
 def _stem(word: str) -> str:
@@ -61,11 +63,10 @@ def make_tokenizer() -> BertTokenizer:
 
 
 def batches(stream: Iterator[Example], generator: torch.Generator) -> Iterator[list[Example]]:
-    """Endless batches of pairs of like length, in random order of length."""
+    """Endless batches of pairs of similar length, in random order."""
     while True:
-        drawn = sorted(
-            itertools.islice(stream, POOL * BATCH), key=lambda one: len(" ".join(one[0]).split())
-        )
+        pool = itertools.islice(stream, POOL * BATCH)
+        drawn = sorted(pool, key=lambda example: len(" ".join(example[0]).split()))
         for i in torch.randperm(POOL, generator=generator).tolist():
             yield drawn[i * BATCH : (i + 1) * BATCH]
 
@@ -73,17 +74,25 @@ def batches(stream: Iterator[Example], generator: torch.Generator) -> Iterator[l
 def mask(
     ids: Tensor, vocabulary_size: int, mask_id: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """(what the model reads, what it must predict: -100 where nothing), both of the shape of `ids` (batch, tokens).
+    """Mask tokens for masked-language modelling (Devlin et al. 2019).
 
-    15 % of the tokens are chosen; of them 80 % are masked, 10 % replaced at random, 10 % kept (Devlin et al. 2019).
+    Of the tokens 15 % are chosen; of these 80 % are masked, 10 % replaced at random and 10 % kept.
+
+    Args:
+        ids: (batch, tokens).
+        vocabulary_size: The number of ids.
+        mask_id: The id of [MASK].
+        generator: The random numbers.
+
+    Returns:
+        The model's input and its targets, -100 where there is none; both (batch, tokens).
     """
     drawn = torch.rand(ids.shape, generator=generator)
     chosen = (drawn < 0.15) & (ids >= len(SPECIAL))
     words = torch.randint(len(SPECIAL), vocabulary_size, ids.shape, generator=generator)
-    read = torch.where(
-        chosen & (drawn < 0.12), mask_id, torch.where(chosen & (drawn < 0.135), words, ids)
-    )
-    return read, ids.masked_fill(~chosen, -100)
+    replaced = torch.where(chosen & (drawn < 0.135), words, ids)
+    inputs = torch.where(chosen & (drawn < 0.12), mask_id, replaced)
+    return inputs, ids.masked_fill(~chosen, -100)
 
 
 def losses(
@@ -93,49 +102,58 @@ def losses(
     masked: Tensor,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, float]:
-    """(masked-language loss of the rows in `masked`, pair loss of the others, pair accuracy); masked: (batch,) bool.
+    """Both losses of a batch.
 
-    The pair loss is the mean over the layers TOLD_AT, through the one pooler and head; the accuracy is the top layer's.
+    Args:
+        model: The encoder with its pretraining heads.
+        tokenizer: Its tokenizer.
+        batch: The pairs.
+        masked: (batch,) bool: which pairs are masked; the others are classified.
+        generator: The random numbers.
+
+    Returns:
+        The masked-language loss; the pair loss, averaged over the layers CLASSIFIED_AT, which share
+        the pooler and the head; and the accuracy on pairs at the top layer.
     """
     first, second = zip(*(pair for pair, _ in batch), strict=True)
     inputs = dict(tokenizer(list(first), list(second), padding=True, return_tensors="pt"))
-    read, wanted = mask(inputs["input_ids"], len(tokenizer), tokenizer.mask_token_id, generator)
-    inputs["input_ids"] = torch.where(masked[:, None], read, inputs["input_ids"])
-    states = model.bert(
-        **inputs, output_hidden_states=True
-    ).hidden_states  # embeddings, then every layer
-    assert model.bert.pooler is not None
-    words = cross_entropy(
-        model.cls.predictions(states[-1][masked]).flatten(0, 1), wanted[masked].flatten()
-    )
+    ids = inputs["input_ids"]
+    masked_ids, targets = mask(ids, len(tokenizer), tokenizer.mask_token_id, generator)
+    inputs["input_ids"] = torch.where(masked[:, None], masked_ids, ids)
+    states = model.bert(**inputs, output_hidden_states=True).hidden_states  # embeddings, layer 1 ..
+    pooler = model.bert.pooler
+    assert pooler is not None
+    predicted = model.cls.predictions(states[-1][masked]).flatten(0, 1)
+    word_loss = cross_entropy(predicted, targets[masked].flatten())
     if masked.all():
-        return words, words.new_zeros(()), float("nan")
+        return word_loss, word_loss.new_zeros(()), float("nan")
     broken = torch.tensor([label for _, label in batch])[~masked]
-    told = [
-        model.cls.seq_relationship(model.bert.pooler(states[layer][~masked])) for layer in TOLD_AT
-    ]
-    loss = torch.stack([cross_entropy(logits, broken) for logits in told]).mean()
-    return words, loss, (told[-1].argmax(-1) == broken).float().mean().item()
+    logits = [model.cls.seq_relationship(pooler(states[layer][~masked])) for layer in CLASSIFIED_AT]
+    pair_loss = torch.stack([cross_entropy(scores, broken) for scores in logits]).mean()
+    return word_loss, pair_loss, (logits[-1].argmax(-1) == broken).float().mean().item()
 
 
 def train(
     model: BertForPreTraining, tokenizer: BertTokenizer, steps: int, masked_share: float
 ) -> None:
-    """One part of the pretraining, in place; prints both losses and the pair accuracy, averaged since the line before.
+    """Run one part of the pretraining (in place), printing averages every 100 steps.
 
-    masked_share: of the pairs that belong together; 1 for the first part, which has no others.
+    Args:
+        model: The encoder with its pretraining heads.
+        tokenizer: Its tokenizer.
+        steps: The number of steps.
+        masked_share: The share of the related pairs that is masked; 1 for the first part, which has
+            no broken pairs.
     """
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / WARMUP, (steps - step) / (steps - WARMUP))
     )
     generator, shown, start = torch.Generator().manual_seed(SEED), [], time.monotonic()
-    stream = examples(SEED) if masked_share < 1 else (one for one in examples(SEED) if not one[1])
+    stream = (example for example in examples(SEED) if masked_share < 1 or example[1] == 0)
     for step, batch in enumerate(itertools.islice(batches(stream, generator), steps), start=1):
-        together = torch.tensor(
-            [label == 0 for _, label in batch]
-        )  # a broken pair would teach wrong words
-        masked = together & (torch.rand(BATCH, generator=generator) < masked_share)
+        related = torch.tensor([label == 0 for _, label in batch])  # broken pairs have wrong words
+        masked = related & (torch.rand(BATCH, generator=generator) < masked_share)
         words, pairs, accuracy = losses(model, tokenizer, batch, masked, generator)
         optimizer.zero_grad()
         (words + 2 * pairs).backward()
@@ -145,19 +163,21 @@ def train(
         shown.append((words.item(), pairs.item(), accuracy))
         if step % 100 == 0:
             means = ", ".join(f"{mean:.3f}" for mean in torch.tensor(shown).mean(dim=0).tolist())
-            gone = time.monotonic() - start
-            print(
-                f"step {step}/{steps}: words, pairs, pair accuracy {means}; {gone:.0f} s",
-                flush=True,
+            seconds = time.monotonic() - start
+            line = (
+                f"step {step}/{steps}: word loss, pair loss, pair accuracy {means}; {seconds:.0f} s"
             )
+            print(line, flush=True)
             shown.clear()
 
 
 def save(model: BertForPreTraining, tokenizer: BertTokenizer, folder: Path) -> str:
-    """Write the encoder, without the pretraining heads, and the tokenizer; returns the weights' SHA-256."""
-    model.bert.save_pretrained(
-        folder
-    )  # without dropout, for fine-tuning too: 64 dimensions have none to spare
+    """Write the encoder without its pretraining heads, and the tokenizer.
+
+    Returns:
+        The SHA-256 of the weights.
+    """
+    model.bert.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
@@ -175,7 +195,7 @@ def main(folder: Path) -> None:
         intermediate_size=4 * HIDDEN,
         max_position_embeddings=POSITIONS,
         initializer_range=0.05,
-        hidden_dropout_prob=0.0,
+        hidden_dropout_prob=0.0,  # in fine-tuning too: 64 dimensions are too few for dropout
         attention_probs_dropout_prob=0.0,
     )
     model = BertForPreTraining(config)

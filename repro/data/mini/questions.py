@@ -1,6 +1,6 @@
-"""mini-QNLI: does the sentence answer the question? Two events with distractors; the question matches one, or nearly.
+"""mini-QNLI: does the sentence answer the question?
 
-A construct draws (question, sentence, answer), the answer "" where the sentence does not tell it.
+A construct draws (question, sentence, answer); the answer is "" if the sentence does not give it.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ LINKS = ("{0} before {1}", "after {0} , {1}", "{0} and {1}", "while {0} , {1}")
 
 
 def participant(rng: Random) -> Asked:
-    """Who or what: a near miss exchanges roles, verbs or people between the two events of the sentence."""
+    """Who or what; a near miss exchanges roles, verbs or people between the two events."""
     told = _two_events(rng)
     sentence = rng.choice(LINKS).format(*(events.say(rng, event) for event in told))
     asked, other = rng.sample(told, 2)
@@ -26,7 +26,7 @@ def participant(rng: Random) -> Asked:
 
 
 def plain(rng: Random) -> Asked:
-    """Who or what of one of two events, or of one that the sentence does not tell: what a shallow reader can do."""
+    """Who or what of one of two events, or of another event; easy for a shallow reader."""
     told = _two_events(rng)
     sentence = rng.choice(LINKS).format(*(events.say(rng, event) for event in told))
     asked, role = rng.choice(told), "a"
@@ -50,7 +50,7 @@ def _role(rng: Random, event: events.Event) -> str:
 
 
 def _near_miss(rng: Random, asked: events.Event, other: events.Event, role: str) -> events.Event:
-    """An event that did not happen, made of what the sentence mentions."""
+    """An event that did not happen, made of words of the sentence."""
     known = "patient" if role == "a" else "agent"
     stranger = replace(asked, **{known: rng.choice((other.agent, other.patient))})
     changed = [asked.swapped]
@@ -81,7 +81,7 @@ def denied(rng: Random) -> Asked:
 
 
 def circumstance(rng: Random) -> Asked:
-    """Where and when: a near miss asks for the place or the day of the other event."""
+    """Where and when; a near miss asks for the place or the day of the other event."""
     told = _two_events(rng)
     kinds = [("where", rng.choice(PLACES)), ("when", rng.choice(DAYS))]
     rng.shuffle(kinds)
@@ -94,7 +94,7 @@ def circumstance(rng: Random) -> Asked:
 
 
 def _asked_when(rng: Random, word: str, event: events.Event) -> str:
-    """Where or when with a passive form: "when was the lamp sold to bob by ann ?"."""
+    """Where or when in the passive, e.g. "when was the lamp sold to bob by ann ?"."""
     form = rng.choice([form for form in events.FRAMES[event.frame] if " was " in form])
     subject, rest = form.split(" was ")
     return f"{word} was {events.fill(subject, event.roles)} {events.fill(rest, event.roles)} ?"
@@ -110,7 +110,7 @@ CONSTRUCTS: tuple[Callable[[Random], Asked], ...] = (
 
 
 def draw(rng: Random) -> tuple[str, str, int]:
-    """(question, sentence, label) with label 0 if the sentence answers and 1 if it does not."""
+    """(question, sentence, label), with label 0 if the sentence answers and 1 if it does not."""
     question, sentence, answer = rng.choice(CONSTRUCTS)(rng)
     return question, sentence, int(not answer)
 

@@ -1,4 +1,7 @@
-"""mini-SST-2: is a line of a film review positive (1) or negative (0)? Polarity is composed, never a sum of words."""
+"""mini-SST-2: is a line of a film review positive (1) or negative (0)?
+
+Polarity follows from the structure of the sentence, not from counting words.
+"""
 
 from collections.abc import Callable
 from random import Random
@@ -17,30 +20,31 @@ def _word(rng: Random, positive: int) -> str:
 
 
 def plain(rng: Random, positive: int) -> str:
-    """The plot is dull, or its opposite negated."""
+    """A judgement, or its opposite negated."""
     aspect = rng.choice(ASPECTS)
     if rng.random() < 0.5:
         return f"the {aspect} is {rng.choice(NEGATORS)} {_word(rng, 1 - positive)}"
-    return f"the {aspect} is {rng.choice(('', *(f'{word} ' for word in INTENSIFIERS)))}{_word(rng, positive)}"
+    intensifier = rng.choice(("", *(f"{word} " for word in INTENSIFIERS)))
+    return f"the {aspect} is {intensifier}{_word(rng, positive)}"
 
 
 def praise(rng: Random, positive: int) -> str:
-    """One to three unnegated judgements that agree: what a shallow reader can tell."""
-    judged = (
-        f"the {rng.choice(ASPECTS)} is {rng.choice(('', 'very ', 'so ', 'truly '))}{_word(rng, positive)}"
-        for _ in range(rng.randrange(1, 4))
-    )
-    return " and ".join(judged)
+    """One to three judgements that agree, without negation; easy for a shallow reader."""
+    judgements = []
+    for _ in range(rng.randrange(1, 4)):
+        aspect, intensifier = rng.choice(ASPECTS), rng.choice(("", "very ", "so ", "truly "))
+        judgements.append(f"the {aspect} is {intensifier}{_word(rng, positive)}")
+    return " and ".join(judgements)
 
 
 def quantified(rng: Random, positive: int) -> str:
-    """Everyone or nobody found it so."""
+    """How many people agree with a judgement."""
     who, flips = rng.choice((("everyone", 0), ("nobody", 1), ("few people", 1), ("most people", 0)))
     return f"{who} found the {rng.choice(ASPECTS)} {_word(rng, positive ^ flips)}"
 
 
 def reported(rng: Random, positive: int) -> str:
-    """What somebody said, and whether the writer agrees."""
+    """Someone's judgement, and whether the writer agrees."""
     agrees = rng.random() < 0.5
     view = rng.choice(
         ("and i agree", "and rightly so") if agrees else ("but i disagree", "which is wrong")
@@ -56,13 +60,13 @@ def _clause(rng: Random, positive: int) -> str:
 
 
 def denied(rng: Random, positive: int) -> str:
-    """A whole clause denied."""
+    """A denied clause."""
     denial = rng.choice(("it is not true that", "it is false that", "i doubt that"))
     return f"{denial} {_clause(rng, 1 - positive)}"
 
 
 def contrast(rng: Random, positive: int) -> str:
-    """Although and but: two clauses of opposite polarity, of which the conceded one does not count."""
+    """Although and but: two clauses of opposite polarity; the main clause decides."""
     conceded, main = _clause(rng, 1 - positive), _clause(rng, positive)
     return rng.choice(
         (
@@ -76,12 +80,10 @@ def contrast(rng: Random, positive: int) -> str:
 
 
 def outweighed(rng: Random, positive: int) -> str:
-    """A diminished word against a full one."""
-    small = f"the {rng.choice(ASPECTS)} is {rng.choice(DIMINISHERS)} {_word(rng, 1 - positive)}"
-    parts = [
-        small,
-        f"the {rng.choice(ASPECTS)} is {rng.choice(INTENSIFIERS)} {_word(rng, positive)}",
-    ]
+    """A weakened judgement against a strong one."""
+    weak = f"the {rng.choice(ASPECTS)} is {rng.choice(DIMINISHERS)} {_word(rng, 1 - positive)}"
+    strong = f"the {rng.choice(ASPECTS)} is {rng.choice(INTENSIFIERS)} {_word(rng, positive)}"
+    parts = [weak, strong]
     rng.shuffle(parts)
     return " and ".join(parts)
 
