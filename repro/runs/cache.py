@@ -1,4 +1,9 @@
-"""Artefacts of the stages, by the hash of their inputs: written whole, checked when read, computed once."""
+"""Artefacts of finished stages, stored under the stage's key.
+
+An artefact is two files: `<key>.safetensors` and, written last, `<key>.json` with plain data and
+checksums. Files are written atomically, verified when they are read, and computed once even if
+several processes need them.
+"""
 
 import json
 import os
@@ -29,54 +34,49 @@ class Artefact:
 
 
 def location(kind: str, key: str) -> Path:
-    """cache/<kind>/<key>.json; the tensors lie beside it as .safetensors."""
+    """cache/<kind>/<key>.json; the tensors are beside it."""
     return paths.below(paths.cache(), kind, f"{key}.json")
 
 
 def partial(kind: str, key: str) -> Path:
-    """cache/<kind>/<key>.partial.safetensors: where the stage's training stands, until it is finished."""
+    """The checkpoint of a stage's training, which exists until the stage is finished."""
     return location(kind, key).with_suffix(".partial.safetensors")
 
 
 def exists(kind: str, key: str) -> bool:
-    """Whether the stage is finished: its JSON is written last."""
+    """Whether the stage is finished."""
     return location(kind, key).is_file()
 
 
 def finished(kind: str) -> set[str]:
-    """The keys of all finished stages of that kind, here or at REPRO_REMOTE."""
+    """Keys of all finished stages of a kind, here or at REPRO_REMOTE."""
     folder = location(kind, "").parent
     with on_disk(folder):
         names = {*os.listdir(folder)} if folder.is_dir() else set()
-    return {
-        name.removesuffix(".json")
-        for name in names | remote.names(folder)
-        if name.endswith(".json")
-    }
+    names |= remote.names(folder)
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
 
 def damaged(kind: str, key: str) -> bool:
-    """Whether the artefact lies here and is not as it was written. Its tensors are hashed, once per process."""
+    """Whether the artefact is on this machine and differs from what was written.
+
+    Its tensors are hashed once per process, unless the file changes.
+    """
     target = location(kind, key)
-    return (
-        target.exists() and _record(target, verified) is None
-    )  # what does not lie here may be at REPRO_REMOTE
+    return target.exists() and _record(target, verified) is None
 
 
 def meta(kind: str, key: str) -> dict[str, Any] | None:
-    """The artefact's plain data without its tensors, which are not read; None if it is not there or not whole."""
+    """The plain data of an artefact, without reading tensors; None if missing or damaged."""
     try:
         record: dict[str, Any] = json.loads(remote.text(location(kind, key)))
         return record["meta"] if _unaltered(record) else None
     except UNREADABLE:
-        return None  # `load` says what is wrong with it
+        return None
 
 
 def save(kind: str, key: str, artefact: Artefact) -> None:
-    """Tensors first, then the JSON with their checksum; each written under another name and renamed.
-
-    The copies at REPRO_REMOTE, if that is set, are there before the JSON stands here.
-    """
+    """Write an artefact; with REPRO_REMOTE set, first its remote copy."""
     target = location(kind, key)
     tensors = target.with_suffix(".safetensors")
     write_tensors(tensors, artefact.tensors, write=remote.write)
@@ -86,82 +86,75 @@ def save(kind: str, key: str, artefact: Artefact) -> None:
 
 
 def load(kind: str, key: str) -> Artefact | None:
-    """The artefact; None if there is none or its checksum is wrong, which sets it aside as *.damaged."""
-    found, target = _read(kind, key), location(kind, key)
-    if found is None and target.exists():
+    """Read an artefact; None if it is missing, or damaged and therefore set aside."""
+    artefact, target = _read(kind, key), location(kind, key)
+    if artefact is None and target.exists():
         set_aside(target, target.with_suffix(".safetensors"))
-    return found
+    return artefact
+
+
+def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
+    """Read an artefact, or compute and store it.
+
+    Args:
+        kind: The kind of the stage.
+        key: The key of the stage.
+        compute: Called at most once, while this process holds the stage's lock.
+    """
+    artefact, target = _read(kind, key), location(kind, key)
+    if artefact is None:
+        with _lock(kind, key):
+            artefact = load(kind, key)  # another process may have stored it meanwhile
+            if artefact is None and remote.pull(target.with_suffix(".safetensors"), target):
+                artefact = load(kind, key)
+            if artefact is None:
+                artefact = compute()
+                save(kind, key, artefact)
+    with suppress(OSError):  # a process killed just before this leaves it to the next reader
+        partial(kind, key).unlink(missing_ok=True)
+    return artefact
 
 
 def _read(kind: str, key: str) -> Artefact | None:
-    """The artefact; None if there is none, or none that is whole."""
     target = location(kind, key)
     try:
         record = _record(target, sha256)
-        return (
-            Artefact(load_file(target.with_suffix(".safetensors")), record["meta"])
-            if record
-            else None
-        )
+        if record is None:
+            return None
+        return Artefact(load_file(target.with_suffix(".safetensors")), record["meta"])
     except UNREADABLE:
         return None
 
 
-def _record(target: Path, hashed: Callable[[Path], str]) -> dict[str, Any] | None:
-    """The JSON of an artefact, if that and the tensors beside it are as they were written."""
+def _record(target: Path, checksum: Callable[[Path], str]) -> dict[str, Any] | None:
+    """The JSON of an artefact if it and the tensors are unaltered, else None."""
     try:
         record: dict[str, Any] = json.loads(target.read_text())
-        whole = hashed(target.with_suffix(".safetensors")) == record["sha256"] and _unaltered(
-            record
-        )
-    except PermissionError as error:
-        raise of_disk(
-            target, error
-        ) from error  # no damage: another user's file, not to be set aside
+        intact = checksum(target.with_suffix(".safetensors")) == record["sha256"]
+        return record if _unaltered(record) and intact else None
+    except PermissionError as error:  # not damage: another user's file, which must stay
+        raise of_disk(target, error) from error
     except UNREADABLE:
-        return None  # not there, or unreadable, which is the same as a wrong checksum
-    return record if whole else None
+        return None
 
 
 def _unaltered(record: dict[str, Any]) -> bool:
-    """Whether the JSON is as it was written; takes its seal off."""
+    """Remove the seal of a record; whether it is the checksum of the rest."""
     return record.pop("seal", None) == digest(record, 64)
 
 
-def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
-    """The stored artefact, or `compute` it and store it; two processes that want it compute it once."""
-    found, target = _read(kind, key), location(kind, key)
-    if found is None:
-        with _alone(kind, key):
-            found = load(
-                kind, key
-            )  # somebody else may have made it by now; what is damaged is ours to set aside
-            if found is None and remote.pull(target.with_suffix(".safetensors"), target):
-                found = load(kind, key)
-            if found is None:
-                found = compute()
-                save(kind, key, found)
-    with suppress(
-        OSError
-    ):  # it is in nobody's way; who is killed just before this leaves it to the next reader
-        partial(kind, key).unlink(missing_ok=True)
-    return found
-
-
 @contextmanager
-def _alone(kind: str, key: str) -> Iterator[None]:
-    """Hold the stage's lock, waiting for whoever has it.
+def _lock(kind: str, key: str) -> Iterator[None]:
+    """Hold the lock of a stage, waiting for the process that has it.
 
-    The lock is the kernel's (flock) on a file that stays: its owner's death, even by SIGKILL, releases it at once, so
-    that no lock is ever stale, and no age or clock decides. On network folders the file server does the same (NFS
-    since Linux 2.6.12). Where there is no flock at all it is refused: a lock that is only a file outlives its owner.
+    It is a kernel lock (flock) on a file that stays. It ends with its owner, even by SIGKILL, so
+    no lock is ever stale. NFS supports it since Linux 2.6.12. File systems without flock are
+    refused, since a lock that is only a file outlives its owner.
     """
-    target = location(kind, key)
-    lock = FileLock(
-        target.with_suffix(".lock"), mode=0o666, fallback_to_soft=False
-    )  # 0o666: every user's
-    with on_disk(target.with_suffix(".lock")):
-        target.parent.mkdir(parents=True, exist_ok=True)
+    path = location(kind, key).with_suffix(".lock")
+    lock = FileLock(path, mode=0o666, fallback_to_soft=False)  # writable for every user
+    with on_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(blocking=False)
         except Timeout:

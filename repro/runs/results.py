@@ -1,4 +1,4 @@
-"""The results file of a cell, and its per-example predictions. No torch here; pandas where it is used."""
+"""The result of a cell: one JSON file, and its per-example predictions. No torch."""
 
 import json
 import shlex
@@ -28,34 +28,26 @@ def predictions_path(cell: Cell) -> Path:
 
 
 def done(cell: Cell) -> bool:
-    """Whether the cell's result and predictions are there, both with the checksums of when they were written."""
+    """Whether the result and the predictions are there and match their checksums."""
     try:
         row = json.loads(path(cell).read_text())
-        whole = row.get("sha256", "") in (
-            "",
-            sealed(row)["sha256"],
-        )  # "": one without is named by `verify`
-        return whole and row["predictions_sha256"] == sha256(predictions_path(cell))
+        # `verify` reports a result without a checksum; here it counts as done.
+        sealed_as_written = row.get("sha256", "") in ("", sealed(row)["sha256"])
+        return sealed_as_written and row["predictions_sha256"] == sha256(predictions_path(cell))
     except PermissionError as error:
         raise of_disk(path(cell), error) from error
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # not there, or not what was written
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # missing or damaged
         return False
 
 
 def clear(cell: Cell) -> None:
-    """Set what is left of a damaged result aside, before it is made again. A cell that is done stays."""
+    """Set a damaged result aside before it is written again."""
     if path(cell).is_file() and not done(cell):
         set_aside(path(cell), predictions_path(cell))
 
 
 def fetch(cells: list[Cell]) -> None:
-    """Bring from REPRO_REMOTE, if that is set, what it has of the cells and is not here."""
+    """Copy results that are missing here from REPRO_REMOTE, if that is set."""
     there = {folder: remote.names(folder) for folder in {path(cell).parent for cell in cells}}
     for cell in cells:
         target = path(cell)
@@ -64,7 +56,11 @@ def fetch(cells: list[Cell]) -> None:
 
 
 def read(cell: Cell) -> dict[str, Any]:
-    """The cell's result as written by `write`; MissingError if there is none, or none that can be read."""
+    """The result as `write` stored it.
+
+    Raises:
+        MissingError: If there is none, or none that can be read; with the command that computes it.
+    """
     if not path(cell).is_file():
         raise MissingError(f"no result for cell {cell.id}; run: {command(cell)}")
     try:
@@ -77,7 +73,11 @@ def read(cell: Cell) -> dict[str, Any]:
 
 
 def predictions(cell: Cell) -> "pd.DataFrame":
-    """One row per example: index, label, logit_0 .. logit_{classes - 1}."""
+    """One row per example: index, label, logit_0 .. logit_{classes - 1}.
+
+    Raises:
+        MissingError: If there are none; with the command that computes them.
+    """
     import pandas as pd
 
     if not predictions_path(cell).is_file():
@@ -86,9 +86,13 @@ def predictions(cell: Cell) -> "pd.DataFrame":
 
 
 def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.ndarray") -> None:
-    """Store a finished cell: predictions first, so that a result never stands without them.
+    """Store a finished cell, predictions first: a result never exists without them.
 
-    result: metrics in percent and provenance. labels: (examples,). logits: (examples, classes).
+    Args:
+        cell: The cell.
+        result: Metrics in percent and provenance.
+        labels: Gold labels (examples,).
+        logits: Logits (examples, classes).
     """
     target = predictions_path(cell)
     _write_predictions(target, labels, logits)
@@ -102,24 +106,27 @@ def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray")
     import pandas as pd
 
     columns = {f"logit_{k}": logits[:, k].astype(np.float32) for k in range(logits.shape[1])}
-    frame = pd.DataFrame(
-        {"index": np.arange(len(labels)), "label": labels.astype(np.int64), **columns}
-    )
+    first = {"index": np.arange(len(labels)), "label": labels.astype(np.int64)}
+    frame = pd.DataFrame(first | columns)
     remote.write(target, lambda temporary: frame.to_parquet(temporary, index=False))
 
 
 def test_path(cell: Cell) -> Path:
-    """results/<profile>/test_predictions/<id>.parquet, where a task's test labels are public"""
+    """results/<profile>/test_predictions/<id>.parquet, for tasks with public test labels."""
     return paths.below(paths.results(cell.profile), "test_predictions", f"{cell.id}.parquet")
 
 
 def write_test(cell: Cell, labels: "np.ndarray", logits: "np.ndarray") -> None:
-    """Store a finished cell's predictions for the test examples. labels: (examples,). logits: (examples, classes)."""
+    """Store predictions for the test examples; arguments as in `write`."""
     _write_predictions(test_path(cell), labels, logits)
 
 
 def test_predictions(cell: Cell) -> "pd.DataFrame":
-    """One row per test example, as `predictions`; MissingError if there are none."""
+    """One row per test example, with the columns of `predictions`.
+
+    Raises:
+        MissingError: If there are none; with the command that computes them.
+    """
     import pandas as pd
 
     if not test_path(cell).is_file():
@@ -128,36 +135,24 @@ def test_predictions(cell: Cell) -> "pd.DataFrame":
 
 
 def test_command(cell: Cell) -> str:
-    """The command line that makes the test predictions of this seed and those before it."""
+    """The command that computes the test predictions of this seed and those before it."""
     return f"python -m repro mrpc-test --profile {cell.profile} --seeds {cell.seed + 1}"
 
 
 def sealed(row: dict[str, Any]) -> dict[str, Any]:
-    """The row with `sha256`, the checksum of all its other fields, so that `verify` finds any later edit."""
+    """The row with `sha256`, a checksum of its other fields that reveals later edits."""
     content = {name: value for name, value in row.items() if name != "sha256"}
     return content | {"sha256": digest(content, 64)}
 
 
 def command(cell: Cell) -> str:
-    """The command line that makes just this cell."""
-    words = [
-        "python",
-        "-m",
-        "repro",
-        "run",
-        cell.table,
-        "--profile",
-        cell.profile,
-        "--method",
-        cell.row,
-        "--task",
-        cell.task,
-        "--seed",
-        str(cell.seed),
-    ]
+    """The command that computes this cell alone."""
+    words = ["python", "-m", "repro", "run", cell.table, "--profile", cell.profile]
+    words += ["--method", cell.row, "--task", cell.task, "--seed", str(cell.seed)]
     if cell.recipe != Recipe():
         words += ["--recipe", cell.recipe.name]
-    words += ["--tuned"] if cell.tuned else []
+    if cell.tuned:
+        words += ["--tuned"]
     for name, value in cell.given.items():
         words += ["--set", f"{name}={value}"]
     return shlex.join(words)
