@@ -14,13 +14,13 @@ from repro.config.tasks import task
 from repro.data import encoders, glue, metrics
 from repro.data.encode import Encoded, encode
 from repro.errors import InputError
-from repro.methods import finetune, ptp
+from repro.methods import ptp
 from repro.models import classifier
 from repro.models.classifier import Classifier
 from repro.runs import cache, machine
 from repro.runs.cache import Artefact
+from repro.runs.callbacks import usual_callbacks
 from repro.runs.stages import Inputs, Pretraining, Stage, Teacher, load_splits
-from repro.runs.tensorboard import TensorBoard
 from repro.training import checkpoints
 from repro.training.loop import (
     Callback,
@@ -109,7 +109,7 @@ def _teacher(stage: Stage) -> Artefact:
         "lowest_dev_loss": _minus_loss(spec, data.dev_tokens, data.dev.labels),
     }
     rows = np.arange(len(data.train.labels))
-    objective = finetune.FineTuning().objective(_on_device(data.train.labels), {})
+    objective = spec.loss.objective(_on_device(data.train.labels), {})
     progress = _train(stage, model, data, rows, objective, spec.training, evaluate[rule])
     return Artefact(state_of(model), _meta(model, progress, rule))
 
@@ -233,11 +233,10 @@ def _train(
     evaluate: Evaluate | None,
     callbacks: Sequence[Callback] = (),
 ) -> Progress:
-    """Run `fit` with the usual callbacks."""
+    """Run `fit` with the evaluation and the callbacks of every training."""
     evaluation = [Evaluation(evaluate)] if evaluate else []
-    checkpoint = checkpoints.Checkpoint(cache.partial(stage.kind, stage.key))
-    usual = [*evaluation, checkpoint, TensorBoard(stage)]
-    return fit(model, data.train_tokens, rows, objective, training, [*callbacks, *usual])
+    every = [*callbacks, *evaluation, *usual_callbacks(stage)]
+    return fit(model, data.train_tokens, rows, objective, training, every)
 
 
 def select(

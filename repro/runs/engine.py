@@ -5,6 +5,7 @@ for its engine.
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from heapq import heappop, heappush
@@ -56,13 +57,19 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     results.fetch(cells)
-    todo = [cell for cell in cells if not results.done(cell)]
+    from repro.runs import stages  # imports torch
+    from repro.runs.finish import outdated
+
+    resolved = [stages.resolve(cell) for cell in cells]
+    changes = [outdated(plan) if results.done(plan.cell) else "missing" for plan in resolved]
+    plans = [plan for plan, change in zip(resolved, changes, strict=True) if change]
+    todo = [plan.cell for plan in plans]
     print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do")
+    for change, count in Counter(changes).items():
+        if change not in ("", "missing"):
+            print(f"{count} of them again, since the {change} changed", flush=True)
     if not todo:
         return
-    from repro.runs import stages  # imports torch
-
-    plans = [stages.resolve(cell) for cell in todo]
     missing = missing_stages(stage for plan in plans for stage in plan.stages)
     try:
         with open_workers(engine if missing else "serial", workers) as pool:

@@ -61,3 +61,24 @@ def finish(plan: Plan) -> None:
         names = ("thresholds", "label_counts", "best_score")
         result["ptp"] = {name: metas["ptp"][name] for name in names}
     results.write(cell, result, labels, logits)
+
+
+def outdated(plan: Plan) -> str:
+    """What has changed since a cell's result was computed, such as "data"; "" if nothing has.
+
+    Args:
+        plan: The cell as it would be computed now.
+    """
+    stored = results.read(plan.cell)
+    if stored["stages"] == {stage.kind: stage.key for stage in plan.stages}:
+        return ""
+    spec = plan.trained.spec
+    now = {
+        "training data": (stored["data"]["train"], spec.inputs.train),
+        "dev data": (stored["data"]["dev"], spec.inputs.dev),
+        "encoder": (stored["backbone"]["fingerprint"], spec.inputs.encoder_files),
+        "precision": (stored["precision"], spec.training.precision),
+        "version of torch or transformers": (stored["versions"], machine.versions()),
+    }
+    changed = [name for name, (before, after) in now.items() if before != after]
+    return ", ".join(changed) or "code"

@@ -18,6 +18,7 @@ from repro.data import encoders, glue
 from repro.errors import InputError
 from repro.methods import ptp
 from repro.models.layers import Use, effective_layers, layer_map
+from repro.runs.code_version import code_version
 from repro.training.loop import Hyperparameters, resolve_precision
 
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
@@ -55,6 +56,7 @@ class Teacher:
     """Fine-tune the whole encoder."""
 
     inputs: Inputs
+    loss: methods.Loss
     training: Hyperparameters
     selection: str  # "last", "best_dev" or "lowest_dev_loss" (decision D20)
 
@@ -132,9 +134,14 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the values and of the parents' keys."""
-        parents = [parent.key for parent in self.parents]
-        return digest({"kind": self.kind, "spec": _plain(self.spec), "parents": parents}, 16)
+        """Hash of the values, of the code that uses them and of the parents' keys."""
+        identity = {
+            "kind": self.kind,
+            "spec": _plain(self.spec),
+            "code": code_version(self.spec),
+            "parents": [parent.key for parent in self.parents],
+        }
+        return digest(identity, 16)
 
     def parent(self, kind: str) -> "Stage":
         """The parent of that kind."""
@@ -183,7 +190,8 @@ def resolve(cell: Cell) -> Plan:
         return Stage(spec, parents, name, cell.profile, work * examples)
 
     training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
-    teacher_spec = Teacher(inputs, training, recipe.teacher_checkpoint)
+    loss = methods.resolve("finetune", setting, recipe, ())
+    teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
     outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
     if cell.method.kind != "student":
