@@ -53,7 +53,9 @@ def locate(name: str) -> Backbone:
     """
     folder, expected, remedy = _source(name)
     if not (folder / WEIGHTS).is_file():
-        raise MissingError(f"no {WEIGHTS} in {folder}; no other format is loaded; {remedy}")
+        raise MissingError(
+            f"there is no {WEIGHTS} in {folder}; no other format is loaded; {remedy}"
+        )
     return Backbone(name, str(folder), verified(folder / WEIGHTS, expected, remedy))
 
 
