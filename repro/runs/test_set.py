@@ -20,7 +20,7 @@ _MAX_FLIPPED = 0.01  # share of dev predictions; on another device, rounding fli
 
 
 def label_strings(cell: Cell) -> list[str]:
-    """The cell's predictions for its task's test file, in the order of the file, as GLUE's labels."""
+    """The cell's predictions for its task's test file, in its order, as GLUE writes labels."""
     predicted = logits(cell, glue.load(task(cell.task), glue.TEST)).argmax(axis=1)
     return [task(cell.task).label_strings[label] for label in predicted]
 

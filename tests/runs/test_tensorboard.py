@@ -1,4 +1,4 @@
-"""TensorBoard logs: what is written, where a resumed training continues, and a disk that is full."""
+"""TensorBoard logs: their values, resumed trainings, and disks that cannot be written."""
 
 import resource
 import struct
@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
+from tiny_cells import tiny
 
 from repro import paths
+from repro.runs import compute, stages
 from repro.runs.tensorboard import TensorBoard
 from repro.training.loop import Progress
 
@@ -50,7 +52,6 @@ def scalars(folder):
 
 
 def test_loss_terms_learning_rate_and_score_are_written_by_step(callback):
-    callback.on_start(training())
     callback.on_log(training(2), {1: {"learning_rate": 0.5, "ce": 2.0}, 2: {"ce": 1.0}})
     callback.on_log(training(2), {2: {"score": 70.0}})
     callback.on_end(training(2))
@@ -68,7 +69,6 @@ def test_loss_terms_learning_rate_and_score_are_written_by_step(callback):
 def test_a_resumed_training_marks_its_first_step(callback):
     """TensorBoard discards what earlier sessions wrote from that step on."""
     for step in (0, 2):
-        callback.on_start(training(step))
         callback.on_log(training(step + 1), {step + 1: {"ce": 1.0}})
         callback.on_end(training(step + 1))
         time.sleep(1.1)  # the time in a file's name is in seconds
@@ -77,8 +77,30 @@ def test_a_resumed_training_marks_its_first_step(callback):
     assert list(scalars(callback.folder)) == [("loss/ce", 1), ("loss/ce", 3)]
 
 
+@pytest.mark.usefixtures("own_folders")
+def test_every_training_of_a_cell_is_logged():
+    plan = stages.resolve(tiny("table5", **{"student.epochs": 2})[-1])
+    logs = {}
+    for stage in plan.stages:
+        compute.run_stage(stage)
+        if stage.kind != "outputs":
+            logs[stage.kind] = scalars(TensorBoard(stage).folder)
+    assert logs.keys() == {"teacher", "ptp", "student"}
+    for log in logs.values():
+        assert ("learning_rate", 1) in log
+    student = logs["student"]
+    terms = {tag for tag, _ in student if tag.startswith("loss/")}
+    assert terms == {"loss/ce", "loss/kl", "loss/patience"}
+    for term in terms:  # 48 examples in batches of 16, 2 epochs
+        assert [step for tag, step in student if tag == term] == [1, 2, 3, 4, 5, 6]
+    history = compute.read(plan.trained).meta["history"]
+    assert history
+    for entry in history:
+        assert student["score", entry["step"]] == pytest.approx(entry["score"])
+        assert student["learning_rate", entry["step"]] == pytest.approx(entry["learning_rate"])
+
+
 def run_a_long_training(callback):
-    callback.on_start(training())
     for step in range(1, 2001):
         callback.on_log(training(step), {step: {"ce": 1.0}})
     callback.on_end(training(2000))
