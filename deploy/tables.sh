@@ -1,5 +1,5 @@
 #!/bin/bash
-# `make tables` where the packages are those of an image: bash deploy/tables.sh --profile demo --engine ray
+# `make tables` with the packages of an image: bash deploy/tables.sh --profile demo --engine ray
 set -euo pipefail
 for n in 1 2 3 4 5; do
   python -m repro table "table$n" "$@"

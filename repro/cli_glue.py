@@ -15,18 +15,15 @@ def submission(
     tasks: Tasks = "",
 ) -> None:
     """The zip that GLUE's test server takes; constants for the tasks that are not run."""
-    from repro.runs import submission as glue
-    from repro.runs import test_set
+    from repro.analysis import glue_test
 
-    target, predictions = test_set.submit(profile, method, seed, tasks)
-    typer.echo("\n".join([*glue.summary(predictions), f"written, and valid: {shown(target)}"]))
+    zip_path, predictions = glue_test.submit(profile, method, seed, tasks)
+    typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {shown(zip_path)}")
 
 
 def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
     """MRPC's test score of every method of Table 2, from the public labels, beside the dev score."""
-    from repro.analysis import mrpc, tables
-    from repro.runs import test_set
+    from repro.analysis import glue_test
 
-    frame = mrpc.of(test_set.score_mrpc(profile, seeds))
-    target = tables.write_table("mrpc_test", profile, frame)
-    typer.echo(f"{mrpc.to_text(frame)}\n\nwritten: {shown(target)}")
+    csv_path, frame = glue_test.score_mrpc(profile, seeds)
+    typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {shown(csv_path)}")

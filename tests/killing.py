@@ -1,8 +1,9 @@
-"""A program that makes a tiny table again and again, each time killed (SIGKILL) somewhere else; see test_killed.py.
+"""A program that computes a tiny table while it is killed (SIGKILL) again and again.
 
-`python killing.py FOLDER SEED` makes it once in FOLDER/whole; in FOLDER/named, killed at every kind of place in turn;
-in FOLDER/timed, killed after random delays. It prints where each kill fell and which stages were begun, or begun again
-although they were there, as JSON. torch is imported once: every try is a fork.
+`python killing.py FOLDER SEED` computes the table without a kill in FOLDER/whole, with a kill at
+every kind of place in FOLDER/named, and with kills after random delays in FOLDER/timed. It prints
+as JSON where each kill was, and which stages were started, or started again although they were
+finished. Every attempt is a fork, so that torch is imported once. See test_killed.py.
 """
 
 import itertools
@@ -47,7 +48,7 @@ TIMED_KILLS = 10
 
 
 class Watch:
-    """Tells where the program is, and kills it at the n-th time that it is at the place it was told."""
+    """Kills the process when it reaches a given place for the n-th time; logs kills and stages."""
 
     def __init__(self, log: Path, kind: str = "", place: str = "", times: int = 1) -> None:
         self.log, self.target, self.left, self.stage = log, (kind, place), times, ""
@@ -65,8 +66,8 @@ class Watch:
             file.write(json.dumps(words) + "\n")
 
     def install(self) -> None:
-        """Put itself into the steps of training and of writing (this is a fork: nothing has to be put back)."""
-        build, fill, computed = optim.build, files._fill, compute._compute
+        """Hook into training and writing. This is a fork, so the hooks are never removed."""
+        build, fill, compute_stage = optim.build, files._fill, compute._compute
 
         def watched_build(*arguments):
             optimizer = build(*arguments)
@@ -81,34 +82,29 @@ class Watch:
 
         def watched_compute(stage):
             self.stage = stage.kind
-            self.note(
-                "again" if cache.exists(stage.kind, stage.key) else "begun", stage.kind, stage.key
-            )
-            return computed(stage)
+            finished = cache.exists(stage.kind, stage.key)
+            self.note("again" if finished else "started", stage.kind, stage.key)
+            return compute_stage(stage)
 
         def watched_fill(temporary, write, path):
-            kind = (
-                "table"
-                if path.suffix == ".csv"
-                else path.parent.name + "'s checkpoint" * (".partial" in path.name)
-            )
+            kind = path.parent.name + "'s checkpoint" * (".partial" in path.name)
+            kind = "table" if path.suffix == ".csv" else kind
 
             def watched_write(target):
                 write(target)
-                self.at(
-                    kind, "half written", lambda: os.truncate(target, target.stat().st_size // 2)
-                )
+                half = target.stat().st_size // 2
+                self.at(kind, "half written", lambda: os.truncate(target, half))
                 self.at(kind, "before flush")
 
-            flagged = Flagged(temporary)
-            flagged.before = lambda: self.at(kind, "before rename")
-            fill(flagged, watched_write, path)
+            watched_path = WatchedPath(temporary)
+            watched_path.before = lambda: self.at(kind, "before rename")
+            fill(watched_path, watched_write, path)
             self.at(kind, "after rename")
 
         optim.build, files._fill, compute._compute = watched_build, watched_fill, watched_compute
 
 
-class Flagged(type(Path())):
+class WatchedPath(type(Path())):
     """A path that calls `before` when it is renamed."""
 
     before: Callable[[], None]
@@ -124,7 +120,7 @@ def make_table() -> None:
 
 
 def fork(folder: Path, watch: Watch) -> int:
-    """Make the table in a child process; returns its id."""
+    """Compute the table in a child process; returns its id."""
     child = os.fork()
     if child:
         return child
@@ -146,17 +142,12 @@ def finish(folder: Path, watch: Watch) -> None:
 
 
 def kill_everywhere(folder: Path, log: Path, draw: random.Random) -> None:
-    """Kill at every kind of place, in the order in which a run comes to them; each run goes on from the last."""
+    """Kill at every kind of place, in the order of a run; each attempt resumes the one before."""
     for kind, place in itertools.product(KINDS, PLACES):
         if place != "step" or kind in ("teacher", "ptp", "student"):
-            once = kind in (
-                "predictions",
-                "cells",
-                "table",
-            )  # a second one would mean that a cell was finished first
-            times = (
-                1 if once else draw.randint(1, 2)
-            )  # of an artefact's two files the tensors or the JSON
+            # An artefact has two files, tensors and JSON. Before a second file of results is
+            # written, a first cell is finished.
+            times = 1 if kind in ("predictions", "cells", "table") else draw.randint(1, 2)
             os.waitpid(fork(folder, Watch(log, kind, place, times)), 0)
 
 
@@ -170,7 +161,7 @@ def kill_at_random(folder: Path, log: Path, draw: random.Random, longest: float)
 
 
 def prepare() -> None:
-    """What all forks share: the data, and a checkpoint after every step."""
+    """Set up what all forks share: the data, and a checkpoint after every step."""
     torch.set_num_threads(1)
     os.environ["REPRO_CHECKPOINT_STEPS"], checkpoints._SHARE = "1", 0
     compute.load_data(stages.resolve(CELLS[0]).trained.spec.inputs)
@@ -181,10 +172,10 @@ def main(folder: Path, seed: int) -> None:
     log, draw = folder / "log", random.Random(seed)
     start = time.monotonic()
     finish(folder / "whole", Watch(log))
-    taken = time.monotonic() - start
+    seconds = time.monotonic() - start
     for name, kill in (
         ("named", kill_everywhere),
-        ("timed", lambda *a: kill_at_random(*a, taken / 8)),
+        ("timed", lambda *arguments: kill_at_random(*arguments, seconds / 8)),
     ):
         kill(folder / name, log, draw)
         finish(folder / name, Watch(log))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from repro.analysis import comparisons, decisions, mrpc, ptp_study, tables
+from repro.analysis import comparisons, decisions, glue_test, ptp_study, tables
 from repro.analysis.rows import PRINTED, TUNED, remake
 from repro.config import cells
 from repro.config.cells import Cell
@@ -78,7 +78,7 @@ MAKERS = (
         "ptp_labels": _from_study(ptp_study.shares, "task", "rule", "seed", "gold", "label"),
         "ptp_difficulty": _from_study(ptp_study.difficulty, "task", "label"),
         "ptp_agreement": _from_study(ptp_study.agreement, "task", "rule", "label"),
-        "mrpc_test": _from_table("table2", mrpc.of, "method", "split", "metric"),
+        "mrpc_test": _from_table("table2", glue_test.mrpc_table, "method", "split", "metric"),
     }
     | {name: _from_table(name, tables.aggregate) for name in TABLES if name != "table1"}
     | {

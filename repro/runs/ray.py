@@ -1,6 +1,7 @@
-"""An executor on a Ray cluster: the one at RAY_ADDRESS, or one of this machine's cores if that is not set.
+"""An executor on a Ray cluster: the one at RAY_ADDRESS, or one of this machine's cores without it.
 
-Ray is imported here and nowhere else. It runs a stage again, on another node, when a worker or its node is lost.
+Ray is imported in this module only. When a worker or its node is lost, Ray runs the stage again on
+another node.
 """
 
 import importlib
@@ -19,14 +20,12 @@ from repro.errors import MissingError, ReproError
 from repro.files import temporary
 from repro.runs import machine, remote
 
-_RETRIES = (
-    3  # lost workers or nodes per stage; an error that the stage itself raises is not tried again
-)
-_OBJECT_STORE = 80 * 2**20  # bytes; what tasks exchange is a number, artefacts go through the cache
+_RETRIES = 3  # after a lost worker or node; an error that the stage raises is not retried
+_OBJECT_STORE = 80 * 2**20  # bytes; small, because artefacts are exchanged through the cache
 
 
 class Need(NamedTuple):
-    """What Ray reserves for a stage: CPUs, as many threads, and the share of a GPU where the cluster has one."""
+    """What Ray reserves for a stage: CPUs, one thread each, and a share of a GPU if there is one."""
 
     cpus: int
     gpus: float
@@ -38,56 +37,69 @@ NEEDS = {
     "ptp": Need(1, 0.25),
     "search": Need(1, 0.0),
     "student": Need(1, 0.25),
-    "trial": Need(1, 0.25),
 }
 
 
 class Cluster(Executor):
-    """`submit(fn, stage)` runs fn(stage) as a Ray task that has what NEEDS says for the stage's kind.
+    """Runs stages as Ray tasks. Leaving the context kills the tasks that are still running.
 
-    workers: the cores of a cluster of this machine alone. Leaving the context ends Ray here, and with it every task
-    that is still running. Raises MissingError if Ray is not installed or the cluster is not there.
+    Args:
+        workers: Number of cores to use if RAY_ADDRESS is not set.
+
+    Attributes:
+        slots: How many students the cluster trains at once.
+        limit: How many stages may be submitted at once: enough for nodes that join later.
+
+    Raises:
+        MissingError: If Ray is not installed or there is no cluster at RAY_ADDRESS.
     """
 
-    limit = 1000  # nodes that join later find work, and the scheduler's memory has a bound
+    limit = 1000
 
     def __init__(self, workers: int) -> None:
-
-        self._ray = _connected(workers)
+        self._ray = _connect(workers)
         resources = self._ray.cluster_resources()
-        self._gpus, self.slots = resources.get("GPU", 0.0) > 0, _slots(resources)
-        self._probe = _probe()
-        self._code, self._task = machine.code(), self._ray.remote(_task)
+        self._has_gpu, self.slots = resources.get("GPU", 0.0) > 0, _slots(resources)
+        self._probe, self._code = _create_probe(), machine.code()
+        self._task = self._ray.remote(_run)
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        (stage,) = args
+        """Run `fn(stage, ...)` with the resources that NEEDS lists for the stage's kind.
+
+        Args:
+            fn: A function that can be pickled.
+            args: The stage, and further arguments of `fn`.
+            kwargs: Keyword arguments of `fn`.
+        """
+        stage = args[0]
         need = NEEDS[stage.kind]
-        options = {
-            "num_cpus": need.cpus,
-            "num_gpus": need.gpus * self._gpus,
-            "max_retries": _RETRIES,
-        }
+        task = self._task.options(
+            name=f"{stage.kind} {stage.key}",
+            num_cpus=need.cpus,
+            num_gpus=need.gpus * self._has_gpu,
+            max_retries=_RETRIES,
+        )
+        reference = task.remote(partial(fn, *args, **kwargs), need.cpus, self._probe, self._code)
         future: Future = Future()
-        task = self._task.options(name=f"{stage.kind} {stage.key}", **options)
-        made = task.remote(fn, stage, need.cpus, self._probe, self._code)
-        made.future().add_done_callback(partial(_settle, future))
+        reference.future().add_done_callback(partial(_copy_outcome, future))
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        self._ray.shutdown()  # the tasks of a driver that leaves are killed
+        """Disconnect; Ray kills the tasks of a driver that has left."""
+        self._ray.shutdown()
         if self._probe:
             Path(self._probe).unlink(missing_ok=True)
 
 
 def _slots(resources: dict[str, float]) -> int:
-    """How many students the cluster trains at once."""
+    """How many students the CPUs, and the GPUs if there are any, can train at once."""
     need, gpus = NEEDS["student"], resources.get("GPU", 0.0)
     by_cpus = resources.get("CPU", 0.0) / need.cpus
     return max(1, int(min(by_cpus, gpus / need.gpus) if gpus else by_cpus))
 
 
-def _connected(workers: int) -> Any:
-    """The `ray` module, connected."""
+def _connect(workers: int) -> Any:
+    """Connect to the cluster, or start one; returns the `ray` module."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray = importlib.import_module("ray")
@@ -95,99 +107,97 @@ def _connected(workers: int) -> Any:
         raise MissingError(
             "the engine ray needs Ray, which is not installed; run: make ray"
         ) from None
-    address = os.environ.get("RAY_ADDRESS") or "local"
-    own = {"num_cpus": workers, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+    address, options = os.environ.get("RAY_ADDRESS") or "local", {}
+    if address == "local":
+        options = {"num_cpus": workers, "include_dashboard": False}
+        options |= {"object_store_memory": _OBJECT_STORE}
     try:
-        _check_address(address)
-        stop = signal.getsignal(signal.SIGTERM)
+        _check_port(address)
+        handler = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
             runtime_env={"env_vars": environment()},
             log_to_driver=False,
             logging_level="ERROR",
-            **(own if address == "local" else {}),
+            **options,
         )
-        signal.signal(signal.SIGTERM, stop)  # Ray's own handler would leave without a word
+        signal.signal(signal.SIGTERM, handler)  # Ray's own handler exits without a message
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0].rstrip(".")
         raise MissingError(
-            f"no Ray cluster at RAY_ADDRESS={address}: {reason}; start one (ray start --head), or unset "
-            "RAY_ADDRESS to use this machine's cores"
+            f"no Ray cluster at RAY_ADDRESS={address}: {reason}; start one (ray start --head), or "
+            "unset RAY_ADDRESS to use this machine's cores"
         ) from None
     return ray
 
 
-def _check_address(address: str) -> None:
-    """Raises OSError at once if nothing answers at host:port; Ray itself would try for minutes."""
+def _check_port(address: str) -> None:
+    """OSError if nothing listens at host:port; Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if port.isdigit() and "/" not in host:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def environment() -> dict[str, str]:
-    """What the workers must know: where data, cache and remote are, and the code that this process runs."""
-    folders = {
+    """The environment variables of the workers: where data, cache, remote and this code are."""
+    variables = {
         name: os.path.abspath(os.environ[name])
         for name in ("GLUE_DIR", "HF_HOME")
         if os.environ.get(name)
     }
-    given = {
-        name: os.environ[name] for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT") if os.environ.get(name)
-    }
+    for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT"):
+        if os.environ.get(name):
+            variables[name] = os.environ[name]
     code = [str(paths.ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    passed = folders | given | {"PYTHONPATH": os.pathsep.join(code)}
+    variables["PYTHONPATH"] = os.pathsep.join(code)
     if remote.remote():
-        passed["REPRO_REMOTE"] = remote.remote()
-    if not remote.remote() or os.environ.get(
-        "REPRO_CACHE"
-    ):  # with a remote, each node may have a cache of its own
-        passed["REPRO_CACHE"] = os.path.abspath(paths.cache())
-    return passed
+        variables["REPRO_REMOTE"] = remote.remote()
+    if not remote.remote() or os.environ.get("REPRO_CACHE"):
+        variables["REPRO_CACHE"] = os.path.abspath(paths.cache())
+    return variables
 
 
-def _probe() -> str:
-    """A file in the cache that every worker must see; "" where a remote stands in for a shared folder."""
+def _create_probe() -> str:
+    """Create a file in the cache that every worker must see; "" if there is a remote instead."""
     if remote.remote():
         return ""
     return os.path.abspath(temporary(paths.cache() / "ray"))
 
 
-def _task(fn: Callable, stage: Any, threads: int, probe: str, code: str) -> Any:
+def _run(work: Callable[[], Any], threads: int, probe: str, code: str) -> Any:
     """What a worker does for a stage."""
     import torch
 
     _check_node(probe, code)
     machine.keep_memory()
     torch.set_num_threads(threads)
-    return fn(stage)
+    return work()
 
 
 @lru_cache(maxsize=1)
 def _check_node(probe: str, code: str) -> None:
-    """Raises MissingError on a node whose results would not be found, or not be what the driver's code makes."""
-
+    """MissingError if this node has another cache or other code than the driver."""
     if probe and not Path(probe).exists():
         raise MissingError(
-            f"node {platform.node()} does not see {Path(probe).parent}; put REPRO_CACHE on a folder "
-            "that all nodes share, or set REPRO_REMOTE"
+            f"node {platform.node()} does not see {Path(probe).parent}; put REPRO_CACHE on a "
+            "folder that all nodes share, or set REPRO_REMOTE"
         )
     if code != machine.code():
         raise MissingError(
-            f"node {platform.node()} has another version of this package, of Python or of its libraries "
-            "than the driver; install the same commit with make ray on every node"
+            f"node {platform.node()} has another version of this package, of Python or of its "
+            "libraries than the driver; install the same commit with make ray on every node"
         )
 
 
-def _settle(future: Future, made: Future) -> None:
-    """Hand on the task's result or its own error, which Ray wraps; what Ray itself says becomes one line."""
-    error = made.exception()
+def _copy_outcome(future: Future, task: Future) -> None:
+    """Copy a task's result, or the error that it raised (which Ray wraps), to the future."""
+    error = task.exception()
     cause = getattr(error, "cause", None)
     if error is None:
-        future.set_result(made.result())
+        future.set_result(task.result())
     elif isinstance(cause, Exception):
         future.set_exception(cause)
     else:
         reason = " ".join(str(error).split())[:300]
-        future.set_exception(
-            ReproError(f"{type(error).__name__} after {_RETRIES} retries: {reason}")
-        )
+        message = f"{type(error).__name__} after {_RETRIES} retries: {reason}"
+        future.set_exception(ReproError(message))

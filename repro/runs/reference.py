@@ -1,4 +1,4 @@
-"""Agreement with the authors' implementation: reference vectors against the modules that training uses."""
+"""Agreement with the authors' implementation, on reference vectors of SPS and of the losses."""
 
 import json
 from pathlib import Path
@@ -29,34 +29,95 @@ class Comparison(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Within the bound; NaN is not."""
+        """Whether the error is within the bound; False for NaN."""
         return self.error <= self.bound
 
 
 def check_reference(folder: Path) -> list[Comparison]:
-    """Compare SPS and the losses with the vectors in `folder` (reference.json, sps.safetensors).
+    """Compare SPS and the losses with reference vectors.
 
-    Raises MissingError if a file is absent, InputError if it does not have that format.
+    Args:
+        folder: Has reference.json (cases, losses) and sps.safetensors (inputs, weights, outputs).
+
+    Returns:
+        One comparison per case and quantity.
+
+    Raises:
+        MissingError: If a file is missing.
+        InputError: If a file does not have the reference format.
     """
     for name in ("reference.json", "sps.safetensors"):
         if not (folder / name).is_file():
             raise MissingError(f"no {name} in {folder}; give the folder of the reference vectors")
+    comparisons = []
     try:
         record = json.loads((folder / "reference.json").read_text())
         tensors = load_file(folder / "sps.safetensors")
-        cases, config = record["meta"]["cases"], record["meta"]["config"]
-        models = [row for case in cases for row in _check_model(case, config, tensors)]
-        return models + [
-            row for number, case in enumerate(record["losses"]) for row in _check_loss(case, number)
-        ]
+        for case in record["meta"]["cases"]:
+            case_tensors = _below(tensors, f"{case['key']}/")
+            comparisons += _check_model(case, record["meta"]["config"], case_tensors)
+        for number, case in enumerate(record["losses"]):
+            check = _check_patience if case["kind"] == "patience" else _check_kd
+            comparisons += check(case, f"loss {number}")
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(
             f"{folder} is not in the reference format ({type(error).__name__}: {error})"
         ) from error
+    return comparisons
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, named without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _check_model(
+    case: dict[str, Any], config: dict[str, Any], expected: dict[str, Tensor]
+) -> list[Comparison]:
+    """Outputs, gradients and number of parameters of a student with the reference's weights."""
+    model = _build(case, config, _below(expected, "state/"))
+    inputs = ("input_ids", "token_type_ids", "attention_mask")
+    output = model(**{name: expected[name] for name in inputs})
+    ce = losses.cross_entropy(output.logits, expected["labels"])
+    ce.backward()
+    quantities = {
+        "cls_per_layer": output.cls_states,
+        "pooled": output.pooled,
+        "logits": output.logits,
+        "ce": ce,
+    }
+    comparisons = [
+        Comparison(f"{case['key']}/{name}", _error(value, expected[name]), OUTPUT_BOUND)
+        for name, value in quantities.items()
+    ]
+    parameters = dict(model.encoder.named_parameters())
+    gradient_error = max(
+        _error(parameters[name].grad, gradient)
+        for name, gradient in _below(expected, "grad/bert.").items()
+    )
+    count = model.parameter_counts()["with_embeddings"]
+    return [
+        *comparisons,
+        Comparison(f"{case['key']}/gradients", gradient_error, GRADIENT_BOUND),
+        Comparison(f"{case['key']}/parameters", abs(count - case["n_params"]), 0),
+    ]
+
+
+def _build(case: dict[str, Any], config: dict[str, Any], state: dict[str, Tensor]) -> Classifier:
+    encoder = BertModel(BertConfig(**config, num_hidden_layers=case["layers"]))
+    encoder.load_state_dict(_below(state, "bert."))
+    share(encoder, _uses(case))
+    model = Classifier(encoder, len(state["classifier.bias"]))
+    model.classifier.load_state_dict(_below(state, "classifier."))
+    return model.double().eval()
 
 
 def _uses(case: dict[str, Any]) -> list[Use]:
-    """The effective layers of a case: of the orders of decision D6, the one with as many layers as the case has."""
+    """Effective layers, in the order of decision D6 that has the case's number of them."""
     for order in SPS6_ORDERS:
         uses = effective_layers(case["layers"], _SHARING[case["kind"]], order)
         if len(uses) == case["effective_layers"]:
@@ -64,95 +125,37 @@ def _uses(case: dict[str, Any]) -> list[Use]:
     raise ValueError(f"{case['key']} has {case['effective_layers']} effective layers")
 
 
-def _model(case: dict[str, Any], config: dict[str, Any], state: dict[str, Tensor]) -> Classifier:
-    encoder = BertModel(BertConfig(**config, num_hidden_layers=case["layers"]))
-    encoder.load_state_dict(
-        {name[5:]: tensor for name, tensor in state.items() if name.startswith("bert.")}
-    )
-    share(encoder, _uses(case))
-    model = Classifier(encoder, len(state["classifier.bias"]))
-    model.classifier.load_state_dict(
-        {name: state[f"classifier.{name}"] for name in ("weight", "bias")}
-    )
-    return model.double().eval()
+def _check_patience(case: dict[str, Any], name: str) -> list[Comparison]:
+    # The authors' code computes some values in float32; these are exact float32 numbers.
+    value = case["value"]
+    single = torch.tensor(value, dtype=torch.float32).item() == value
+    dtype = torch.float32 if single else torch.float64
+    student, teacher = torch.tensor(case["student"], dtype=dtype), case["teacher"]
+    reduction = "normalized_mean" if case["normalized"] else "mean"
+    loss = losses.patience(student, torch.tensor(teacher, dtype=dtype), reduction)
+    return [Comparison(f"{name}/patience", abs(loss.item() - value), OUTPUT_BOUND)]
 
 
-def _check_model(
-    case: dict[str, Any], config: dict[str, Any], tensors: dict[str, Tensor]
-) -> list[Comparison]:
-    prefix = case["key"] + "/"
-    expected = {
-        name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)
-    }
-    state = {name[6:]: tensor for name, tensor in expected.items() if name.startswith("state/")}
-    model = _model(case, config, state)
-    output = model(
-        **{name: expected[name] for name in ("input_ids", "token_type_ids", "attention_mask")}
-    )
-    ce = losses.cross_entropy(output.logits, expected["labels"])
-    ce.backward()
-    got = {
-        "cls_per_layer": output.cls_states,
-        "pooled": output.pooled,
-        "logits": output.logits,
-        "ce": ce,
-    }
-    rows = [
-        Comparison(prefix + name, _error(value, expected[name]), OUTPUT_BOUND)
-        for name, value in got.items()
-    ]
-    gradients = {
-        name[5:]: tensor for name, tensor in expected.items() if name.startswith("grad/bert.")
-    }
-    weights = dict(model.encoder.named_parameters())
-    worst = max(_error(weights[name[5:]].grad, tensor) for name, tensor in gradients.items())
-    count = model.parameter_counts()["with_embeddings"]
-    return [
-        *rows,
-        Comparison(prefix + "gradients", worst, GRADIENT_BOUND),
-        Comparison(prefix + "parameters", abs(count - case["n_params"]), 0),
-    ]
-
-
-def _check_loss(case: dict[str, Any], number: int) -> list[Comparison]:
-    if case["kind"] == "patience":
-        student, teacher = (
-            torch.tensor(case[k], dtype=_made_in(case["value"])) for k in ("student", "teacher")
-        )
-        value = losses.patience(
-            student, teacher, "normalized_mean" if case["normalized"] else "mean"
-        )
-        return [
-            Comparison(f"loss {number}/patience", abs(value.item() - case["value"]), OUTPUT_BOUND)
-        ]
-    student, teacher = (
-        torch.tensor(case[f"{name}_logits"], dtype=torch.float64) for name in ("student", "teacher")
-    )
-    labels, rows = torch.tensor(case["labels"]), torch.arange(len(case["labels"]))
-    got = {"ce": losses.cross_entropy(student, labels)}
+def _check_kd(case: dict[str, Any], name: str) -> list[Comparison]:
+    student = torch.tensor(case["student_logits"], dtype=torch.float64)
+    teacher = torch.tensor(case["teacher_logits"], dtype=torch.float64)
+    labels = torch.tensor(case["labels"])
+    output, rows = Output(student, student, student), torch.arange(len(labels))
+    values = {"ce": losses.cross_entropy(student, labels)}
     for reduction in ("mean", "batchmean"):
-        got[f"kl_{reduction}_times_T2"] = losses.soft_cross_entropy(
-            student, teacher, case["T"], reduction
-        )
+        kl = losses.soft_cross_entropy(student, teacher, case["T"], reduction)
         loss = kd.KD(case["alpha"], case["T"], reduction, "both_squared")
-        terms = loss.objective(labels, {"train.logits": teacher})
-        got[f"total_{reduction}"] = sum(
-            terms(Output(student, student, student), rows).values(), torch.zeros(())
-        )
-    errors = {name: abs(value.item() - case[name]) for name, value in got.items()}
+        terms = loss.objective(labels, {"train.logits": teacher})(output, rows)
+        values[f"kl_{reduction}_times_T2"] = kl
+        values[f"total_{reduction}"] = torch.stack(list(terms.values())).sum()
     return [
-        Comparison(f"loss {number}/{name}", error, OUTPUT_BOUND) for name, error in errors.items()
+        Comparison(f"{name}/{quantity}", abs(value.item() - case[quantity]), OUTPUT_BOUND)
+        for quantity, value in values.items()
     ]
 
 
-def _made_in(value: float) -> torch.dtype:
-    """The authors' code computes the patience loss in float32; such a value is a float32 number exactly."""
-    return (
-        torch.float32 if torch.tensor(value, dtype=torch.float32).item() == value else torch.float64
-    )
-
-
-def _error(got: Tensor | None, wanted: Tensor) -> float:
-    if got is None or got.shape != wanted.shape:
+def _error(value: Tensor | None, expected: Tensor) -> float:
+    """The largest absolute difference; infinity if the shapes differ."""
+    if value is None or value.shape != expected.shape:
         return float("inf")
-    return (got - wanted).abs().max().item()
+    return (value - expected).abs().max().item()

@@ -1,6 +1,7 @@
-"""Copies of artefacts and results under REPRO_REMOTE, a folder or any fsspec URL, for machines that share no disk.
+"""Copies of artefacts and results under REPRO_REMOTE, for machines that share no disk.
 
-`s3://bucket/peakd` needs the package of its protocol (s3fs), and its credentials on every machine.
+REPRO_REMOTE is a folder or any fsspec URL. A URL such as s3://bucket/peakd needs the package of its
+protocol (s3fs) and credentials on every machine.
 """
 
 import os
@@ -15,108 +16,123 @@ from repro.errors import FULL, MissingError, ReproError
 from repro.files import write_atomic
 
 
+class _NotInRemoteError(Exception):
+    """The remote has no such file. Not an OSError, which would be reported as one of this disk."""
+
+
 def remote() -> str:
-    """REPRO_REMOTE, a folder in full; "" if there is none."""
+    """REPRO_REMOTE, a folder as an absolute path; "" if it is not set."""
     place = os.environ.get("REPRO_REMOTE", "")
     return os.path.abspath(place) if place and "://" not in place else place
 
 
-class _NotThereError(Exception):
-    """The remote has no such file: no OSError, which would be one of writing here."""
-
-
 def write(target: Path, fill: Callable[[Path], object]) -> None:
-    """`write_atomic` to a path below the cache or the results; the copy in the remote is there before the file is."""
+    """Write a file atomically, after its copy in the remote.
 
-    def filled(temporary: Path) -> None:
+    Args:
+        target: A path below the cache or the results.
+        fill: Writes the content to the path it is given, as in `files.write_atomic`.
+
+    Raises:
+        MissingError: If the remote cannot be used.
+        DiskError: If the file cannot be written.
+    """
+
+    def fill_and_upload(temporary: Path) -> None:
         fill(temporary)
         if remote():
-            _put(temporary, target)
+            with _remote_errors():
+                system, copy = _locate(target)
+                if getattr(system, "local_file", False):  # object stores have no folders
+                    system.makedirs(copy.rpartition("/")[0], exist_ok=True)
+                system.put_file(os.fspath(temporary), copy)
 
-    write_atomic(target, filled)
-
-
-def _put(file: Path, name: Path) -> None:
-    with _reaching():
-        system, target = _place(name)
-        if getattr(system, "local_file", False):  # object stores know no folders
-            system.makedirs(target.rpartition("/")[0], exist_ok=True)
-        system.put_file(os.fspath(file), target)
+    write_atomic(target, fill_and_upload)
 
 
-def pull(*names: Path) -> bool:
-    """Copy these files from the remote, in this order, as far as they are there; whether all were."""
+def pull(*files: Path) -> bool:
+    """Copy files from the remote, in this order; stops at the first that is not there.
+
+    Returns:
+        Whether all were there.
+
+    Raises:
+        MissingError: If the remote cannot be used.
+        DiskError: If a file cannot be written.
+    """
     if not remote():
         return False
     try:
-        for name in names:
-            write_atomic(name, partial(_get, name))
-    except _NotThereError:
+        for file in files:
+            write_atomic(file, partial(_download, file))
+    except _NotInRemoteError:
         return False
     return True
 
 
-def _get(name: Path, target: Path) -> None:
+def _download(file: Path, target: Path) -> None:
     try:
-        with _reaching(ours=FULL):
-            system, source = _place(name)
-            system.get_file(source, os.fspath(target))
+        with _remote_errors(local=FULL):
+            system, copy = _locate(file)
+            system.get_file(copy, os.fspath(target))
     except FileNotFoundError as error:
-        raise _NotThereError from error
+        raise _NotInRemoteError from error
 
 
 def text(file: Path) -> str:
-    """The content of a small file, from here or else from the remote. Raises FileNotFoundError if neither has it."""
+    """The content of a small file, from this disk or else from the remote.
+
+    Raises:
+        FileNotFoundError: If neither has it.
+        MissingError: If the remote cannot be used.
+    """
     if file.is_file() or not remote():
         return file.read_text()
-    with _reaching():
-        system, source = _place(file)
-        content: bytes = system.cat_file(source)
+    with _remote_errors():
+        system, copy = _locate(file)
+        content: bytes = system.cat_file(copy)
     return content.decode()
 
 
 def names(folder: Path) -> set[str]:
-    """The names of the files that the remote has of this folder: one request, however many there are."""
+    """The names of the remote's files of this folder, in one request."""
     if not remote():
         return set()
     try:
-        with _reaching():
-            system, place = _place(folder)
-            return {found.rpartition("/")[2] for found in system.ls(place, detail=False)}
+        with _remote_errors():
+            system, copy = _locate(folder)
+            return {path.rpartition("/")[2] for path in system.ls(copy, detail=False)}
     except FileNotFoundError:
         return set()
 
 
 @contextmanager
-def _reaching(ours: Container[int | None] = ()) -> Iterator[None]:
-    """Name REPRO_REMOTE in whatever goes wrong there: each protocol's package raises errors of its own.
+def _remote_errors(local: Container[int | None] = ()) -> Iterator[None]:
+    """Replace errors by a MissingError about REPRO_REMOTE: each protocol's package has its own.
 
-    A FileNotFoundError is passed on: the caller knows what it means that a file is not there. So are errors with the
-    numbers `ours`, which are of this machine's disk.
+    FileNotFoundError passes, and so do errors with the numbers `local`, which are of this disk.
     """
     try:
         yield
     except (FileNotFoundError, ReproError):
         raise
     except Exception as error:
-        if getattr(error, "errno", None) in ours:
+        if getattr(error, "errno", None) in local:
             raise
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise MissingError(
-            f"REPRO_REMOTE={remote()} cannot be used: {reason}; check that it is a folder or an fsspec "
-            "URL, its space, its rights and the network, or unset REPRO_REMOTE"
+            f"REPRO_REMOTE={remote()} cannot be used: {reason}; check that it is a folder or an "
+            "fsspec URL, its free space, permissions and the network, or unset REPRO_REMOTE"
         ) from error
 
 
-def _place(file: Path) -> tuple[Any, str]:
-    """The remote's file system, and where the file is there: cache/... or results/..."""
+def _locate(file: Path) -> tuple[Any, str]:
+    """The remote's file system, and the path there: cache/... or results/..."""
     import fsspec
 
     system, root = fsspec.url_to_fs(remote())
     system.invalidate_cache()  # other machines write there too
     bases = {"cache": paths.cache(), "results": paths.all_results()}
-    name = max(
-        (name for name in bases if file.is_relative_to(bases[name])),
-        key=lambda name: len(bases[name].parts),
-    )
+    inside = [name for name in bases if file.is_relative_to(bases[name])]
+    name = max(inside, key=lambda name: len(bases[name].parts))  # one may be inside the other
     return system, f"{root}/{name}/{file.relative_to(bases[name]).as_posix()}"

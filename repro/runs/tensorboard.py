@@ -1,4 +1,4 @@
-"""Training curves for TensorBoard, in cache/tensorboard."""
+"""A training callback that writes learning rate, loss terms and scores for TensorBoard."""
 
 import os
 import time
@@ -12,43 +12,42 @@ from repro import paths
 from repro.runs.stages import Stage
 from repro.training.loop import Callback, Training
 
-_PLAIN = ("learning_rate", "score")  # values that are not terms of a loss
+_PLAIN = ("learning_rate", "score")  # all other values are terms of the loss
 
 
 class TensorBoard(Callback):
-    """Writes learning rate, loss terms and scores. A log that cannot be written is no error.
+    """Writes to cache/tensorboard/<profile>/<stage>, <key>.
 
-    Events are written in the caller's thread: tensorboardX's SummaryWriter uses a thread of its
-    own, and a full disk would leave the training waiting for it.
+    A log that cannot be written never fails or blocks a training. `tensorboardX.SummaryWriter`
+    does: when its thread dies on a full disk, `add_scalar` and `close` wait for it forever.
     """
 
     def __init__(self, stage: Stage) -> None:
         name = f"{stage}, {stage.key[:8]}"
-        self._folder = paths.below(paths.cache() / "tensorboard", stage.profile, name)
+        self.folder = paths.below(paths.cache() / "tensorboard", stage.profile, name)
         self._writer: EventsWriter | None = None
 
     def on_log(self, training: Training, logged: dict[int, dict[str, float]]) -> None:
-        """Write values by step and name."""
+        """Write one event per step."""
         with suppress(OSError):
             for step, values in logged.items():
-                if self._writer is None:
-                    self._folder.mkdir(parents=True, exist_ok=True)
-                    self._writer = EventsWriter(
-                        os.fspath(self._folder / "events"), f".{os.getpid()}"
-                    )
-                    # TensorBoard drops what an interrupted process wrote of this and later steps.
-                    started = SessionLog(status=SessionLog.START)
-                    self._write(step, session_log=started)
-                tags = {k if k in _PLAIN else f"loss/{k}": value for k, value in values.items()}
-                entries = [Summary.Value(tag=tag, simple_value=v) for tag, v in tags.items()]
-                self._write(step, summary=Summary(value=entries))
+                tags = {name if name in _PLAIN else f"loss/{name}": values[name] for name in values}
+                scalars = [Summary.Value(tag=tag, simple_value=tags[tag]) for tag in tags]
+                event = Event(wall_time=time.time(), step=step, summary=Summary(value=scalars))
+                self._open(step).write_event(event)
 
-    def _write(self, step: int, **content: object) -> None:
-        assert self._writer is not None
-        self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
+    def _open(self, step: int) -> EventsWriter:
+        """The file. TensorBoard discards what an interrupted process logged of this step on."""
+        if self._writer is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(os.fspath(self.folder / "events"), f".{os.getpid()}")
+            start = SessionLog(status=SessionLog.START)
+            self._writer.write_event(Event(wall_time=time.time(), step=step, session_log=start))
+        return self._writer
 
     def on_end(self, training: Training) -> None:
         """Close the file."""
         if self._writer:
             with suppress(OSError):
                 self._writer.close()
+            self._writer = None

@@ -1,4 +1,4 @@
-"""Damaged files are found, named, set aside and made again; a full or closed disk costs one line and no work."""
+"""Damaged files are found, set aside and computed again; disk errors are one line."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import pickle
 import re
 import resource
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import synthetic
@@ -14,57 +15,56 @@ from tiny_cells import BUDGET, tiny
 
 from repro import paths
 from repro.analysis import tables
-from repro.config import cells as experiments
+from repro.config import cells
 from repro.data import encoders
 from repro.errors import DiskError, InputError, MissingError, ReproError
 from repro.files import sha256, write_atomic
-from repro.runs import cache, engine, finish, stages
-from repro.runs import results as cells
+from repro.runs import cache, engine, finish, results, stages
 from repro.runs.cache import Artefact
 from repro.training.checkpoints import Checkpoint
 from repro.training.states import write_tensors
 
-MADE = Artefact({"a": torch.ones(2)}, {"score": 71.5})
-DAMAGES = {
+ARTEFACT = Artefact({"a": torch.ones(2)}, {"score": 71.5})
+DAMAGE = {
     "empty": lambda data: b"",
     "truncated": lambda data: data[: len(data) // 2],
     "flipped": lambda data: (
         data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
     ),
 }
-damages = pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+damages = pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 pytestmark = pytest.mark.usefixtures("own_folders")
 
 
-def again() -> Artefact:
-    return Artefact({"a": torch.zeros(2)}, {"again": True})
+def recompute() -> Artefact:
+    return Artefact({"a": torch.zeros(2)}, {"computed": "again"})
 
 
 @damages
 @pytest.mark.parametrize("ending", [".json", ".safetensors"])
 def test_a_damaged_artefact(damage, ending, capsys):
-    cache.save("teacher", "k", MADE)
+    cache.save("teacher", "k", ARTEFACT)
     target = cache.location("teacher", "k").with_suffix(ending)
     target.write_bytes(damage(target.read_bytes()))
-    assert cache.get("teacher", "k", again).meta == {"again": True}
+    assert cache.get("teacher", "k", recompute).meta == {"computed": "again"}
     assert f"set aside, computing it again: {target.name}.damaged" in capsys.readouterr().out
     assert target.with_name(f"{target.name}.damaged").is_file()
 
 
 @pytest.mark.parametrize("text", ["null", "7", "[]", '"text"'])
-def test_an_artefact_that_is_other_json_is_damage(text):
-    cache.save("teacher", "k", MADE)
+def test_an_artefact_of_other_json_is_damaged(text):
+    cache.save("teacher", "k", ARTEFACT)
     cache.location("teacher", "k").write_text(text)
     assert cache.meta("teacher", "k") is None
-    assert cache.get("teacher", "k", again).meta == {"again": True}
+    assert cache.get("teacher", "k", recompute).meta == {"computed": "again"}
 
 
-def test_an_edited_score_in_an_artefact_is_damage():
-    cache.save("teacher", "k", MADE)
+def test_an_artefact_with_an_edited_score_is_damaged():
+    cache.save("teacher", "k", ARTEFACT)
     target = cache.location("teacher", "k")
     target.write_text(target.read_text().replace("71.5", "91.5"))
     assert cache.meta("teacher", "k") is None
-    assert cache.get("teacher", "k", again).meta == {"again": True}
+    assert cache.get("teacher", "k", recompute).meta == {"computed": "again"}
 
 
 @pytest.fixture
@@ -73,86 +73,86 @@ def cell():
 
 
 @damages
-@pytest.mark.parametrize("path", [cells.path, cells.predictions_path], ids=["json", "parquet"])
+@pytest.mark.parametrize("path", [results.path, results.predictions_path], ids=["json", "parquet"])
 def test_a_damaged_result_is_not_done_and_set_aside(cell, damage, path, capsys):
     target = path(cell)
     target.write_bytes(damage(target.read_bytes()))
-    assert not cells.done(cell)
-    cells.clear(cell)
+    assert not results.done(cell)
+    results.clear(cell)
     assert f"{target.name}.damaged" in capsys.readouterr().out
     assert not target.exists()
     assert target.with_name(f"{target.name}.damaged").is_file()
 
 
 @pytest.mark.parametrize("text", ["null", "7", "[]", '"text"'])
-def test_a_result_that_is_other_json_is_damage(cell, text):
-    cells.path(cell).write_text(text)
-    assert not cells.done(cell)
+def test_a_result_of_other_json_is_damaged(cell, text):
+    results.path(cell).write_text(text)
+    assert not results.done(cell)
     with pytest.raises(MissingError, match=f"the result of cell {cell.id} is damaged; run: "):
-        cells.read(cell)
+        results.read(cell)
 
 
-def test_a_whole_result_is_not_cleared(cell):
-    cells.clear(cell)
-    assert cells.done(cell)
+def test_an_undamaged_result_is_not_cleared(cell):
+    results.clear(cell)
+    assert results.done(cell)
 
 
-def test_a_table_is_not_made_of_damaged_results():
+def test_a_table_of_damaged_results_is_refused():
     plan = synthetic.finished("table4", "RTE")
-    cells.path(plan[1]).write_text(
-        cells.path(plan[1]).read_text().replace("accuracy", "accuracx", 1)
+    results.path(plan[1]).write_text(
+        results.path(plan[1]).read_text().replace("accuracy", "accuracx", 1)
     )
     with pytest.raises(
         MissingError, match=rf"1 of 3 cells .*damaged.*{plan[1].id}; run: make table4"
     ):
         tables.aggregate(plan)
-    cells.path(plan[1]).write_text("{")
+    results.path(plan[1]).write_text("{")
     with pytest.raises(
         MissingError, match=rf"cell {plan[1].id} is damaged; run: python -m repro run"
     ):
-        cells.read(plan[1])
+        results.read(plan[1])
 
 
-def test_the_run_makes_a_damaged_result_again(capsys):
-    made = tiny("table4")[:1]
-    engine.run_cells(made, "serial")
-    whole = cells.path(made[0]).read_bytes()
-    cells.path(made[0]).write_bytes(whole[:100])
-    engine.run_cells(made, "serial")
-    assert cells.path(made[0]).read_bytes() == whole
-    assert f"{made[0].id}.json.damaged" in capsys.readouterr().out
+def test_a_run_computes_a_damaged_result_again(capsys):
+    cell = tiny("table4")[0]
+    engine.run_cells([cell], "serial")
+    whole = results.path(cell).read_bytes()
+    results.path(cell).write_bytes(whole[:100])
+    engine.run_cells([cell], "serial")
+    assert results.path(cell).read_bytes() == whole
+    assert f"{cell.id}.json.damaged" in capsys.readouterr().out
 
 
 def flip(path):
-    path.write_bytes(DAMAGES["flipped"](path.read_bytes()))
+    path.write_bytes(DAMAGE["flipped"](path.read_bytes()))
 
 
 @pytest.mark.parametrize("kind", ["teacher", "student"])
 def test_a_damaged_artefact_is_a_stage_to_compute(kind, capsys):
-    """Where its cell's result is to be made: by a worker, with its threads and its line of the bar, not in passing."""
-    made = tiny("table4")[:1]
-    engine.run_cells(made, "serial")
-    whole, key = cells.predictions_path(made[0]).read_bytes(), cells.read(made[0])["stages"][kind]
-    cells.path(made[0]).unlink()
+    """A worker computes it, with its own threads and progress, not the writer of results."""
+    cell = tiny("table4")[0]
+    engine.run_cells([cell], "serial")
+    whole, key = results.predictions_path(cell).read_bytes(), results.read(cell)["stages"][kind]
+    results.path(cell).unlink()
     capsys.readouterr()
     flip(cache.location(kind, key).with_suffix(".safetensors"))
-    engine.run_cells(made, "serial")
+    engine.run_cells([cell], "serial")
     assert "1 stages to compute" in capsys.readouterr().out
-    assert cells.predictions_path(made[0]).read_bytes() == whole
+    assert results.predictions_path(cell).read_bytes() == whole
 
 
-def test_a_cell_tells_of_the_training_that_its_numbers_are_from():
-    made = tiny("table4")[0]
-    engine.run_cells([made], "serial")
-    before = cells.read(made)
+def test_a_result_has_the_seconds_of_the_training_it_comes_from():
+    cell = tiny("table4")[0]
+    engine.run_cells([cell], "serial")
+    before = results.read(cell)
     flip(cache.location("student", before["stages"]["student"]).with_suffix(".safetensors"))
-    finish.finish(stages.resolve(made))
+    finish.finish(stages.resolve(cell))
     after = cache.meta("student", before["stages"]["student"])["seconds"]
-    assert before["seconds"]["student"] != cells.read(made)["seconds"]["student"] == after
+    assert before["seconds"]["student"] != results.read(cell)["seconds"]["student"] == after
 
 
 class Evil:
-    """Unpickled, it makes a file."""
+    """Creates a folder when it is unpickled."""
 
     def __init__(self, mark):
         self.mark = mark
@@ -163,20 +163,20 @@ class Evil:
 
 @pytest.mark.parametrize("dump", [pickle.dump, torch.save], ids=["pickle", "torch.save"])
 def test_a_pickle_in_place_of_a_model_is_never_opened(tmp_path, monkeypatch, dump):
-    """Not even with the right checksums beside it."""
-    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was reached"))
-    cache.save("teacher", "k", MADE)
+    """Even with the right checksums."""
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("torch.load was called"))
+    cache.save("teacher", "k", ARTEFACT)
     target = cache.location("teacher", "k")
     for path in (target.with_suffix(".safetensors"), cache.partial("teacher", "k")):
         with path.open("wb") as file:
             dump(Evil(tmp_path / "owned"), file)
     record = {"sha256": sha256(target.with_suffix(".safetensors")), "meta": {}}
-    target.write_text(json.dumps(record | {"seal": experiments.digest(record, 64)}))
-    one = torch.nn.Linear(1, 1)
-    assert Checkpoint(cache.partial("teacher", "k")).resume(
-        one, torch.optim.SGD(one.parameters())
-    ) == ({}, {})
-    assert cache.get("teacher", "k", again).meta == {"again": True}
+    target.write_text(json.dumps(record | {"seal": cells.digest(record, 64)}))
+    training = SimpleNamespace()
+    Checkpoint(cache.partial("teacher", "k")).on_start(training)
+    assert vars(training) == {}  # nothing was restored
+    assert not cache.partial("teacher", "k").exists()  # it was set aside
+    assert cache.get("teacher", "k", recompute).meta == {"computed": "again"}
     assert not (tmp_path / "owned").exists()
 
 
@@ -199,18 +199,18 @@ def test_an_encoder_that_is_a_pickle_is_refused(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own at tmp_path/cache: call it with mount's options."""
+    """Mounts a file system at tmp_path/cache; call it with options of mount."""
     (tmp_path / "cache").mkdir()
 
     def mount(options):
-        done = subprocess.run(
+        process = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(tmp_path / "cache")],
             capture_output=True,
             text=True,
             check=False,
         )
-        if done.returncode:
-            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")
+        if process.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {process.stderr.strip()}")
 
     yield mount
     subprocess.run(["umount", str(tmp_path / "cache")], check=False, capture_output=True)
@@ -220,9 +220,9 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_full_disk_is_one_line_and_keeps_what_is_finished(small_disk, tmp_path):
+def test_a_full_disk_is_one_line_and_finished_artefacts_are_kept(small_disk, tmp_path):
     small_disk("size=400k")
-    cache.get("teacher", "small", lambda: MADE)
+    cache.get("teacher", "small", lambda: ARTEFACT)
     before = names(tmp_path / "cache/teacher")
     large = Artefact({"a": torch.zeros(1 << 20)}, {})
     with pytest.raises(
@@ -232,11 +232,11 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(small_disk, tmp_path
     assert names(tmp_path / "cache/teacher") == sorted([*before, "large.lock"])
     small_disk("remount,size=40m")
     assert cache.get("teacher", "large", lambda: large) is large
-    assert cache.load("teacher", "small").meta == MADE.meta
+    assert cache.load("teacher", "small").meta == ARTEFACT.meta
 
 
 def test_a_run_on_a_full_disk(small_disk, tmp_path, repro):
-    """Exit code 2 and one line, without trying the rest; with more room the same command goes on."""
+    """Exit code 2 and one line, at once; with more space the same command continues."""
     small_disk("size=2m")
     options = [f"--set={name}={value}" for name, value in BUDGET.items()]
     command = ("run", "table4", "--task", "RTE", "--seeds", "1", "--engine", "serial", *options)
@@ -247,34 +247,35 @@ def test_a_run_on_a_full_disk(small_disk, tmp_path, repro):
         r"error: cannot use \S+: No space left on device; free some space, .* finished is kept",
         line,
     )
-    assert len(bar) < 5  # of five stages
+    assert len(bar) < 5  # there are five stages
     small_disk("remount,size=80m")
     code, out, _ = repro(*command)
     assert code == 0
     assert "SPS-2 on mini-RTE, seed 0: accuracy" in out
 
 
-def test_a_read_only_cache_serves_what_it_has(small_disk, tmp_path):
+def test_a_read_only_cache_can_be_read(small_disk, tmp_path):
     small_disk("size=400k")
-    cache.get("teacher", "k", lambda: MADE)
+    cache.get("teacher", "k", lambda: ARTEFACT)
     small_disk("remount,ro")
-    assert cache.get("teacher", "k", lambda: pytest.fail("it was there")).meta == MADE.meta
+    artefact = cache.get("teacher", "k", lambda: pytest.fail("it was computed again"))
+    assert artefact.meta == ARTEFACT.meta
     with pytest.raises(
         DiskError, match=r"new\.lock: Read-only file system; make it and its folder readable"
     ):
-        cache.get("teacher", "new", lambda: MADE)
+        cache.get("teacher", "new", lambda: ARTEFACT)
 
 
-def test_a_file_in_the_folders_place(tmp_path):
+def test_a_file_in_place_of_the_folder(tmp_path):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(
         DiskError, match=r"k\.lock: (Not a directory|File exists); move away what is in the way"
     ):
-        cache.get("teacher", "k", lambda: MADE)
+        cache.get("teacher", "k", lambda: ARTEFACT)
 
 
 def test_a_limit_of_file_sizes(tmp_path):
-    """The same without being root: the kernel refuses any file of over 4,096 bytes."""
+    """Needs no root: the kernel refuses files of more than 4,096 bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
@@ -291,13 +292,13 @@ def test_a_limit_of_file_sizes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "\N{SNOWMAN}" * 85], ids=["x", "snow"])
-def test_any_name_that_a_file_can_have_is_written(tmp_path, name):
+def test_every_valid_file_name_is_written(tmp_path, name):
     write_atomic(tmp_path / name, lambda temporary: temporary.write_text("whole"))
     assert (tmp_path / name).read_text() == "whole"
 
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "/etc", "a\\b", "", "x\0"])
-def test_no_name_leads_out_of_its_folder(tmp_path, name):
+def test_no_name_leads_outside_its_folder(tmp_path, name):
     with pytest.raises(InputError, match="use a name without"):
         paths.below(tmp_path, name)
     for folder in (paths.results, paths.figures):
@@ -306,13 +307,13 @@ def test_no_name_leads_out_of_its_folder(tmp_path, name):
     with pytest.raises(InputError):
         tables.table_path("table2", "demo", name or "/")
     with pytest.raises(InputError):
-        experiments.plan("table2", "demo", name or "/")
+        cells.plan("table2", "demo", name or "/")
 
 
 @pytest.mark.parametrize(
     "where", [paths.cache, paths.all_results, lambda: paths.figures("demo").parent]
 )
-def test_an_empty_variable_is_one_that_is_not_set(monkeypatch, where):
+def test_an_empty_variable_counts_as_not_set(monkeypatch, where):
     for name in ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES"):
         monkeypatch.setenv(name, "")
     assert where().parent == paths.ROOT
@@ -332,14 +333,14 @@ def test_an_empty_variable_is_one_that_is_not_set(monkeypatch, where):
     ],
     ids=" ".join,
 )
-def test_no_argument_leads_out_of_the_results(repro, own_folders, arguments):
+def test_no_argument_leads_outside_the_results(repro, own_folders, arguments):
     code, _, err = repro(*arguments)
     assert code == 2
     assert err.startswith("error: ") and err.count("\n") == 1
     assert list(own_folders.iterdir()) == []
 
 
-def test_a_cell_of_elsewhere_cannot_name_a_file_outside():
-    data = tiny("table2")[0].as_dict() | {"method": "../../x"}
+def test_an_edited_cell_cannot_name_a_file_outside_the_results():
+    data = tiny("table2")[0].as_dict() | {"row": "../../x"}
     with pytest.raises(InputError, match="use a name without"):
-        cells.path(experiments.Cell.from_dict(data))
+        results.path(cells.Cell.from_dict(data))

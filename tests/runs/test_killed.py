@@ -1,4 +1,4 @@
-"""Killed anywhere, nothing is lost: after forty SIGKILLs the table is byte for byte the uninterrupted one."""
+"""After forty SIGKILLs at different places the table equals, byte by byte, an uninterrupted one."""
 
 import json
 import os
@@ -17,18 +17,18 @@ SEED = 20
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """The folder of the tries, and what was noted: ("killed", kind, place) and ("again", kind, key)."""
+    """The folder of the attempts, and their log: ("killed", kind, place) or ("again", kind, key)."""
     folder = tmp_path_factory.mktemp("killed")
     program = [sys.executable, str(paths.ROOT / "tests" / "killing.py"), str(folder), str(SEED)]
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}
-    done = subprocess.run(
+    process = subprocess.run(
         program, capture_output=True, text=True, timeout=900, check=False, env=environment
     )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder, [tuple(words) for words in json.loads(done.stdout)]
+    assert process.returncode == 0, process.stderr[-2000:]
+    return folder, [tuple(words) for words in json.loads(process.stdout)]
 
 
-def test_it_was_killed_everywhere(killed):
+def test_it_was_killed_at_every_place(killed):
     kills = [words[1:] for words in killed[1] if words[0] == "killed"]
     writing = {(kind, place) for kind in KINDS for place in PLACES[1:]}
     steps = {(kind, "step") for kind in ("teacher", "ptp", "student")}
@@ -42,7 +42,7 @@ def test_no_finished_stage_was_computed_again(killed):
 
 
 @pytest.mark.parametrize("name", ["named", "timed"])
-def test_the_table_is_byte_for_byte_the_uninterrupted_one(killed, name):
+def test_the_table_equals_the_uninterrupted_one(killed, name):
     folder, _ = killed
     expected = sorted(
         path.relative_to(folder / "whole") for path in (folder / "whole/results").rglob("*.*")
@@ -53,11 +53,11 @@ def test_the_table_is_byte_for_byte_the_uninterrupted_one(killed, name):
     )
     assert {path.suffix for path in expected} == {".csv", ".json", ".parquet"}
     for path in expected:
-        made, whole = folder / name / path, folder / "whole" / path
+        interrupted, whole = folder / name / path, folder / "whole" / path
         if path.suffix == ".json":
-            assert without_times(made) == without_times(whole)
+            assert without_times(interrupted) == without_times(whole)
         else:
-            assert made.read_bytes() == whole.read_bytes()
+            assert interrupted.read_bytes() == whole.read_bytes()
 
 
 def without_times(path: Path) -> dict:
@@ -67,7 +67,7 @@ def without_times(path: Path) -> dict:
 
 
 @pytest.mark.parametrize("name", ["named", "timed"])
-def test_nothing_half_done_is_left(killed, name):
+def test_no_temporary_or_damaged_file_is_left(killed, name):
     left = [path.name for path in (killed[0] / name).rglob("*") if path.is_file()]
     assert [
         path for path in left if path.startswith(".") or "partial" in path or "damaged" in path

@@ -1,4 +1,4 @@
-"""The paper's own setting, end to end: bert-base-uncased and nyu-mll/glue from a hub, here a little one of our own."""
+"""The paper profile end to end: bert-base-uncased and nyu-mll/glue from a tiny local hub."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def hub(tmp_path_factory):
 
 
 def repro(words: list[str], folder: Path, url: str) -> subprocess.CompletedProcess:
-    places = {
+    variables = {
         "HF_ENDPOINT": url,
         "HF_HOME": folder / "hub-cache",
         "REPRO_CACHE": folder / "cache",
@@ -43,7 +43,7 @@ def repro(words: list[str], folder: Path, url: str) -> subprocess.CompletedProce
     return subprocess.run(
         command,
         cwd=ROOT,
-        env=environment | {k: str(v) for k, v in places.items()},
+        env=environment | {k: str(v) for k, v in variables.items()},
         capture_output=True,
         text=True,
         timeout=600,
@@ -63,29 +63,28 @@ def test_a_cell_of_the_paper_profile_from_the_hub(hub, tmp_path):
         "serial",
         *settings,
     ]
-    done = repro(words, tmp_path, hub)
-    assert done.returncode == 0, done.stderr
-    found = [
+    process = repro(words, tmp_path, hub)
+    assert process.returncode == 0, process.stderr
+    rows = [
         json.loads(path.read_text())
         for path in (tmp_path / "results" / "paper" / "cells").glob("*.json")
     ]
-    assert [(row["cell"]["method"], row["cell"]["task"]) for row in found] == [("PeaBERT1", "MRPC")]
-    assert found[0]["data"] | {"train": "", "dev": ""} == {
+    assert [(row["cell"]["row"], row["cell"]["task"]) for row in rows] == [("PeaBERT1", "MRPC")]
+    assert rows[0]["data"] | {"train": "", "dev": ""} == {
         "source": "hub",
         "train_rows": 64,
         "dev_rows": 32,
         "train": "",
         "dev": "",
     }
-    assert found[0]["backbone"]["name"] == "bert-base-uncased"
-    assert found[0]["effective_layers"] == 2
+    assert rows[0]["backbone"]["name"] == "bert-base-uncased"
+    assert rows[0]["effective_layers"] == 2
 
 
-def test_a_hub_that_cannot_be_reached_is_one_line_and_leaves_nothing(tmp_path):
-    done = repro(["run", "table2", "--seed", "0"], tmp_path, "http://127.0.0.1:9")
-    assert done.returncode == 2
-    line = done.stderr.strip().splitlines()
-    assert len(line) == 1
-    assert "http://127.0.0.1:9 did not give" in line[0]
-    assert "HF_ENDPOINT" in line[0]
+def test_an_unreachable_hub_is_one_line_and_leaves_no_files(tmp_path):
+    process = repro(["run", "table2", "--seed", "0"], tmp_path, "http://127.0.0.1:9")
+    assert process.returncode == 2
+    (line,) = process.stderr.strip().splitlines()
+    assert "http://127.0.0.1:9 did not give" in line
+    assert "HF_ENDPOINT" in line
     assert not (tmp_path / "results").exists()

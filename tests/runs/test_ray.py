@@ -1,4 +1,4 @@
-"""The Ray engine: on a cluster of two nodes of this machine, one of which is killed; what it asks of a node."""
+"""The Ray engine, on a cluster of two nodes on this machine, one of which is killed."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from secrets import token_hex
@@ -17,33 +18,28 @@ import pytest
 from tiny_cells import BUDGET
 
 from repro import paths
-from repro.analysis import comparisons
-from repro.analysis import tables as results
+from repro.analysis import comparisons, tables
 from repro.config.cells import plan
 from repro.errors import MissingError, ReproError, TrainingError
 from repro.files import write_atomic
-from repro.runs import compute as pipeline
-from repro.runs import engine, machine
-from repro.runs import ray as clusters
-from repro.runs import results as cells
+from repro.runs import compute, engine, machine, results
+from repro.runs import ray as ray_engine
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
-PATIENCE = 300  # seconds that a busy machine may take for what else takes ten
+PATIENCE = 300  # seconds; a busy machine may need them for what usually takes ten
 
 
 @pytest.fixture(scope="module")
 def ray():
-    told = {
+    variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": token_hex(32),
     }
     with pytest.MonkeyPatch.context() as patch:
-        for (
-            name,
-            value,
-        ) in told.items():  # before the import, which reads them; else a token in the home folder
+        # Set before the import, which otherwise writes a token to the home folder.
+        for name, value in variables.items():
             patch.setenv(name, value)
         yield pytest.importorskip(
             "ray", reason="Ray is not installed; make ray, or make test, brings it"
@@ -52,7 +48,7 @@ def ray():
 
 @pytest.fixture(scope="module")
 def two_nodes(ray):
-    """A head and a second node, each with one CPU and what it is told to take for a GPU."""
+    """A head and a second node, each with one CPU and a pretended GPU."""
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
@@ -70,26 +66,26 @@ def on_cluster(two_nodes, own_folders, monkeypatch):
     return two_nodes
 
 
-def hangs_on(victim, mark, compute, stage):
-    """`compute(stage)`; but the first student on the node `victim` says so in the file `mark` and never ends.
+def hangs_on(victim, mark, run_stage, stage):
+    """`run_stage(stage)`, but the first student on node `victim` writes the file `mark` and hangs.
 
-    Students elsewhere wait for that: the other node must not finish the run while this one's worker is still starting.
+    Students on the other node wait for the file: they must not finish the run before.
     """
     import ray
 
     if stage.kind != "student":
-        return compute(stage)
+        return run_stage(stage)
     context = ray.get_runtime_context()
     if context.get_node_id() == victim and not mark.exists():
-        said = json.dumps({"key": stage.key, "reserved": context.get_assigned_resources()})
-        write_atomic(mark, lambda temporary: temporary.write_text(said))
+        text = json.dumps({"key": stage.key, "reserved": context.get_assigned_resources()})
+        write_atomic(mark, lambda temporary: temporary.write_text(text))
         time.sleep(10 * PATIENCE)
     appears(mark)
-    return compute(stage)
+    return run_stage(stage)
 
 
 def appears(path):
-    """Whether the file is there within PATIENCE."""
+    """Whether the file appears within PATIENCE."""
     end = time.monotonic() + PATIENCE
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.1)
@@ -101,120 +97,120 @@ def kill_once_marked(cluster, node, mark):
     cluster.remove_node(node, allow_graceful=False)
 
 
-def tables(made):
-    """The table's CSV and that of its comparisons, and all predictions, as bytes."""
+def table_bytes(cells):
+    """The bytes of the table's CSV, of its comparisons' CSV and of all predictions."""
     written = [
-        results.write_table("table5", "demo", results.aggregate(made), "tiny"),
-        results.write_table("comparisons5", "demo", comparisons.of(made), "tiny"),
+        tables.write_table("table5", "demo", tables.aggregate(cells), "tiny"),
+        tables.write_table("comparisons5", "demo", comparisons.of(cells), "tiny"),
     ]
-    return [path.read_bytes() for path in [*written, *map(cells.predictions_path, made)]]
+    return [path.read_bytes() for path in [*written, *map(results.predictions_path, cells)]]
 
 
-def test_a_node_dies_and_the_tables_are_those_of_one_process(on_cluster, tmp_path, monkeypatch):
-    made, mark = plan("table5", "demo", "RTE,MRPC", 1, "authors", BUDGET), tmp_path / "mark"
+def test_after_a_node_is_killed_the_tables_equal_those_of_one_process(
+    on_cluster, tmp_path, monkeypatch
+):
+    cells, mark = plan("table5", "demo", "RTE,MRPC", 1, "authors", BUDGET), tmp_path / "mark"
     (victim,) = on_cluster.worker_nodes
     killer = threading.Thread(target=kill_once_marked, args=(on_cluster, victim, mark), daemon=True)
     killer.start()
     with monkeypatch.context() as patch:
         patch.setattr(
-            pipeline, "run_stage", partial(hangs_on, victim.node_id, mark, pipeline.run_stage)
+            compute, "run_stage", partial(hangs_on, victim.node_id, mark, compute.run_stage)
         )
-        engine.run_cells(made, "ray")
+        engine.run_cells(cells, "ray")
     killer.join(PATIENCE)
     assert mark.exists(), "no student ran on the second node"
-    lost = json.loads(
-        mark.read_text()
-    )  # a stage was running on the node that died, and it is in a finished cell
-    assert lost["key"] in {cells.read(cell)["stages"].get("student") for cell in made}
+    lost = json.loads(mark.read_text())  # the stage that ran on the killed node was repeated
+    assert lost["key"] in {results.read(cell)["stages"].get("student") for cell in cells}
     assert lost["reserved"] == {"CPU": 1.0, "GPU": 0.25}
     assert on_cluster.worker_nodes == set()
-    clustered = tables(made)
+    on_ray = table_bytes(cells)
     monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "serial"))
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "serial-cache"))
-    engine.run_cells(made, "serial")
-    assert tables(made) == clustered
+    engine.run_cells(cells, "serial")
+    assert table_bytes(cells) == on_ray
 
 
-def fails_or_dies(compute, stage):
-    """`compute(stage)`; but MRPC's teacher does not converge, and QNLI's takes its worker down, each time."""
+def fails_or_dies(run_stage, stage):
+    """`run_stage(stage)`, but MRPC's teacher fails, and QNLI's ends its worker process."""
     if stage.kind == "teacher" and "mini-MRPC" in str(stage):
         raise TrainingError("the loss is not finite at step 3")
     if stage.kind == "teacher" and "mini-QNLI" in str(stage):
         os._exit(1)
-    return compute(stage)
+    return run_stage(stage)
 
 
-def test_what_fails_is_named_in_one_line_and_the_others_finish(on_cluster, monkeypatch):
-    made = plan("table1", "demo", "RTE,MRPC,QNLI", 1, "authors", BUDGET)
-    monkeypatch.setattr(clusters, "_RETRIES", 1)
-    monkeypatch.setattr(pipeline, "run_stage", partial(fails_or_dies, pipeline.run_stage))
+def test_failed_cells_are_named_in_one_line_and_the_others_finish(on_cluster, monkeypatch):
+    cells = plan("table1", "demo", "RTE,MRPC,QNLI", 1, "authors", BUDGET)
+    monkeypatch.setattr(ray_engine, "_RETRIES", 1)
+    monkeypatch.setattr(compute, "run_stage", partial(fails_or_dies, compute.run_stage))
     with pytest.raises(ReproError) as raised:
-        engine.run_cells(made, "ray")
-    assert [cells.done(cell) for cell in made] == [True, False, False]
-    said = str(raised.value)
+        engine.run_cells(cells, "ray")
+    assert [results.done(cell) for cell in cells] == [True, False, False]
+    message = str(raised.value)
     assert re.match(
         r"2 of 3 cells failed; table1-\S+mrpc\S+: the loss is not finite at step 3 \(again: python",
-        said,
+        message,
     )
-    assert "WorkerCrashedError after 1 retries" in said
-    assert "\n" not in said
+    assert "WorkerCrashedError after 1 retries" in message
+    assert "\n" not in message
     assert [path.name for path in paths.cache().glob(".ray.*")] == []
 
 
-# what is asked of a node
+# resources and nodes
 
 
-def test_every_kind_of_stage_has_its_need():
-    assert clusters.NEEDS.keys() == pipeline.COMPUTE.keys()
-    assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in clusters.NEEDS.values())
+def test_every_kind_of_stage_has_resources():
+    assert ray_engine.NEEDS.keys() == compute.COMPUTE.keys()
+    assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in ray_engine.NEEDS.values())
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "slots"), [(8, 0, 8), (8, 1, 4), (2, 4, 2), (0, 0, 1)])
-def test_a_cluster_is_as_wide_as_what_is_scarce(cpus, gpus, slots):
-    assert clusters._slots({"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}) == slots
+def test_slots_are_limited_by_the_scarcer_resource(cpus, gpus, slots):
+    assert ray_engine._slots({"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}) == slots
 
 
-def test_workers_are_told_where_things_are(own_folders, monkeypatch):
+def test_workers_get_absolute_paths(own_folders, monkeypatch):
     monkeypatch.chdir(own_folders)
     monkeypatch.setenv("GLUE_DIR", "glue")
-    told = clusters.environment()
-    assert told["GLUE_DIR"] == str(own_folders / "glue")
-    assert told["REPRO_CACHE"] == str(own_folders / "cache")
-    assert told["PYTHONPATH"].split(os.pathsep)[0] == str(paths.ROOT)
-    assert "REPRO_REMOTE" not in told
+    variables = ray_engine.environment()
+    assert variables["GLUE_DIR"] == str(own_folders / "glue")
+    assert variables["REPRO_CACHE"] == str(own_folders / "cache")
+    assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(paths.ROOT)
+    assert "REPRO_REMOTE" not in variables
 
 
-def test_with_a_remote_each_node_has_the_cache_it_likes(monkeypatch):
+def test_with_a_remote_each_node_has_its_own_cache(monkeypatch):
     monkeypatch.setenv("REPRO_REMOTE", "s3://bucket/peakd")
-    monkeypatch.setenv("REPRO_CACHE", "")  # as good as none
-    told = clusters.environment()
-    assert told["REPRO_REMOTE"] == "s3://bucket/peakd"
-    assert "REPRO_CACHE" not in told
-    assert clusters._probe() == ""
+    monkeypatch.setenv("REPRO_CACHE", "")  # the same as not set
+    variables = ray_engine.environment()
+    assert variables["REPRO_REMOTE"] == "s3://bucket/peakd"
+    assert "REPRO_CACHE" not in variables
+    assert ray_engine._create_probe() == ""
 
 
 def test_a_node_that_does_not_see_the_cache_is_refused(own_folders):
-    probe = clusters._probe()
-    clusters._check_node(probe, machine.code())
+    probe = ray_engine._create_probe()
+    ray_engine._check_node(probe, machine.code())
     Path(probe).unlink()
-    clusters._check_node.cache_clear()
+    ray_engine._check_node.cache_clear()
     with pytest.raises(
         MissingError,
         match=r"does not see .*/cache; put REPRO_CACHE on a folder that all nodes share",
     ):
-        clusters._check_node(probe, machine.code())
+        ray_engine._check_node(probe, machine.code())
 
 
-def test_a_killed_drivers_file_is_removed_by_the_next(own_folders):
+def test_the_probe_of_a_killed_driver_is_removed_by_the_next_driver(own_folders):
     dead = subprocess.run(
-        [sys.executable, "-c", "from repro.runs import ray as clusters; print(clusters._probe())"],
+        [sys.executable, "-c", "from repro.runs import ray; print(ray._create_probe())"],
         env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
         capture_output=True,
         text=True,
     )
     left = Path(dead.stdout.strip())
     assert [*paths.cache().iterdir()] == [left]
-    ours = Path(clusters._probe())
+    ours = Path(ray_engine._create_probe())
     assert [*paths.cache().iterdir()] == [ours] != [left]
 
 
@@ -222,40 +218,73 @@ def test_a_node_with_other_code_is_refused():
     with pytest.raises(
         MissingError, match="another version of this package, of Python or of its libraries"
     ):
-        clusters._check_node("", "another")
+        ray_engine._check_node("", "another")
 
 
-def test_without_ray_it_says_how_to_get_it(monkeypatch):
+def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError, match="not installed; run: make ray"):
-        clusters.Cluster(1)
+        ray_engine.Cluster(1)
 
 
 @pytest.mark.parametrize(
     ("address", "reason"), [("127.0.0.1:1", "refused"), ("nonsense", "Invalid address")]
 )
-def test_a_cluster_that_is_not_there(ray, monkeypatch, address, reason):
+def test_an_address_without_a_cluster_is_refused(ray, monkeypatch, address, reason):
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(
         MissingError, match=f"no Ray cluster at RAY_ADDRESS={address}: .*{reason}.*; start one"
     ):
-        clusters.Cluster(1)
+        ray_engine.Cluster(1)
+
+
+def test_further_arguments_reach_the_function(monkeypatch):
+    """On a stand-in for Ray that runs each task at once."""
+    submitted = []
+
+    def remote(task):
+        def run(*args):
+            future = Future()
+            future.set_result(task(*args))
+            return SimpleNamespace(future=lambda: future)
+
+        def options(**resources):
+            submitted.append(resources)
+            return SimpleNamespace(remote=run)
+
+        return SimpleNamespace(options=options)
+
+    fake_ray = SimpleNamespace(
+        init=lambda **_: None,
+        cluster_resources=lambda: {"CPU": 2.0},
+        remote=remote,
+        shutdown=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake_ray)
+    monkeypatch.setattr(ray_engine, "_check_node", lambda *_: None)
+    stage = SimpleNamespace(kind="student", key="k")
+    with ray_engine.Cluster(2) as cluster:
+        future = cluster.submit(lambda *args, **kwargs: (args, kwargs), stage, 1, a=2)
+    assert future.result() == ((stage, 1), {"a": 2})
+    assert submitted == [
+        {"name": "student k", "num_cpus": 1, "num_gpus": 0.0, "max_retries": ray_engine._RETRIES}
+    ]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1", "1")])
-def test_no_usage_statistics_unless_asked_for(monkeypatch, given, expected):
+def test_usage_statistics_are_off_unless_enabled(monkeypatch, given, expected):
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
     if given:
         monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", given)
     with pytest.raises(MissingError):
-        clusters.Cluster(1)
+        ray_engine.Cluster(1)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == expected
 
 
-def test_sigterm_stays_what_it_was_before_ray(monkeypatch):
-    ours = signal.getsignal(signal.SIGTERM)
-    theirs = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
-    monkeypatch.setitem(sys.modules, "ray", theirs)
-    clusters._connected(1)
-    assert signal.getsignal(signal.SIGTERM) is ours
+def test_rays_sigterm_handler_is_replaced(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    fake_ray = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
+    monkeypatch.setitem(sys.modules, "ray", fake_ray)
+    ray_engine._connect(1)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,4 +1,4 @@
-"""Two at once on one cache: every stage computed once, no torn file, and no lock that outlives its owner."""
+"""Two processes share a cache: stages are computed once, files stay whole, locks end with owners."""
 
 import json
 import os
@@ -33,10 +33,10 @@ killing.finish(folder / "one", killing.Watch(folder / "log of one"))
 
 @pytest.fixture(scope="module")
 def twice(tmp_path_factory):
-    """FOLDER/both: a table made by two processes at the same time; FOLDER/one: by one."""
+    """FOLDER/both: a table computed by two processes at the same time; FOLDER/one: by one."""
     folder = tmp_path_factory.mktemp("twice")
     environment = os.environ | {"PYTHONPATH": f"{paths.ROOT}:{paths.ROOT}/tests"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         capture_output=True,
         text=True,
@@ -44,21 +44,21 @@ def twice(tmp_path_factory):
         check=False,
         env=environment,
     )
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert process.returncode == 0, process.stderr[-2000:]
     return folder
 
 
-def begun(log: Path) -> Counter:
+def started(log: Path) -> Counter:
     return Counter(tuple(json.loads(line)) for line in log.read_text().splitlines())
 
 
 def test_two_runs_compute_each_stage_once(twice):
-    counts = begun(twice / "log")
+    counts = started(twice / "log")
     assert set(counts.values()) == {1}
-    assert counts == begun(twice / "log of one")
+    assert counts == started(twice / "log of one")
 
 
-def test_two_runs_make_the_same_table_as_one(twice):
+def test_two_runs_write_the_same_table_as_one(twice):
     expected = sorted((twice / "one/results").rglob("*.[cp]*"))
     assert {path.suffix for path in expected} == {".csv", ".parquet"}
     for path in expected:
@@ -72,7 +72,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def holder(release: Path, uid: int = 0) -> int:
-    """A child process that computes teacher k until that file is there; returns when it has the lock."""
+    """Start a child that computes teacher k until the file exists; returns when it has the lock."""
     reader, writer = os.pipe()
 
     def compute() -> Artefact:
@@ -92,19 +92,22 @@ def holder(release: Path, uid: int = 0) -> int:
         finally:
             os._exit(0)
     os.close(writer)
-    assert select.select([reader], [], [], 300)[0], "the child does not get the lock"
+    assert select.select([reader], [], [], 300)[0], "the child did not get the lock"
     assert os.read(reader, 1) == b"x"
     return child
 
 
 @pytest.fixture
 def release(monkeypatch):
-    """The file that ends a holder; it appears as soon as somebody says that he waits."""
-    with tempfile.TemporaryDirectory() as folder:  # which every user may enter
+    """The file that ends a holder; it is created when a process prints that it waits."""
+    with tempfile.TemporaryDirectory() as folder:  # every user may enter it
         Path(folder).chmod(0o755)
         file = Path(folder, "release")
         monkeypatch.setattr(
-            store, "print", lambda *said, **how: (print(*said, **how), file.touch()), raising=False
+            store,
+            "print",
+            lambda *args, **kwargs: (print(*args, **kwargs), file.touch()),
+            raising=False,
         )
         yield file
 
@@ -118,22 +121,21 @@ def test_a_killed_owner_releases_its_lock_at_once(cache, release):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     assert store.get("teacher", "k", mine).meta == {"by": "me"}
-    assert not release.exists()  # nobody waited
-    assert (cache / "teacher/k.lock").is_file()  # it stays: its being there means nothing
+    assert not release.exists()  # no process waited
+    assert (cache / "teacher/k.lock").is_file()  # the file is kept; only its lock matters
 
 
-def test_who_waits_says_so_and_takes_what_the_other_made(cache, release, capsys):
+def test_a_waiting_process_says_so_and_uses_the_others_artefact(cache, release, capsys):
     child = holder(release)
     assert store.get("teacher", "k", mine).meta == {"by": "the other"}
     os.waitpid(child, 0)
     assert capsys.readouterr().out == "waiting for another process that computes teacher k\n"
 
 
-def test_a_lost_lock_file_tears_nothing(cache, release):
+def test_a_deleted_lock_file_damages_nothing(cache, release):
     child = holder(release)
-    (
-        cache / "teacher/k.lock"
-    ).unlink()  # the next one makes a new lock: both compute, each writes whole files
+    # The next process creates a new lock, so both compute; each writes whole files.
+    (cache / "teacher/k.lock").unlink()
     assert store.get("teacher", "k", mine).meta == {"by": "me"}
     release.touch()
     os.waitpid(child, 0)
@@ -143,21 +145,20 @@ def test_a_lost_lock_file_tears_nothing(cache, release):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can act as two users")
 def test_two_users_share_a_cache(monkeypatch, release):
-    """As with umask 002 in a folder of their group: here everybody may write."""
+    """As with umask 002 in a folder of their group; here every user may write."""
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
         monkeypatch.setenv("REPRO_CACHE", folder)
         store.get("teacher", "j", mine)
         Path(folder).chmod(0o755)
         Path(folder, "teacher").chmod(0o777)
         child = holder(release, uid=65534)
-        assert store.get("teacher", "k", mine).meta == {
-            "by": "the other"
-        }  # made by nobody, read by root
+        # Written by user nobody, read by root.
+        assert store.get("teacher", "k", mine).meta == {"by": "the other"}
         os.waitpid(child, 0)
         with store._alone("teacher", "i"):
             pass
         other = os.fork()
-        if other == 0:  # and nobody takes a lock whose file is root's
+        if other == 0:  # user nobody takes a lock whose file belongs to root
             os.setuid(65534)
             os._exit(
                 0 if store.get("teacher", "i", mine) and store.get("teacher", "j", mine) else 1
@@ -167,7 +168,7 @@ def test_two_users_share_a_cache(monkeypatch, release):
 
 
 def test_a_folder_without_locks_is_refused(cache, monkeypatch):
-    """A lock that is only a file would outlive its killed owner: better none than that."""
+    """A lock that is only a file would outlive a killed owner."""
     import fcntl
 
     def missing(*_):
@@ -180,12 +181,14 @@ def test_a_folder_without_locks_is_refused(cache, monkeypatch):
         store.get("teacher", "k", mine)
 
 
-def test_no_clock_decides(cache, monkeypatch):
-    """Times of files a year off, before 1970 or in the future, and a clock that jumps back change nothing."""
+def test_times_do_not_matter(cache, monkeypatch):
+    """Neither old or future file times nor a clock that jumps back change anything."""
     store.get("teacher", "k", mine)
     for moment in (1, 2**33):
         for path in (cache / "teacher").iterdir():
             os.utime(path, (moment, moment))
         monkeypatch.setattr(time, "time", lambda moment=moment: -moment)
-        assert store.get("teacher", "k", lambda: pytest.fail("it was there")).meta == {"by": "me"}
+        assert store.get("teacher", "k", lambda: pytest.fail("it was computed again")).meta == {
+            "by": "me"
+        }
         assert store.get("teacher", f"new{moment}", mine).meta == {"by": "me"}
