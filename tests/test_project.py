@@ -1,4 +1,4 @@
-"""What the project says about itself is so: commands, paths, pins, layers, decisions."""
+"""The documents agree with the project: commands, paths, pins, quoted numbers, decisions."""
 
 import ast
 import importlib.util
@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
 import pytest
@@ -18,12 +19,17 @@ import yaml
 from repro import cli
 from repro.analysis import tables
 from repro.config import recipe
+from repro.config.profiles import PROFILES, Setting
+from repro.config.tables import TABLES
 from repro.paths import ROOT
-from repro.report import reading, text
+from repro.report import text
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md", "docs/cluster.md")
+PAGES = sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md", *PAGES)
+README_WORDS = 900  # at most, as `wc -w` counts them
 MAKEFILE = (ROOT / "Makefile").read_text()
+README = (ROOT / "README.md").read_text()
 
 
 def plain(name):
@@ -47,30 +53,36 @@ CONSTRAINTS = pins((ROOT / "constraints.txt").read_text().splitlines())
 
 
 def commands(document):
-    """Every command in the document's shell blocks and its inline code, without leading assignments."""
+    """The commands in a document's shell blocks and inline code, without leading assignments."""
     text = (ROOT / document).read_text()
     lines = [
         line
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
     ]
-    lines += re.findall(r"`((?:make|python -m repro|\.venv/bin/python -m repro) [^`…]+)`", text)
-    found = [
+    lines += re.findall(
+        r"`((?:[A-Z_]+=\S+ )*(?:make|python -m repro|\.venv/bin/python -m repro) [^`…]+)`", text
+    )
+    words = [
         [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
         for line in lines
     ]
-    return [words for words in found if words]
+    return [command for command in words if command]
+
+
+def targets():
+    """The targets that a user can give to make."""
+    declared_targets = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE).group(1)
+    names = declared_targets.replace("$(NUMBERS:%=table%)", " ".join(TABLES)).split()
+    return set(names)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_documents_commands_exist(document):
-    targets = {f"table{n}" for n in range(1, 6)} | set(
-        re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
-    )
     known = typer.main.get_command(cli.app).commands
     for words in commands(document):
         if words[0] == "make":
-            assert set(words[1:]) <= targets, words
+            assert set(words[1:]) <= targets(), words
         else:
             assert words[0] in ("python", ".venv/bin/python"), words
             options = {option for parameter in known[words[3]].params for option in parameter.opts}
@@ -80,25 +92,58 @@ def test_the_documents_commands_exist(document):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_the_documents_paths_exist(document):
     text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.DOTALL)
-    named = re.findall(r"\]\(([^)#:]+)\)", text)
-    named += re.findall(r"`((?:repro|notebooks|tests|benchmarks|\.ci)/[\w./-]*)`", text)
-    named += re.findall(r"`([\w-]+\.(?:md|toml|txt|yml|cff))`", text)
-    assert named
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
+    folders = "repro|notebooks|tests|benchmarks|deploy|\\.ci"
+    paths = re.findall(rf"`((?:{folders})/[\w./-]*)`", text)
+    paths += re.findall(r"`([\w-]+\.(?:md|toml|yml|cff))`", text)
+    assert links or paths
+    assert [link for link in links if not ((ROOT / document).parent / link).exists()] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
-def test_the_readme_opens_with_its_two_commands():
-    assert [words[:2] for words in commands("README.md")[:2]] == [
-        ["make", "table2"],
-        ["make", "test"],
-    ]
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_documents_anchors_exist(document):
+    text = (ROOT / document).read_text()
+    for page, anchor in re.findall(r"\]\(([^)#:]*)#([^)]*)\)", text):
+        headings = re.findall(
+            r"^#+ (.*)$", ((ROOT / document).parent / page).read_text(), re.MULTILINE
+        )
+        assert anchor in [heading.lower().replace(" ", "-") for heading in headings], anchor
 
 
-def test_ci_runs_only_what_the_readme_says():
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text().split()) <= README_WORDS
+
+
+def test_the_readme_starts_with_its_two_commands():
+    first, second = commands("README.md")[:2]
+    assert (first, second) == (["make", "table2"], ["make", "test"])
+
+
+def test_the_settings_in_the_readme_have_the_makefile_s_defaults():
+    shown = dict(re.findall(r"^\| `([A-Z]+)` \|.*\| `(\w+)` \|$", README, re.MULTILINE))
+    defaults = dict(re.findall(r"^([A-Z]+) \?= (\w+)$", MAKEFILE, re.MULTILINE))
+    assert shown.keys() >= {"PROFILE", "RECIPE", "ENGINE"}
+    assert shown.items() <= defaults.items()
+
+
+def test_the_index_leads_to_every_page():
+    text = (ROOT / "docs" / "index.md").read_text()
+    linked = {f"docs/{name}" for name in re.findall(r"\]\(([\w-]+\.md)\)", text)}
+    assert set(PAGES) - linked == {"docs/index.md"}
+
+
+def test_every_target_is_documented():
+    named = {word for words in commands("docs/tables.md") for word in words[1:]}
+    assert targets() - named == set()
+
+
+def test_ci_runs_what_the_contributing_guide_says():
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     run = [line.split() for line in lines if line.startswith("make")]
     assert run == [["make", "lint"], ["make", "test"]]
-    assert all(words in commands("README.md") for words in run)
+    documented = commands("CONTRIBUTING.md")
+    assert all(words in documented for words in run)
     assert "set -euo pipefail" in lines
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
@@ -148,75 +193,175 @@ def test_every_import_is_declared():
             )
 
 
-# layers and decisions
-
-
-def test_the_decisions_are_those_of_the_code():
-    found = marked("decisions", "REPRODUCIBILITY.md")
-    assert found == recipe.markdown(), (
-        "put the output of python -m repro decisions between the two marks"
-    )
+# numbers and decisions
 
 
 def marked(name, document="README.md"):
-    """What stands between two marks of a document."""
-    return (
-        (ROOT / document)
-        .read_text()
-        .partition(f"<!-- {name} -->\n")[2]
-        .partition("\n<!-- end -->")[0]
+    """The text between two marks of a document."""
+    text = (ROOT / document).read_text()
+    return text.partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
+
+
+def markdown(head, rows):
+    """A Markdown table."""
+    lines = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
+
+
+def measured(name):
+    """A committed report of benchmarks/."""
+    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def test_the_decisions_are_those_of_the_code():
+    assert marked("decisions", "REPRODUCIBILITY.md") == recipe.markdown(), (
+        "put the output of python -m repro decisions between the two marks"
     )
-
-
-def benchmark(name):
-    """A module of benchmarks/ and its committed report."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
 @pytest.mark.parametrize(
     ("document", "mark", "name"),
     [
-        ("README.md", "costs", "tables"),
-        ("README.md", "speed", "speed"),
-        ("docs/cluster.md", "grid", "grid"),
+        ("docs/tables.md", "costs", "tables"),
+        ("docs/tables.md", "speed", "speed"),
+        ("docs/benchmarks.md", "grid", "grid"),
     ],
 )
-def test_the_costs_that_are_told_are_those_measured(monkeypatch, document, mark, name):
+def test_the_quoted_costs_are_those_measured(monkeypatch, document, mark, name):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    module, report = benchmark(name)
-    assert marked(mark, document) == module.markdown(report)
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert marked(mark, document) == module.markdown(measured(name))
 
 
-def test_the_readme_s_memory_is_that_measured():
-    _, report = benchmark("tables")
-    assert (
-        f"Memory: {report['peak memory GiB']:.1f} GiB at most." in (ROOT / "README.md").read_text()
+def test_the_quoted_memory_and_minutes_are_those_measured():
+    report = measured("tables")
+    memory = f"Memory: {report['peak memory GiB']:.1f} GiB at most."
+    assert memory in (ROOT / "docs" / "tables.md").read_text()
+    minutes = f"{report['seconds']['table2, empty cache'] / 60:.0f} minutes"
+    assert f"`make table2` takes about {minutes}" in " ".join(README.split())
+
+
+def test_the_quoted_techniques_are_those_measured():
+    rows = re.findall(
+        r"^\| `(.*)` \| ([\d.]+) \| ([\d.]+) \|",
+        marked("means", "docs/benchmarks.md"),
+        re.MULTILINE,
     )
-
-
-@pytest.mark.usefixtures("committed_results")
-def test_the_readme_s_table_is_the_committed_one():
-    table = text.to_text(tables.read_table("table2", "demo"))
-    assert marked("table2") == f"```text\n{table}```", (
-        "put the output of python -m repro show table2 there"
-    )
-
-
-@pytest.mark.usefixtures("committed_results")
-def test_the_readme_s_differences_are_the_committed_ones():
-    pairs = [tables.read_table(f"comparisons{number}", "demo") for number in (2, 4, 5)]
-    said = [f"- {line}" for frame in pairs for line in reading.gains(frame)]
-    shown = marked("gains").splitlines()
-    assert len(shown) == 5 and set(shown) <= set(said)
-    tuned = [
-        f"- {line}" for line in reading.gains(tables.read_table("comparisons2", "demo", "tuned"))
+    means = measured("speed")["means, times faster"]
+    assert rows == [
+        (name, f"{value['MRPC']:.2f}", f"{value['SST-2']:.2f}") for name, value in means.items()
     ]
-    assert marked("tuned").splitlines() == tuned[:3]
-    assert reading.claims(tables.read_table("ledger", "demo")) == marked("claims")
-    assert reading.decisions(tables.read_table("decisions", "demo")) == marked("flips")
+
+
+def test_the_quoted_precision_is_that_measured():
+    points = measured("precision")["points"]
+    rows = [
+        [
+            point["method"],
+            point["task"],
+            f"{point['bfloat16 - float32']:+.1f}",
+            f"{point['low']:+.1f} to {point['high']:+.1f}",
+            f"{point['same answer']:.0%}",
+        ]
+        for point in points
+    ]
+    head = ["method", "task", "difference", "95 % interval", "same answer"]
+    assert marked("precision", "docs/benchmarks.md") == markdown(head, rows)
+    assert all(point["low"] < 0 < point["high"] for point in points)
+
+
+def test_the_quoted_fitness_of_the_demo_is_that_measured():
+    scores = measured("embedded")["scores"]
+    tasks = [*PROFILES["demo"].tasks(), "Avg"]
+    names = {
+        "BERT-base": "teacher",
+        "BERT3-PatientKD": "three layers, Patient KD",
+        "majority": "most frequent class",
+    }
+    rows = [
+        [shown, *(f"{scores[name][task]:.1f}" for task in tasks)] for name, shown in names.items()
+    ]
+    assert marked("fit", "docs/tables.md") == markdown(["", *tasks], rows)
+    averages = [scores[name]["Avg"] for name in names]
+    assert averages == sorted(averages, reverse=True)
+
+
+def test_the_described_settings_exist_with_these_defaults():
+    page = (ROOT / "docs" / "change-a-parameter.md").read_text()
+    rows = dict(re.findall(r"^\| (`[^|]*`) \| ([^|]*) \|", page, re.MULTILINE))
+    named = {name for cell in rows for name in re.findall(r"`(\w+)[.`]", cell)}
+    assert named == {field.name for field in fields(Setting)} - {"teacher"}
+    defaults = {field.name: field.default for field in fields(Setting)}
+    for name in ("alpha", "temperature", "beta", "max_length", "evaluations_per_epoch"):
+        assert re.match(r"[\d.]+", rows[f"`{name}`"])[0] == f"{defaults[name]:g}", name
+
+
+@pytest.mark.usefixtures("committed_results")
+def test_the_readme_s_table_is_part_of_the_committed_one():
+    printed = text.to_text(tables.read_table("table2", "demo")).splitlines()
+    quoted = marked("table2").removeprefix("```text\n").removesuffix("\n```").splitlines()
+    assert quoted[0] == printed[0]
+    assert [line for line in quoted if line not in printed] == []
+
+
+@pytest.mark.usefixtures("committed_results")
+def test_the_readme_s_results_are_the_committed_ones():
+    pairs = [
+        (2, "PeaBERT1", "BERT1-PatientKD"),
+        (2, "PeaBERT2", "BERT2-PatientKD"),
+        (2, "PeaBERT3", "BERT3-PatientKD"),
+        (4, "SPS-2", "BERT3"),
+        (5, "BERT3+SPS+PTP", "BERT3+SPS"),
+    ]
+    rows = []
+    for number, method, against in pairs:
+        frame = tables.read_table(f"comparisons{number}", "demo")
+        keys = (frame["method"], frame["against"], frame["task"])
+        (pair,) = frame[(keys[0] == method) & (keys[1] == against) & (keys[2] == "Avg")].to_dict(
+            "records"
+        )
+        interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
+        values = [f"{pair['difference']:+.1f}", interval, f"{pair['paper']:+.1f}"]
+        rows.append([f"{method} vs {against}", *values])
+        assert pair["seeds"] == 5
+        assert pair["ci_low"] <= 0, "the README says that PeaBERT is not ahead"
+    assert marked("results") == markdown(["", "ours", "95 % interval", "paper"], rows)
+
+
+@pytest.mark.usefixtures("committed_results")
+def test_the_quoted_verdicts_are_the_committed_ones():
+    counts = tables.read_table("ledger", "demo")["verdict"].value_counts()
+    rows = [[verdict, str(count)] for verdict, count in counts.items()]
+    assert marked("verdicts", "docs/tables.md") == markdown(["verdict", "claims"], rows)
+
+
+@pytest.mark.usefixtures("committed_results")
+def test_the_quoted_effects_of_the_decisions_are_the_committed_ones():
+    frame = tables.read_table("decisions", "demo")
+    average = frame[frame["task"] == "Avg"]
+    flips = average[average["acts"] == "yes"]
+    (default,) = average[average["option"] == "none"]["difference"]
+    values = {
+        "with the `authors` recipe": default,
+        f"lowest of {len(flips)} changes": flips["difference"].min(),
+        f"highest of {len(flips)} changes": flips["difference"].max(),
+    }
+    rows = [[name, f"{value:+.1f}"] for name, value in values.items()]
+    head = ["PeaBERT3 vs BERT3-PatientKD", "points"]
+    assert marked("flips", "docs/tables.md") == markdown(head, rows)
+    assert (flips["ci_low"] <= 0).all()
+
+
+@pytest.mark.usefixtures("committed_results")
+def test_the_quoted_results_on_glue_are_the_committed_ones():
+    frame = tables.read_table("table2", "cpu")
+    (teacher,) = frame[(frame["method"] == "BERT-base") & (frame["task"] == "RTE")]["mean"]
+    students = frame[(frame["task"] != "Avg") & (frame["one_class"] > 0)]["method"].nunique()
+    page = " ".join((ROOT / "docs" / "real-glue.md").read_text().split())
+    assert f"(accuracy {teacher:.1f})" in page
+    assert students == 3 and "three students predict a single class" in page
 
 
 # make
