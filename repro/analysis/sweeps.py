@@ -4,15 +4,12 @@ A study is an Optuna journal, results/<profile>/sweeps/<name>.log, and the only 
 trial's score is the best on the inner split, a tenth of train; no label of dev is used.
 """
 
-import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import reduce
-from itertools import product
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,216 +25,18 @@ from optuna.trial import FrozenTrial, TrialState
 
 from repro import paths
 from repro.config.cells import Cell, variant
-from repro.config.cells import plan as plan_cells
-from repro.config.profiles import PROFILES, Setting, override, profile
-from repro.config.recipe import Recipe, parse
-from repro.config.tables import table as table_of
-from repro.errors import InputError, MissingError, ReproError, on_disk, one_of
+from repro.config.profiles import override
+from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
+from repro.errors import InputError, MissingError, ReproError, on_disk
 
-SAMPLERS = ("tpe", "random", "grid")
 # No trial is pruned before its second epoch: the first is mostly warm-up.
-PRUNERS = {
+_PRUNERS = {
     "none": NopPruner(),
     "median": MedianPruner(n_startup_trials=4, n_warmup_steps=2),
     "halving": SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
 }
-# Section 4.1. For alpha and beta the paper gives the bounds; the points in between are ours. The
-# learning rates are the profile's `search_rates`: the paper's do not suit a small encoder.
-PAPER: dict[str, tuple[int | float, ...]] = {
-    "student.batch_size": (32, 64),
-    "student.epochs": (4, 6, 10),
-    "alpha": (0.1, 0.3, 0.5, 0.7),
-    "beta": (0.0, 40.0, 100.0, 250.0, 500.0),
-}
-CONTINUOUS = ("alpha", "beta")  # a grid takes the values above, the other samplers any 0.01 between
-_MOST_TRIALS = 1000
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """What is searched, how, and with what budget.
-
-    Attributes:
-        cell: The student, with the profile's settings.
-        budget: Number of trials; a grid may have fewer.
-        sampler: One of SAMPLERS.
-        pruner: One of PRUNERS.
-        recipe: Name of the recipe.
-        fixed: Settings that were changed, and so are not searched.
-    """
-
-    cell: Cell
-    budget: int
-    sampler: str
-    pruner: str
-    recipe: str
-    fixed: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def space(self) -> dict[str, tuple[int | float, ...]]:
-        """The values of each setting that is searched: not fixed, and with an effect on the cell.
-
-        Patient KD without a pair of layers is plain KD, so beta has no effect (decisions D5, D18).
-        """
-        method, recipe = self.cell.method, self.cell.recipe
-        one_layer = self.cell.layers == 1 and method.sharing == "none"
-        unpaired = recipe.one_layer_patient == "kd" if one_layer else recipe.layer_map == "none"
-        unused = {*self.fixed}
-        if method.loss == "finetune":
-            unused |= {"alpha", "beta"}
-        elif method.loss == "kd" or unpaired:
-            unused |= {"beta"}
-        scaled = scaled_space(self.cell.profile)
-        return {name: values for name, values in scaled.items() if name not in unused}
-
-    @property
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """The space in Optuna's terms."""
-        return {
-            name: FloatDistribution(values[0], values[-1], step=0.01)
-            if name in CONTINUOUS
-            else CategoricalDistribution(values)
-            for name, values in self.space.items()
-        }
-
-    @property
-    def grid(self) -> list[dict[str, Any]]:
-        """Points of the grid in random order, as many as the budget allows."""
-        points = [
-            dict(zip(self.space, point, strict=True)) for point in product(*self.space.values())
-        ]
-        order = np.random.default_rng(self.cell.seed).permutation(len(points))
-        return [points[index] for index in order[: self.budget]]
-
-    @property
-    def name(self) -> str:
-        """Such as "table2-peabert3-mini-rte-s0-tpe-median", then the variant if there is one."""
-        cell, changed = self.cell, variant(self.recipe, self.fixed)
-        words = (cell.table, cell.row, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
-        slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
-        return f"{slug}.{changed}" if changed else slug
-
-    @property
-    def path(self) -> Path:
-        """results/<profile>/sweeps/<name>.log"""
-        return paths.results(self.cell.profile) / "sweeps" / f"{self.name}.log"
-
-    def trial_cell(self, params: dict[str, Any]) -> Cell:
-        """The cell of a trial; it makes no choice on dev."""
-        setting = override(self.cell.setting, settings(params))
-        return replace(self.cell, setting=setting, recipe=blind(self.cell.recipe))
-
-
-def scaled_space(profile_name: str) -> dict[str, tuple[int | float, ...]]:
-    """The paper's grid, scaled to a profile.
-
-    Batch sizes, epochs and beta are multiplied by the ratio of the profile's own to the paper
-    profile's; alpha is a share, the same everywhere.
-    """
-    source, paper = PROFILES[profile_name], PROFILES["paper"].setting
-    space: dict[str, tuple[int | float, ...]] = {"student.learning_rate": source.search_rates}
-    for name, values in PAPER.items():
-        own = value_of(source.setting, name)
-        ratio = 1 if name == "alpha" else own / value_of(paper, name)
-        space[name] = tuple(round(v * ratio, None if type(own) is int else 2) for v in values)
-    return space
-
-
-def value_of(setting: Setting, name: str) -> Any:
-    """A setting by its dotted name."""
-    return reduce(getattr, name.split("."), setting)
-
-
-def settings(params: dict[str, Any]) -> dict[str, Any]:
-    """A trial's parameters as `profiles.override` takes them, without rounding errors of steps."""
-    return {k: round(value, 2) if k in CONTINUOUS else value for k, value in params.items()}
-
-
-def blind(recipe: Recipe) -> Recipe:
-    """The recipe without any choice on dev (decisions D9, D15, D20).
-
-    The checkpoints of PTP and the student are chosen on the inner split, the teacher's is the last.
-    """
-    ptp = "best_inner" if recipe.ptp_selection == "best_dev" else recipe.ptp_selection
-    return replace(recipe, checkpoint="best_inner", ptp_selection=ptp, teacher_checkpoint="last")
-
-
-def plan(
-    table: str,
-    profile_name: str = "demo",
-    method: str = "PeaBERT3",
-    layers: int = 0,
-    task: str = "RTE",
-    budget: int = 20,
-    sampler: str = "tpe",
-    pruner: str = "median",
-    seed: int = 0,
-    recipe: str = "authors",
-    overrides: dict[str, Any] | None = None,
-) -> Sweep:
-    """Plan the sweep of one student. All arguments are literals, as a notebook needs them.
-
-    Args:
-        table: The student's table.
-        profile_name: Data, encoder and the scale of the search space.
-        method: A row's name, or that name without its number (PeaBERT) together with `layers`.
-        layers: Layers of the student; 0 if the name says it.
-        task: One task.
-        budget: Number of trials, 1 to 1000.
-        sampler: One of SAMPLERS.
-        pruner: One of PRUNERS.
-        seed: Of the trainings and of the sampler.
-        recipe: One that leaves decision D13 at "preset".
-        overrides: Settings to change; they are not searched.
-
-    Raises:
-        InputError: On an unknown name, or if nothing is left to search.
-    """
-    for what, value, allowed in (("sampler", sampler, SAMPLERS), ("pruner", pruner, [*PRUNERS])):
-        if value not in allowed:
-            raise one_of(what, value, allowed)
-    if type(budget) is not int or not 1 <= budget <= _MOST_TRIALS:
-        raise InputError(
-            f"budget must be a whole number of trials from 1 to {_MOST_TRIALS}, got {budget!r}"
-        )
-    _check_preset(parse(recipe), recipe)
-    row = row_name(table, method, layers)
-    if "," in task or not task.strip():
-        tasks = ", ".join(profile(profile_name).tasks())
-        raise InputError(f"a sweep is of one task, got {task!r}; use one of: {tasks}")
-    cells = plan_cells(table, profile_name, task, seed + 1, recipe, overrides)
-    cell = next(cell for cell in cells if (cell.row, cell.seed) == (row, seed))
-    sweep = Sweep(cell, budget, sampler, pruner, recipe, overrides or {})
-    if not sweep.space:
-        names = ", ".join(sweep.fixed)
-        raise InputError(f"nothing is left to search: {names} are all set; leave one out")
-    return sweep
-
-
-def row_name(table: str, method: str, layers: int = 0) -> str:
-    """The row of a method and its layers (0: as the name says); InputError if there is none."""
-    rows = [row for row in table_of(table).rows if row.method.kind == "student"]
-    matching = [
-        row.name
-        for row in rows
-        if layers in (0, row.layers)
-        and method in (row.name, row.name.replace(str(row.layers), "", 1))
-    ]
-    if len(matching) != 1:
-        received = f"{method} of {layers} layers" if layers else method
-        raise one_of(f"student of {table}", received, [row.name for row in rows])
-    return matching[0]
-
-
-def _check_preset(recipe: Recipe, name: str) -> None:
-    """InputError unless decision D13 leaves the student's learning rate to the sweep."""
-    if recipe.hyperparameters != "preset":
-        raise InputError(
-            f"recipe {name} searches the student's learning rate itself (decision D13), which a "
-            f"sweep would contradict; use {name}+hyperparameters=preset"
-        )
 
 
 def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Study:
@@ -265,6 +64,12 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
 
     shared = resolve(sweep.trial_cell({}))
     parents = [stage for stage in shared.stages if stage.kind != "student"]
+    distributions: dict[str, BaseDistribution] = {
+        name: FloatDistribution(values[0], values[-1], step=0.01)
+        if name in CONTINUOUS
+        else CategoricalDistribution(values)
+        for name, values in sweep.space.items()
+    }
     with engines.open_workers(engine, workers) as pool, on_disk(), _alone(sweep):
         study = _open_study(sweep, shared.stage("student").key)
         total = len(sweep.grid) if sweep.sampler == "grid" else sweep.budget
@@ -278,7 +83,7 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
             while left or running:
                 while left and len(running) < pool.slots:
                     study.sampler = _sampler(sweep, study)
-                    trial, left = study.ask(sweep.distributions), left - 1
+                    trial, left = study.ask(distributions), left - 1
                     student = resolve(sweep.trial_cell(trial.params)).stage("student")
                     running[pool.submit(trials.run_trial, student, trial)] = trial.number
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -312,7 +117,7 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
         sweep.path.write_bytes(content[: content.rfind(b"\n") + 1])
     study = optuna.create_study(
         storage=storage(sweep.path),
-        pruner=PRUNERS[sweep.pruner],
+        pruner=_PRUNERS[sweep.pruner],
         study_name=sweep.name,
         direction="maximize",
         load_if_exists=True,
@@ -348,6 +153,19 @@ def _sampler(sweep: Sweep, study: optuna.Study) -> TPESampler | RandomSampler:
     return TPESampler(seed=seed) if sweep.sampler == "tpe" else RandomSampler(seed=seed)
 
 
+def load(path: Path) -> optuna.Study:
+    """The study of a sweep; MissingError if there is none or it cannot be read."""
+    if not path.is_file():
+        raise MissingError(f"{paths.shown(path)} is not there; run the sweep")
+    try:
+        return optuna.load_study(study_name=None, storage=storage(path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissingError(
+            f"{paths.shown(path)} cannot be read ({' '.join(str(error).split())}); restore it, or "
+            "delete it and run the sweep again"
+        ) from None
+
+
 def finished(study: optuna.Study) -> list[FrozenTrial]:
     """The trials that count: complete, pruned or diverged, but not killed."""
     return [t for t in study.trials if t.state.is_finished() and "failure" in t.user_attrs]
@@ -379,25 +197,17 @@ def best(profile_name: str, variant_name: str = "") -> dict[tuple[str, str, str]
         the trial with the best score on the inner split.
 
     Raises:
-        MissingError: If a study is damaged.
+        MissingError: If a study cannot be read.
     """
-    best_trials: dict[tuple[str, str, str], FrozenTrial] = {}
+    studies: dict[tuple[str, str, str], optuna.Study] = {}
     for path in sorted((paths.results(profile_name) / "sweeps").glob("*.log")):
-        try:
-            journal = storage(path)
-            for name in [study.study_name for study in journal.get_all_studies()]:
-                study = optuna.load_study(study_name=name, storage=journal)
-                origin, complete = study.user_attrs, study.get_trials(states=[TrialState.COMPLETE])
-                if complete and origin["variant"] == variant_name:
-                    key = origin["table"], origin["method"], origin["task"]
-                    trials = [*([best_trials[key]] if key in best_trials else []), *complete]
-                    best_trials[key] = max(trials, key=lambda trial: trial.value)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MissingError(
-                f"{paths.shown(path)} is damaged ({' '.join(str(error).split())}); restore it, or "
-                "delete it and run the sweep again"
-            ) from None
-    return {key: settings(trial.params) for key, trial in best_trials.items()}
+        study = load(path)
+        origin = study.user_attrs
+        if study.get_trials(states=[TrialState.COMPLETE]) and origin["variant"] == variant_name:
+            key = origin["table"], origin["method"], origin["task"]
+            if key not in studies or study.best_value > studies[key].best_value:
+                studies[key] = study
+    return {key: settings(study.best_params) for key, study in studies.items()}
 
 
 def tuned(
@@ -417,7 +227,7 @@ def tuned(
     students = [cell for cell in cells if cell.method.kind == "student"]
     if not students:
         raise InputError(f"{cells[0].table} has no student, so nothing to tune; omit tuned")
-    _check_preset(students[0].recipe, recipe)
+    check_preset(students[0].recipe, recipe)
     found = best(students[0].profile, variant(recipe, overrides))
     missing = [cell for cell in students if (cell.table, cell.row, cell.task) not in found]
     if missing:

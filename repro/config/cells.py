@@ -6,15 +6,13 @@ No torch here: listing a plan must cost nothing.
 import hashlib
 import json
 import re
-import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from repro.config import tuned as best
 from repro.config.profiles import PROFILES, Budget, Setting, changes, override, profile
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import Method, Row, Table, table
-from repro.errors import InputError, MissingError
+from repro.errors import InputError
 
 _LONGEST = 100  # characters of a variant's name; file names have at most 255
 
@@ -82,13 +80,11 @@ def plan(
     seeds: int = 0,
     recipe: str = "authors",
     overrides: dict[str, Any] | None = None,
-    tuned: bool = False,
 ) -> list[Cell]:
     """The cells of a table, row by row: every task and seed. All arguments are literals a notebook can hold.
 
     tasks: comma-separated, "" for all four. seeds: how many (0 .. seeds - 1); 0 for as many as decision D14 says.
     overrides: settings to change, by dotted name, e.g. {"beta": 40.0, "student.learning_rate": 2e-5}.
-    tuned: each student with the best settings of its sweep; see `with_tuned`.
     Raises InputError on an unknown name or a value of another type than the setting's.
     """
     declared, source, reading = table(table_name), profile(profile_name), parse(recipe)
@@ -98,7 +94,7 @@ def plan(
         )
     names = source.tasks(tuple(name.strip() for name in tasks.split(",") if name.strip()))
     setting = override(source.setting, overrides or {})
-    made = [
+    return [
         Cell(
             declared.name,
             row.name,
@@ -115,70 +111,6 @@ def plan(
         for name in names
         for seed in range(seeds or reading.seeds)
     ]
-    return with_tuned(made, recipe, overrides) if tuned else made
-
-
-def with_tuned(
-    cells: list[Cell], recipe: str = "authors", overrides: dict[str, Any] | None = None
-) -> list[Cell]:
-    """The cells, every student with the values that its sweep under this recipe and these overrides found best.
-
-    Raises MissingError if any student has none: a table of tuned and untuned methods would compare nothing. InputError
-    if there is no student, or if decision D13 searches once more.
-    """
-    students = [cell for cell in cells if cell.method.kind == "student"]
-    if not students:
-        raise InputError(f"{cells[0].table} has no student, so nothing to tune; leave tuned out")
-    check_preset(students[0].recipe, recipe)
-    found = best.read(cells[0].profile, variant(recipe, overrides))
-    lacking = dict.fromkeys(
-        (c.row, c.task) for c in students if (c.table, c.row, c.task) not in found
-    )
-    if lacking:
-        named = ", ".join(f"{method} on {name}" for method, name in [*lacking][:3])
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        command = sweep_command(
-            next(c for c in students if (c.row, c.task) in lacking), recipe, overrides
-        )
-        raise MissingError(f"no sweep of {named}{more}; run: {command}")
-    return [_tuned(cell, found) if cell.method.kind == "student" else cell for cell in cells]
-
-
-def _tuned(cell: Cell, found: dict[tuple[str, str, str], dict[str, Any]]) -> Cell:
-    values = found[cell.table, cell.row, cell.task]
-    return replace(cell, setting=override(cell.setting, values), tuned=tuple(sorted(values)))
-
-
-def check_preset(reading: Recipe, name: str) -> None:
-    """InputError unless decision D13 leaves the student's learning rate to whoever sets it."""
-    if reading.hyperparameters != "preset":
-        raise InputError(
-            f"recipe {name} searches the student's learning rate itself (decision D13), which a sweep "
-            f"would contradict; use {name}+hyperparameters=preset"
-        )
-
-
-def sweep_command(
-    cell: Cell, recipe: str = "authors", overrides: dict[str, Any] | None = None
-) -> str:
-    """The command line of this student's sweep."""
-    words = [
-        "python",
-        "-m",
-        "repro",
-        "sweep",
-        cell.table,
-        "--profile",
-        cell.profile,
-        "--method",
-        cell.row,
-        "--task",
-        cell.task,
-    ]
-    words += [] if recipe == "authors" else ["--recipe", recipe]
-    for name, value in (overrides or {}).items():
-        words += ["--set", f"{name}={value}"]
-    return shlex.join(words)
 
 
 def _method(declared: Table, row: Row, recipe: Recipe) -> Method:

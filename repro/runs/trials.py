@@ -53,7 +53,7 @@ def run_trial(stage: Stage, trial: Trial) -> None:
     earlier_seconds = checkpoints.seconds(checkpoint_path)  # of interrupted processes
     score, state, failure = None, TrialState.FAIL, ""
     try:
-        data = compute.load_data(stage.spec.inputs)  # type: ignore[union-attr]
+        data = compute.load_data(stage.spec.inputs)
         _, progress, _ = compute.train_student(stage, data, [report])
     except TrainingError as error:
         failure = str(error)
