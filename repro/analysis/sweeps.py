@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from repro import paths
-from repro.config.cells import Cell, variant
+from repro.config.cells import Cell, digest, variant
 from repro.config.profiles import override
 from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
 from repro.errors import InputError, MissingError, ReproError, on_disk
@@ -47,7 +48,7 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
 
     Args:
         sweep: What to search.
-        engine: One of `engine.ENGINES`.
+        engine: One of `engine.ENGINES`. Ray workers on other machines need the same results folder.
         workers: Trials at once; 0 for one per core.
 
     Returns:
@@ -85,7 +86,8 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
                     study.sampler = _sampler(sweep, study)
                     trial, left = study.ask(distributions), left - 1
                     student = resolve(sweep.trial_cell(trial.params)).stage("student")
-                    running[pool.submit(trials.run_trial, student, trial)] = trial.number
+                    run_trial = partial(trials.run_trial, trial=trial)
+                    running[pool.submit(run_trial, student)] = trial.number
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
                     bar.advance(1, f"trial {running.pop(future)}")
@@ -104,7 +106,9 @@ def _alone(sweep: Sweep) -> Iterator[None]:
     """Hold the sweep's lock: a trial that another process runs would be taken for a killed one."""
     sweep.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(sweep.path.with_suffix(".lock"), timeout=0, mode=0o666):
+        with FileLock(
+            sweep.path.with_suffix(".lock"), timeout=0, mode=0o666, fallback_to_soft=False
+        ):
             yield
     except Timeout:
         raise ReproError(f"another process runs the sweep {sweep.name}; wait for it") from None
@@ -114,7 +118,10 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
     """Create or continue the study; enqueue the trials of a killed process and a grid's points."""
     content = sweep.path.read_bytes() if sweep.path.exists() else b""
     if not content.endswith(b"\n"):  # a full disk left an incomplete last line
-        sweep.path.write_bytes(content[: content.rfind(b"\n") + 1])
+        content = content[: content.rfind(b"\n") + 1]
+        sweep.path.write_bytes(content)
+    if content:
+        load(sweep.path)  # says what to do if the file is damaged
     study = optuna.create_study(
         storage=storage(sweep.path),
         pruner=_PRUNERS[sweep.pruner],
@@ -122,15 +129,20 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
         direction="maximize",
         load_if_exists=True,
     )
-    if study.user_attrs.get("stage", key) != key:
+    cell, computation = sweep.cell, digest({"student": key, "space": sweep.space})
+    if study.user_attrs.get("computation", computation) != computation:
         raise InputError(
             f"{paths.shown(sweep.path)} is of other data, settings or code; "
             "delete it and run the sweep again"
         )
-    cell = sweep.cell
-    names = {"table": cell.table, "method": cell.row, "task": cell.task}
-    origin = {"variant": variant(sweep.recipe, sweep.fixed), "cell": cell.as_dict(), "stage": key}
-    for name, value in (names | origin).items():
+    for name, value in {
+        "table": cell.table,
+        "method": cell.row,
+        "task": cell.task,
+        "variant": variant(sweep.recipe, sweep.fixed),
+        "cell": cell.as_dict(),
+        "computation": computation,
+    }.items():
         study.set_user_attr(name, value)
     for trial in study.get_trials(states=[TrialState.RUNNING]):  # its process was killed
         params = trial.system_attrs.get("fixed_params", {}) | trial.params
@@ -175,7 +187,7 @@ def sentence(study: optuna.Study) -> str:
     """What a study found, and at what cost."""
     trials, origin, best_trial = finished(study), study.user_attrs, study.best_trial
     states = Counter(trial.state.name.lower() for trial in trials)
-    counts = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    counts = ", ".join(f"{n} {state.replace('fail', 'failed')}" for state, n in states.items())
     seconds = sum(trial.user_attrs["seconds"] for trial in trials)
     values = ", ".join(f"{name} {value:g}" for name, value in settings(best_trial.params).items())
     return (
