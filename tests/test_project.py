@@ -211,10 +211,6 @@ def test_the_readme_s_differences_are_the_committed_ones():
     said = [f"- {line}" for frame in pairs for line in reading.gains(frame)]
     shown = marked("gains").splitlines()
     assert len(shown) == 5 and set(shown) <= set(said)
-    tuned = [
-        f"- {line}" for line in reading.gains(tables.read_table("comparisons2", "demo", "tuned"))
-    ]
-    assert marked("tuned").splitlines() == tuned[:3]
     assert reading.claims(tables.read_table("ledger", "demo")) == marked("claims")
     assert reading.decisions(tables.read_table("decisions", "demo")) == marked("flips")
 
