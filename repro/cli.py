@@ -117,7 +117,10 @@ def run(
     if method and method not in methods:
         raise one_of(f"method of {table}", method, methods)
     chosen = [cell for cell in plan if method in ("", cell.row) and seed in (None, cell.seed)]
-    chosen = cells.with_tuned(chosen, recipe_name, assignments(changes)) if tuned else chosen
+    if tuned:
+        from repro.analysis import sweeps
+
+        chosen = sweeps.tuned(chosen, recipe_name, assignments(changes))
     from repro.runs.engine import run_cells
 
     run_cells(chosen, engine)
@@ -150,7 +153,11 @@ def make_table(
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # what follows refuses bad input before a kernel starts
-    cells.plan(table, profile, tasks, seeds, recipe_name, changed, tuned)
+    planned = cells.plan(table, profile, tasks, seeds, recipe_name, changed)
+    if tuned:
+        from repro.analysis import sweeps
+
+        sweeps.tuned(planned, recipe_name, changed)
     variant = cells.variant(recipe_name, changed, tuned)
     target = results.table_path(table, profile, variant)
     if engine not in ENGINES:

@@ -28,14 +28,14 @@ def sweep(
     changes: Changes = None,
     engine: Engine = "processes",
 ) -> None:
-    """Search one student's settings on an inner split of train; what is best goes into best.csv, for --tuned."""
+    """Search one student's settings on an inner split of train. The best settings are used by --tuned."""
     from repro.analysis import sweeps
-    from repro.config import tuned
+    from repro.config import sweeps as config_sweeps
     from repro.runs.engine import ENGINES
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # what follows refuses bad input before a kernel starts
-    plan = sweeps.plan(
+    plan = config_sweeps.plan(
         table, profile, method, layers, task, budget, sampler, pruner, seed, recipe_name, changed
     )
     if engine not in ENGINES:
@@ -56,5 +56,5 @@ def sweep(
             "overrides": changed,
         },
     )
-    typer.echo(f"\n{sweeps.sentence(plan, sweeps.read(plan))}")
-    typer.echo(f"written: {shown(plan.path)}, {shown(tuned.path(profile, plan.variant))}")
+    typer.echo(f"\n{sweeps.sentence(sweeps.load(plan.path))}")
+    typer.echo(f"written: {shown(plan.path)}")

@@ -45,11 +45,12 @@ def _from_table(name: str, make: Callable[[list[Cell]], pd.DataFrame], *key: str
     """A CSV that is made from the cells of one table, all of one recipe."""
 
     def plan(run: Run) -> Plans:
-        return {
-            run.recipe: cells.plan(
-                name, run.profile, run.tasks, run.seeds, run.recipe, run.overrides, run.tuned
-            )
-        }
+        planned = cells.plan(name, run.profile, run.tasks, run.seeds, run.recipe, run.overrides)
+        if run.tuned:
+            from repro.analysis import sweeps  # imports Optuna
+
+            planned = sweeps.tuned(planned, run.recipe, run.overrides)
+        return {run.recipe: planned}
 
     return Maker(plan, lambda plans: make(*plans.values()), *([key] if key else []))
 

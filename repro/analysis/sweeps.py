@@ -1,348 +1,260 @@
-"""Hyper-parameter sweeps of one student with Optuna, on the engines. A trial is chosen by its score on the inner split
-of train; no label of dev is read on the way to it.
+"""Hyper-parameter sweeps of one student with Optuna.
 
-A sweep is replayed whenever it is run: the same seed proposes the same trials, and the engine finds those that are
-there. So it resumes after any stop, and a larger budget goes on where a smaller one ended.
+A study is an Optuna journal, results/<profile>/sweeps/<name>.log, and the only record of a sweep. A
+trial's score is the best on the inner split, a tenth of train; no label of dev is used.
 """
 
-import re
-from dataclasses import dataclass, field, replace
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import pandas as pd
+import numpy as np
+import optuna
+from filelock import FileLock, Timeout
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.pruners import MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import RandomSampler, TPESampler
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState
 
 from repro import paths
-from repro.config import cells as experiments
-from repro.config import tuned
-from repro.config.cells import Cell
-from repro.config.profiles import override, profile
-from repro.config.recipe import Recipe, parse
-from repro.config.tables import table as table_of
-from repro.errors import InputError, ReproError, one_of
-from repro.files import write_atomic
-from repro.runs import engine as engines
-from repro.runs import space
-from repro.runs.space import Dimension
-from repro.runs.study import PRUNERS, SAMPLERS, at_once, create, distributions, tell
+from repro.config.cells import Cell, digest, variant
+from repro.config.profiles import override
+from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
+from repro.errors import InputError, MissingError, ReproError, on_disk
 
-if TYPE_CHECKING:
-    from repro.runs.stages import Stage
+# No trial is pruned before its second epoch: the first is mostly warm-up.
+_PRUNERS = {
+    "none": NopPruner(),
+    "median": MedianPruner(n_startup_trials=4, n_warmup_steps=2),
+    "halving": SuccessiveHalvingPruner(min_resource=2, reduction_factor=2),
+}
 
-_DIGITS = 4
-_MOST = 1000  # trials: a slip of the finger is not a plan
+optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """What is searched, how, and on what budget. `cell`: the student as the profile has it; `fixed`: settings that were
-    changed, and are not searched."""
+def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Study:
+    """Run the trials that a sweep lacks.
 
-    cell: Cell
-    budget: int
-    sampler: str
-    pruner: str
-    recipe: str
-    fixed: dict[str, Any] = field(default_factory=dict)
+    A killed trial is enqueued again. With one worker, an interrupted sweep and a larger budget give
+    the trials of a single run; with several, what TPE and the pruners see depends on timing.
 
-    @property
-    def dimensions(self) -> tuple[Dimension, ...]:
-        """The settings that are searched."""
-        return space.of(self.cell, tuple(self.fixed))
+    Args:
+        sweep: What to search.
+        engine: One of `engine.ENGINES`. Ray workers on other machines need the same results folder.
+        workers: Trials at once; 0 for one per core.
 
-    @property
-    def trials(self) -> int:
-        """How many trials there will be: the budget, or the grid's size if that is less."""
-        return (
-            min(self.budget, space.size(self.dimensions)) if self.sampler == "grid" else self.budget
-        )
+    Returns:
+        The study, with all its trials.
 
-    @property
-    def variant(self) -> str:
-        """As of the tables that its best values are for, less "tuned"."""
-        return experiments.variant(self.recipe, self.fixed)
-
-    @property
-    def name(self) -> str:
-        """E.g. "table2-peabert3-mini-rte-s0-tpe-median", with the variant behind it."""
-        cell = self.cell
-        words = (cell.table, cell.row, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
-        slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
-        return f"{slug}.{self.variant}" if self.variant else slug
-
-    @property
-    def path(self) -> Path:
-        """results/<profile>/sweeps/<name>.csv"""
-        return paths.results(self.cell.profile) / "sweeps" / f"{self.name}.csv"
-
-
-def plan(
-    table: str,
-    profile_name: str = "demo",
-    method: str = "PeaBERT3",
-    layers: int = 0,
-    task: str = "RTE",
-    budget: int = 20,
-    sampler: str = "tpe",
-    pruner: str = "median",
-    seed: int = 0,
-    recipe: str = "authors",
-    overrides: dict[str, Any] | None = None,
-) -> Sweep:
-    """The sweep of one student. All arguments are literals a notebook can hold.
-
-    method: a row's name, or that name without its number where `layers` says it (PeaBERT and 3 for PeaBERT3).
-    budget: trials. seed: of the trainings and of the sampler. overrides: settings to change, which are not searched.
-    Raises InputError on an unknown name, or a budget that is no whole number from 1 to 1000.
+    Raises:
+        InputError: If the study is of other data, settings or code.
+        ReproError: If another process runs this sweep, a shared stage fails, or no trial completes.
     """
-    for what, value, allowed in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
-        if value not in allowed:
-            raise one_of(what, value, allowed)
-    if type(budget) is not int or not 1 <= budget <= _MOST:
-        raise InputError(
-            f"budget must be a whole number of trials from 1 to {_MOST}, got {budget!r}"
-        )
-    experiments.check_preset(parse(recipe), recipe)
-    name = row_name(table, method, layers)
-    if "," in task or not task.strip():
-        raise InputError(
-            f"a sweep is of one task, got {task!r}; use one of: {', '.join(profile(profile_name).tasks())}"
-        )
-    cells = experiments.plan(table, profile_name, task, seed + 1, recipe, overrides)
-    found = next(cell for cell in cells if (cell.row, cell.seed) == (name, seed))
-    sweep = Sweep(found, budget, sampler, pruner, recipe, overrides or {})
-    if not sweep.dimensions:
-        raise InputError(
-            f"nothing is left to search: {', '.join(sweep.fixed)} are all set; leave one out"
-        )
-    return sweep
+    from repro.runs import engine as engines
+    from repro.runs import trials
+    from repro.runs.progress import Progress
+    from repro.runs.stages import resolve
 
-
-def row_name(table: str, method: str, layers: int = 0) -> str:
-    """The row's name of a method and its layers (0: as the name says); InputError with the names allowed."""
-    rows = [row for row in table_of(table).rows if row.method.kind == "student"]
-    plain = {row.name: row.name.replace(str(row.layers), "", 1) for row in rows}
-    named = [
-        row.name
-        for row in rows
-        if layers in (0, row.layers) and method in (row.name, plain[row.name])
-    ]
-    if len(named) != 1:
-        asked = f"{method} of {layers} layers" if layers else method
-        raise one_of(f"student of {table}", asked, [row.name for row in rows])
-    return named[0]
-
-
-def blind(recipe: Recipe) -> Recipe:
-    """The recipe with every choice that it would make on dev made without it: the student's and PTP's checkpoint by the
-    inner split, the teacher's the last (decisions D15, D9, D20)."""
-    ptp = "best_inner" if recipe.ptp_selection == "best_dev" else recipe.ptp_selection
-    return replace(recipe, checkpoint="best_inner", ptp_selection=ptp, teacher_checkpoint="last")
-
-
-def describe(sweep: Sweep) -> pd.DataFrame:
-    """The space, one row per setting: bounds or values, and what the profile has."""
-    rows = [
-        (
-            d.name,
-            f"{d.values[0]:g} to {d.values[-1]:g}"
-            if d.continuous and sweep.sampler != "grid"
-            else ", ".join(f"{value:g}" for value in d.values),
-            f"{space.value(sweep.cell.setting, d.name):g}",
-        )
-        for d in sweep.dimensions
-    ]
-    return pd.DataFrame(rows, columns=["setting", "searched", "the profile's"])
-
-
-def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> pd.DataFrame:
-    """Make the sweep's trials. One row per trial, in the order proposed; see `_row`.
-
-    Raises ReproError if a stage fails, or every trial; a training that diverges is a trial that failed.
-    """
-    study, known = (
-        create(sweep.sampler, sweep.cell.seed, sweep.dimensions),
-        distributions(sweep.dimensions),
-    )
-    wave, rows = at_once(sweep.sampler, sweep.pruner, sweep.trials), list[dict[str, Any]]()
-    print(
-        f"{sweep.trials} trials of {sweep.cell.row} on {sweep.cell.task}, {sweep.sampler}, pruner {sweep.pruner}, "
-        f"{min(wave, sweep.trials)} proposed at a time",
-        flush=True,
-    )
-    with engines.making(float(sweep.trials), "sweep", engine, workers) as make:
-        while len(rows) < sweep.trials:
-            asked = [study.ask(known) for _ in range(min(wave, sweep.trials - len(rows)))]
-            stages = [_stages(sweep, trial.params, rows) for trial in asked]
-            make([stage for made in stages for stage in made])
-            for trial, made in zip(asked, stages, strict=True):
-                rows.append(_row(trial.number, trial.params, made[-1]))
-                tell(study, trial, rows[-1]["state"], rows[-1]["scores"], rows[-1]["inner_score"])
-    return _frame(sweep, rows)
-
-
-def _stages(sweep: Sweep, values: dict[str, Any], earlier: list[dict[str, Any]]) -> list["Stage"]:
-    """A trial's stages, its student last. All trials share the teacher, its outputs and PTP."""
-    from repro.runs.stages import trial_stages
-
-    setting = override(sweep.cell.setting, space.settings(values))
-    cell = replace(sweep.cell, setting=setting, recipe=blind(sweep.cell.recipe))
-    finished = [
-        (row["scores"], row["state"] == "complete") for row in earlier if row["state"] != "failed"
-    ]
-    return trial_stages(
-        cell,
-        {
-            "pruner": sweep.pruner,
-            "finished": finished if sweep.pruner != "none" else [],
-            "epochs": setting.student.run_epochs,
-        },
-    )
-
-
-def _row(number: int, values: dict[str, Any], stage: "Stage") -> dict[str, Any]:
-    """number; state: complete, pruned or failed; inner_score: the best on the inner split, in percent; the epochs,
-    optimiser steps and seconds of its training; the settings tried; why it failed."""
-    from repro.runs.compute import read
-
-    meta = read(stage).meta
-    state = "failed" if meta["failed"] else "pruned" if meta["pruned"] else "complete"
-    return (
-        {
-            "trial": number,
-            "state": state,
-            "inner_score": meta["best_score"],
-            "epochs": len(meta["epoch_scores"]),
-            "steps": meta["steps"],
-            "seconds": meta["seconds"],
-            "scores": meta["epoch_scores"],
-        }
-        | space.settings(values)
-        | {"failure": " ".join(meta["failed"].split())}
-    )
-
-
-def _frame(sweep: Sweep, rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows with what all of them have in common, rounded as stored."""
-    if not any(row["state"] == "complete" for row in rows):
+    shared = resolve(sweep.trial_cell({}))
+    parents = [stage for stage in shared.stages if stage.kind != "student"]
+    distributions: dict[str, BaseDistribution] = {
+        name: FloatDistribution(values[0], values[-1], step=0.01)
+        if name in CONTINUOUS
+        else CategoricalDistribution(values)
+        for name, values in sweep.space.items()
+    }
+    with engines.open_workers(engine, workers) as pool, on_disk(), _alone(sweep):
+        study = _open_study(sweep, shared.stage("student").key)
+        total = len(sweep.grid) if sweep.sampler == "grid" else sweep.budget
+        left = max(0, total - len(finished(study)))
+        print(f"{total} trials of {sweep.cell.row} on {sweep.cell.task}, {left} to do", flush=True)
+        for stage, error in engines.run_stages(parents if left else [], pool):
+            if error is not None:
+                raise ReproError(f"the {stage} failed, which all trials need: {error}") from error
+        running: dict[Future, int] = {}
+        with Progress(max(left, 1), "sweep") as bar:
+            while left or running:
+                while left and len(running) < pool.slots:
+                    study.sampler = _sampler(sweep, study)
+                    trial, left = study.ask(distributions), left - 1
+                    student = resolve(sweep.trial_cell(trial.params)).stage("student")
+                    run_trial = partial(trials.run_trial, trial=trial)
+                    running[pool.submit(run_trial, student)] = trial.number
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    future.result()
+                    bar.advance(1, f"trial {running.pop(future)}")
+    if not study.get_trials(states=[TrialState.COMPLETE]):
+        failures = [trial.user_attrs["failure"] for trial in finished(study)]
+        reason = next(filter(None, failures), "all were pruned")
         raise ReproError(
-            f"no trial of {len(rows)} was complete: {rows[0]['failure'] or 'all were pruned'}; "
-            "widen the search, or take another pruner"
+            f"no trial of {len(failures)} was complete: {reason}; "
+            "widen the search, or use another pruner"
         )
-    cell, source = sweep.cell, profile(sweep.cell.profile)
-    frame = pd.DataFrame(rows).drop(columns="scores").round({"inner_score": _DIGITS, "seconds": 1})
-    said: dict[str, Any] = {
+    return study
+
+
+@contextmanager
+def _alone(sweep: Sweep) -> Iterator[None]:
+    """Hold the sweep's lock: a trial that another process runs would be taken for a killed one."""
+    sweep.path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(
+            sweep.path.with_suffix(".lock"), timeout=0, mode=0o666, fallback_to_soft=False
+        ):
+            yield
+    except Timeout:
+        raise ReproError(f"another process runs the sweep {sweep.name}; wait for it") from None
+
+
+def _open_study(sweep: Sweep, key: str) -> optuna.Study:
+    """Create or continue the study; enqueue the trials of a killed process and a grid's points."""
+    content = sweep.path.read_bytes() if sweep.path.exists() else b""
+    if not content.endswith(b"\n"):  # a full disk left an incomplete last line
+        content = content[: content.rfind(b"\n") + 1]
+        sweep.path.write_bytes(content)
+    if content:
+        load(sweep.path)  # says what to do if the file is damaged
+    study = optuna.create_study(
+        storage=storage(sweep.path),
+        pruner=_PRUNERS[sweep.pruner],
+        study_name=sweep.name,
+        direction="maximize",
+        load_if_exists=True,
+    )
+    cell, computation = sweep.cell, digest({"student": key, "space": sweep.space})
+    if study.user_attrs.get("computation", computation) != computation:
+        raise InputError(
+            f"{paths.shown(sweep.path)} is of other data, settings or code; "
+            "delete it and run the sweep again"
+        )
+    for name, value in {
         "table": cell.table,
         "method": cell.row,
-        "layers": cell.layers,
         "task": cell.task,
-        "seed": cell.seed,
-        "sampler": sweep.sampler,
-        "pruner": sweep.pruner,
-        "budget": sweep.budget,
-        "recipe": cell.recipe.name,
-        "settings": "; ".join(f"{name}={value}" for name, value in cell.given.items()),
-        "profile": source.name,
-        "data": source.data,
-        "backbone": cell.setting.backbone,
-    }
-    for name, value in said.items():
-        frame[name] = value
-    return frame.astype({"inner_score": "float64"})
+        "variant": variant(sweep.recipe, sweep.fixed),
+        "cell": cell.as_dict(),
+        "computation": computation,
+    }.items():
+        study.set_user_attr(name, value)
+    for trial in study.get_trials(states=[TrialState.RUNNING]):  # its process was killed
+        params = trial.system_attrs.get("fixed_params", {}) | trial.params
+        study.enqueue_trial(params, {"retry_of": trial.number})
+        study.tell(trial.number, state=TrialState.FAIL)
+    for point in sweep.grid if sweep.sampler == "grid" else []:
+        study.enqueue_trial(point, skip_if_exists=True)  # GridSampler fails on retried trials
+    return study
 
 
-def write(sweep: Sweep, frame: pd.DataFrame) -> list[Path]:
-    """Write the trials' CSV, and the best trial's settings into best.csv. Returns both paths.
-
-    Says so if this sweep stood there with more trials: a smaller budget is taken at its word.
-    """
-    before = sweep.path.read_text().count("\n") - 1 if sweep.path.is_file() else 0
-    if before > len(frame):
-        print(
-            f"{len(frame)} trials replace the {before} of this sweep in {paths.shown(sweep.path)}; a budget of "
-            f"{before} brings them back without training",
-            flush=True,
-        )
-    write_atomic(
-        sweep.path, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n")
-    )
-    return [sweep.path, tuned.write(sweep.cell.profile, sweep.variant, best(sweep, frame))]
+def storage(path: Path) -> JournalStorage:
+    """The journal at a path. If the owner of its lock was killed, the lock expires after 30 s."""
+    return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
 
 
-def best(sweep: Sweep, frame: pd.DataFrame) -> pd.DataFrame:
-    """The chosen settings, one row each, with the score and the budget that they cost.
-
-    seconds: of all trials' trainings; the teacher and PTP, which other cells share, are not counted.
-    """
-    row, states = tuned.winner(frame), frame["state"].value_counts()
-    origin = (
-        "layers",
-        "seed",
-        "sampler",
-        "pruner",
-        "budget",
-        "recipe",
-        "settings",
-        "data",
-        "backbone",
-    )
-    account = {name: row[name] for name in (*tuned.KEY, *origin)} | {
-        "trials": len(frame),
-        "sweep": sweep.name,
-    }
-    account |= {state: int(states.get(state, 0)) for state in ("complete", "pruned", "failed")}
-    account |= {
-        "inner_score": row["inner_score"],
-        "seconds": round(float(frame["seconds"].sum()), 1),
-    }
-    columns = [
-        *tuned.KEY,
-        "layers",
-        "setting",
-        "value",
-        "inner_score",
-        "budget",
-        "trials",
-        "complete",
-        "pruned",
-        "failed",
-        "seconds",
-        "sampler",
-        "pruner",
-        "seed",
-        "recipe",
-        "settings",
-        "sweep",
-        "data",
-        "backbone",
-    ]
-    rows = [
-        account | {"setting": d.name, "value": repr(type(d.values[0])(row[d.name]))}
-        for d in sweep.dimensions
-    ]
-    return pd.DataFrame(rows, columns=columns)
+def _sampler(sweep: Sweep, study: optuna.Study) -> TPESampler | RandomSampler:
+    """The sampler of the next trial, seeded by the sweep's seed and the trial's place."""
+    place = sum("retry_of" not in trial.user_attrs for trial in study.trials)
+    seed = int(np.random.SeedSequence((sweep.cell.seed, place)).generate_state(1)[0])
+    return TPESampler(seed=seed) if sweep.sampler == "tpe" else RandomSampler(seed=seed)
 
 
-def read(sweep: Sweep) -> pd.DataFrame:
-    """The trials as written; MissingError if there are none."""
-    return tuned.trials(sweep.path)
+def load(path: Path) -> optuna.Study:
+    """The study of a sweep; MissingError if there is none or it cannot be read."""
+    if not path.is_file():
+        raise MissingError(f"{paths.shown(path)} is not there; run the sweep")
+    try:
+        return optuna.load_study(study_name=None, storage=storage(path))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MissingError(
+            f"{paths.shown(path)} cannot be read ({' '.join(str(error).split())}); restore it, or "
+            "delete it and run the sweep again"
+        ) from None
 
 
-def sentence(sweep: Sweep, frame: pd.DataFrame) -> str:
-    """What was found at what cost."""
-    row, states = tuned.winner(frame), frame["state"].value_counts()
-    values = ", ".join(f"{d.name} {row[d.name]:g}" for d in sweep.dimensions)
-    counts = ", ".join(
-        f"{states[state]} {state}" for state in ("complete", "pruned", "failed") if state in states
-    )
-    ties = (
-        int((frame.loc[frame["state"] == "complete", "inner_score"] == row["inner_score"]).sum())
-        - 1
-    )
-    same = f" (the first of {ties + 1} that score the same)" if ties else ""
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count: complete, pruned or diverged, but not killed."""
+    return [t for t in study.trials if t.state.is_finished() and "failure" in t.user_attrs]
+
+
+def sentence(study: optuna.Study) -> str:
+    """What a study found, and at what cost."""
+    trials, origin, best_trial = finished(study), study.user_attrs, study.best_trial
+    states = Counter(trial.state.name.lower() for trial in trials)
+    counts = ", ".join(f"{n} {state.replace('fail', 'failed')}" for state, n in states.items())
+    seconds = sum(trial.user_attrs["seconds"] for trial in trials)
+    values = ", ".join(f"{name} {value:g}" for name, value in settings(best_trial.params).items())
     return (
-        f"{sweep.cell.row} on {sweep.cell.task}: of {len(frame)} trials ({counts}; {frame['epochs'].sum()} "
-        f"epochs, {frame['seconds'].sum():.0f} s of training), trial {row['trial']}{same} has the best score on "
-        f"the inner split, {row['inner_score']:.1f}: {values}. A best of many is optimistic; dev was not "
-        "read."
+        f"{origin['method']} on {origin['task']}: {len(trials)} trials ({counts}; {seconds:.0f} s "
+        f"of training). The best score on the inner split is {best_trial.value:.1f}, of trial "
+        f"{best_trial.number}: {values}. The best of many scores is optimistic; dev was not used."
     )
+
+
+def best(profile_name: str, variant_name: str = "") -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The best settings of each student that was swept.
+
+    Args:
+        profile_name: Whose sweeps.
+        variant_name: `cells.variant` of the recipe and of the changed settings.
+
+    Returns:
+        Dotted names and values, by (table, method, task). If a student has several sweeps, those of
+        the trial with the best score on the inner split.
+
+    Raises:
+        MissingError: If a study cannot be read.
+    """
+    studies: dict[tuple[str, str, str], optuna.Study] = {}
+    for path in sorted((paths.results(profile_name) / "sweeps").glob("*.log")):
+        study = load(path)
+        origin = study.user_attrs
+        if study.get_trials(states=[TrialState.COMPLETE]) and origin["variant"] == variant_name:
+            key = origin["table"], origin["method"], origin["task"]
+            if key not in studies or study.best_value > studies[key].best_value:
+                studies[key] = study
+    return {key: settings(study.best_params) for key, study in studies.items()}
+
+
+def tuned(
+    cells: list[Cell], recipe: str = "authors", overrides: dict[str, Any] | None = None
+) -> list[Cell]:
+    """The cells of a plan, each student with the best settings of its sweeps.
+
+    Args:
+        cells: The plan.
+        recipe: Its recipe.
+        overrides: Its changed settings.
+
+    Raises:
+        InputError: If there is no student, or if decision D13 searches the learning rate.
+        MissingError: If a student has no sweep: tuned and untuned students are not comparable.
+    """
+    students = [cell for cell in cells if cell.method.kind == "student"]
+    if not students:
+        raise InputError(f"{cells[0].table} has no student, so nothing to tune; omit tuned")
+    check_preset(students[0].recipe, recipe)
+    found = best(students[0].profile, variant(recipe, overrides))
+    missing = [cell for cell in students if (cell.table, cell.row, cell.task) not in found]
+    if missing:
+        first = missing[0]
+        command = ["python", "-m", "repro", "sweep", first.table, "--profile", first.profile]
+        command += ["--method", first.row, "--task", first.task]
+        command += [] if recipe == "authors" else ["--recipe", recipe]
+        for name, value in (overrides or {}).items():
+            command += ["--set", f"{name}={value}"]
+        names = [*dict.fromkeys(f"{cell.row} on {cell.task}" for cell in missing)]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise MissingError(f"no sweep of {', '.join(names[:3])}{more}; run: {shlex.join(command)}")
+    tuned_cells = []
+    for cell in cells:
+        values = found.get((cell.table, cell.row, cell.task), {})
+        setting = override(cell.setting, values)
+        tuned_cells.append(replace(cell, setting=setting, tuned=tuple(sorted(values))))
+    return tuned_cells

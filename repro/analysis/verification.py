@@ -11,7 +11,6 @@ import pandas as pd
 
 from repro import paths
 from repro.analysis import claims, derivation
-from repro.config import tuned
 from repro.config.cells import Cell
 from repro.config.profiles import profile
 from repro.config.tasks import task
@@ -75,7 +74,7 @@ def verify(profile_name: str) -> Verdict:
     found = {path: check_cell(path) for path in results}
     verdict.findings += [line for lines in found.values() for line in lines]
     verdict.findings += _orphans(results, predictions)
-    verdict.findings += [*_ledger(folder / "ledger.csv"), *tuned.check(profile_name)]
+    verdict.findings += _ledger(folder / "ledger.csv")
     for path in tables:
         here, lines = check_table(path, damaged(found))
         verdict.tables += here
@@ -86,9 +85,7 @@ def verify(profile_name: str) -> Verdict:
 def _tables(folder: Path) -> list[Path]:
     """Every CSV of a profile, known or not."""
     found = sorted(folder.glob("*.csv"))
-    return [
-        path for path in found if path.name.partition(".")[0] not in ("ledger", "best")
-    ]  # see `_ledger`, `tuned`
+    return [path for path in found if path.name.partition(".")[0] != "ledger"]  # see `_ledger`
 
 
 def _ledger(path: Path) -> list[str]:

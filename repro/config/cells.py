@@ -1,30 +1,38 @@
-"""What to run: the paper's tables and their cells, each with everything that changes its number.
-
-No torch here: listing a plan must cost nothing.
-"""
+"""What to run: the cells of a table, each with everything that changes its number. No torch."""
 
 import hashlib
 import json
 import re
-import shlex
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from repro.config import tuned as best
 from repro.config.profiles import PROFILES, Budget, Setting, changes, override, profile
 from repro.config.recipe import Recipe, parse
-from repro.config.tables import Method, Row, Table, table
-from repro.errors import InputError, MissingError
+from repro.config.tables import Method, table
+from repro.errors import InputError
 
-_LONGEST = 100  # characters of a variant's name; file names have at most 255
+_LONGEST = 100  # characters of a variant's name; a file name has at most 255
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number's recipe: everything that changes it."""
+    """One number of a table, for one task and seed.
+
+    Attributes:
+        table: "table1" to "table5".
+        row: The row's printed name.
+        task: The task's name, such as "mini-RTE".
+        layers: Stored layers of the student; 0 for the teacher's own.
+        seed: Seed of all its trainings.
+        profile: The profile's name.
+        method: What is trained.
+        setting: Hyperparameters.
+        recipe: The reading of the paper.
+        tuned: Names of the settings whose values a sweep chose.
+    """
 
     table: str
-    row: str  # the row's printed name
+    row: str
     task: str
     layers: int
     seed: int
@@ -32,32 +40,29 @@ class Cell:
     method: Method
     setting: Setting
     recipe: Recipe
-    tuned: tuple[str, ...] = ()  # the settings whose values a sweep chose
+    tuned: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        """A readable name that is the same wherever the cell is, e.g. "table2-peabert3-mini-rte-s0-1a2b3c4d"."""
-        slug = "-".join(
-            part.replace(" ", "-") for part in (self.table, self.row, self.task)
-        ).lower()
+        """A readable name with a hash, e.g. "table2-peabert3-mini-rte-s0-1a2b3c4d"."""
+        words = (self.table, self.row, self.task)
+        slug = "-".join(word.replace(" ", "-") for word in words).lower()
         return f"{slug}-s{self.seed}-{digest(self.as_dict())}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, without the recipe's options that change no cell (D14 seeds, D17 parameter count)."""
+        """Plain data, without the two recipe options that change no cell (D14 and D17)."""
         data = asdict(self)
         del data["recipe"]["seeds"], data["recipe"]["parameter_count"]
-        return data | {"tuned": [*self.tuned]} if data.pop("tuned") else data
+        tuned = data.pop("tuned")
+        return data | {"tuned": [*tuned]} if tuned else data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Cell":
         """The inverse of `as_dict`."""
-        trainings = {
-            name: Budget(**data["setting"][name]) for name in ("teacher", "ptp", "student")
-        }
-        setting = Setting(**(data["setting"] | trainings))
+        budgets = {name: Budget(**data["setting"][name]) for name in ("teacher", "ptp", "student")}
         nested = {
             "method": Method(**data["method"]),
-            "setting": setting,
+            "setting": Setting(**(data["setting"] | budgets)),
             "recipe": Recipe(**data["recipe"]),
             "tuned": tuple(data.get("tuned", ())),
         }
@@ -65,7 +70,7 @@ class Cell:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The settings that differ from the profile's because someone said so, not a sweep."""
+        """The settings that a user changed from the profile's, by dotted name."""
         changed = changes(self.setting, PROFILES[self.profile].setting)
         return {name: value for name, value in changed.items() if name not in self.tuned}
 
@@ -82,14 +87,21 @@ def plan(
     seeds: int = 0,
     recipe: str = "authors",
     overrides: dict[str, Any] | None = None,
-    tuned: bool = False,
 ) -> list[Cell]:
-    """The cells of a table, row by row: every task and seed. All arguments are literals a notebook can hold.
+    """The cells of a table, row by row, for every task and seed.
 
-    tasks: comma-separated, "" for all four. seeds: how many (0 .. seeds - 1); 0 for as many as decision D14 says.
-    overrides: settings to change, by dotted name, e.g. {"beta": 40.0, "student.learning_rate": 2e-5}.
-    tuned: each student with the best settings of its sweep; see `with_tuned`.
-    Raises InputError on an unknown name or a value of another type than the setting's.
+    All arguments are literals, so that a notebook can hold them.
+
+    Args:
+        table_name: "table1" to "table5".
+        profile_name: "demo", "cpu", "base" or "paper".
+        tasks: Comma-separated names; "" for all four.
+        seeds: How many, from seed 0; 0 for as many as decision D14 says.
+        recipe: "authors", "textbook", or either with "+option=value".
+        overrides: Settings to change, by dotted name, e.g. {"student.learning_rate": 2e-5}.
+
+    Raises:
+        InputError: For an unknown name, or a value of another type than the setting's.
     """
     declared, source, reading = table(table_name), profile(profile_name), parse(recipe)
     if type(seeds) is not int or not 0 <= seeds <= 100:
@@ -98,104 +110,30 @@ def plan(
         )
     names = source.tasks(tuple(name.strip() for name in tasks.split(",") if name.strip()))
     setting = override(source.setting, overrides or {})
-    made = [
-        Cell(
-            declared.name,
-            row.name,
-            name,
-            row.layers,
-            seed,
-            source.name,
-            _method(declared, row, reading),
-            setting,
-            reading,
+    cells = []
+    for row in declared.rows:
+        if row.method.kind == "printed":
+            continue
+        method = (
+            replace(row.method, loss=reading.ablation_loss) if declared.ablation else row.method
         )
-        for row in declared.rows
-        if row.method.kind != "printed"
-        for name in names
-        for seed in range(seeds or reading.seeds)
-    ]
-    return with_tuned(made, recipe, overrides) if tuned else made
-
-
-def with_tuned(
-    cells: list[Cell], recipe: str = "authors", overrides: dict[str, Any] | None = None
-) -> list[Cell]:
-    """The cells, every student with the values that its sweep under this recipe and these overrides found best.
-
-    Raises MissingError if any student has none: a table of tuned and untuned methods would compare nothing. InputError
-    if there is no student, or if decision D13 searches once more.
-    """
-    students = [cell for cell in cells if cell.method.kind == "student"]
-    if not students:
-        raise InputError(f"{cells[0].table} has no student, so nothing to tune; leave tuned out")
-    check_preset(students[0].recipe, recipe)
-    found = best.read(cells[0].profile, variant(recipe, overrides))
-    lacking = dict.fromkeys(
-        (c.row, c.task) for c in students if (c.table, c.row, c.task) not in found
-    )
-    if lacking:
-        named = ", ".join(f"{method} on {name}" for method, name in [*lacking][:3])
-        more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
-        command = sweep_command(
-            next(c for c in students if (c.row, c.task) in lacking), recipe, overrides
-        )
-        raise MissingError(f"no sweep of {named}{more}; run: {command}")
-    return [_tuned(cell, found) if cell.method.kind == "student" else cell for cell in cells]
-
-
-def _tuned(cell: Cell, found: dict[tuple[str, str, str], dict[str, Any]]) -> Cell:
-    values = found[cell.table, cell.row, cell.task]
-    return replace(cell, setting=override(cell.setting, values), tuned=tuple(sorted(values)))
-
-
-def check_preset(reading: Recipe, name: str) -> None:
-    """InputError unless decision D13 leaves the student's learning rate to whoever sets it."""
-    if reading.hyperparameters != "preset":
-        raise InputError(
-            f"recipe {name} searches the student's learning rate itself (decision D13), which a sweep "
-            f"would contradict; use {name}+hyperparameters=preset"
-        )
-
-
-def sweep_command(
-    cell: Cell, recipe: str = "authors", overrides: dict[str, Any] | None = None
-) -> str:
-    """The command line of this student's sweep."""
-    words = [
-        "python",
-        "-m",
-        "repro",
-        "sweep",
-        cell.table,
-        "--profile",
-        cell.profile,
-        "--method",
-        cell.row,
-        "--task",
-        cell.task,
-    ]
-    words += [] if recipe == "authors" else ["--recipe", recipe]
-    for name, value in (overrides or {}).items():
-        words += ["--set", f"{name}={value}"]
-    return shlex.join(words)
-
-
-def _method(declared: Table, row: Row, recipe: Recipe) -> Method:
-    """What a row trains; in an ablation under the loss of decision D19."""
-    if not declared.ablation:
-        return row.method
-    return replace(row.method, loss=recipe.ablation_loss)
+        for name in names:
+            for seed in range(seeds or reading.seeds):
+                where = (declared.name, row.name, name, row.layers, seed, source.name)
+                cells.append(Cell(*where, method, setting, reading))
+    return cells
 
 
 def variant(
     recipe: str = "authors", overrides: dict[str, Any] | None = None, tuned: bool = False
 ) -> str:
-    """The name of a run that is not the plain table, e.g. "textbook+tuned+beta=40"; "" for the plain one.
+    """The name of a run with changed settings, e.g. "textbook+beta=40"; "" for the plain one.
 
-    A long one ends in a hash of what it leaves out: what a CSV's settings are stands in its rows.
+    It becomes part of file names. A long one is cut, and ends in a hash of the whole.
     """
-    changed = ["tuned"] * tuned + [f"{name}={value}" for name, value in (overrides or {}).items()]
-    words = "+".join([*([] if recipe == "authors" else [recipe]), *changed])
-    short = words if len(words) <= _LONGEST else f"{words[:_LONGEST]}-{digest(words)}"
-    return re.sub(r"[^A-Za-z0-9_=+.-]", "-", short)  # it becomes part of a file name
+    words = [] if recipe == "authors" else [recipe]
+    words += ["tuned"] if tuned else []
+    words += [f"{name}={value}" for name, value in (overrides or {}).items()]
+    text = "+".join(words)
+    short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}-{digest(text)}"
+    return re.sub(r"[^A-Za-z0-9_=+.-]", "-", short)
