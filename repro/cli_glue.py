@@ -27,6 +27,7 @@ def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
     from repro.analysis import mrpc, tables
     from repro.runs import test_set
 
-    frame = mrpc.of(test_set.score_mrpc(profile, seeds))
-    target = tables.write_table("mrpc_test", profile, frame)
+    cells = test_set.score_mrpc(profile, seeds)
+    frame = mrpc.of(cells)
+    target = tables.write_table("mrpc_test", profile, frame, cells)
     typer.echo(f"{mrpc.to_text(frame)}\n\nwritten: {shown(target)}")

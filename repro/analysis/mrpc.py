@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from repro.analysis import stats
-from repro.analysis.rows import Group, generator, groups, origin, summary, table_frame
+from repro.analysis.groups import Group, generator, groups, origin
+from repro.analysis.tables import summary, table_frame
 from repro.config import printed
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
@@ -25,7 +26,7 @@ def of(cells: list[Cell]) -> pd.DataFrame:
 
     cells: Table 2's plan for MRPC, finished and scored on test (testset.score_mrpc). ci_low, ci_high: the 95 %
     bootstrap interval over seeds and examples of the split. paper: the printed F1 of GLUE's test server, beside the
-    test F1 alone. constant: the score of answering "equivalent" always. Raises as `rows.groups`; MissingError for a
+    test F1 alone. constant: the score of answering "equivalent" always. Raises as `groups.groups`; MissingError for a
     cell without test predictions.
     """
     found = groups(cells)

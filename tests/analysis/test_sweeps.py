@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from synthetic import finish
 
-from repro.analysis import comparisons, derivation, sweeps, tables, verification
+from repro.analysis import comparisons, groups, sweeps, tables, verification
 from repro.config import cells, tuned
 from repro.config.cells import plan as cells_of
 from repro.config.profiles import PROFILES
@@ -423,13 +423,14 @@ def test_a_tuned_table_is_another_csv_that_says_so_and_can_be_derived(swept):
     frame = tables.aggregate(made)
     assert set(frame["settings"]) == {"tuned"}
     with pytest.raises(InputError, match="give it a variant name"):
-        tables.write_table("table4", "demo", frame)
-    path = tables.write_table("table4", "demo", frame, cells.variant(tuned=True))
-    tables.write_table("comparisons4", "demo", comparisons.of(made), "tuned")
+        tables.write_table("table4", "demo", frame, made)
+    path = tables.write_table("table4", "demo", frame, made, cells.variant(tuned=True))
+    tables.write_table("comparisons4", "demo", comparisons.of(made), made, "tuned")
     assert path.name == "table4.tuned.csv"
-    assert derivation.plans_of(path) == {"authors": made}
+    assert verification.plan_of(path) == (made, [])
     assert verification.verify("demo").findings == []
-    assert "--tuned" in derivation.command(path) and "--set" not in derivation.command(path)
+    command = groups.make_command(made)
+    assert "--tuned" in command and "--set" not in command
 
 
 def test_cells_of_tuned_and_untuned_plans_do_not_meet(swept):

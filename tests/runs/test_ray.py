@@ -113,8 +113,8 @@ def kill_once_marked(cluster, node, mark):
 def tables(made):
     """The table's CSV and that of its comparisons, and all predictions, as bytes."""
     written = [
-        results.write_table("table5", "demo", results.aggregate(made), "tiny"),
-        results.write_table("comparisons5", "demo", comparisons.of(made), "tiny"),
+        results.write_table("table5", "demo", results.aggregate(made), made, "tiny"),
+        results.write_table("comparisons5", "demo", comparisons.of(made), made, "tiny"),
     ]
     return [path.read_bytes() for path in [*written, *map(cells.predictions_path, made)]]
 
