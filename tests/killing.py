@@ -116,7 +116,7 @@ class WatchedPath(type(Path())):
 
 def make_table() -> None:
     engine.run_cells(CELLS, "serial")
-    tables.write_table("table5", "demo", tables.aggregate(CELLS), "tiny")
+    tables.write_table("table5", "demo", tables.aggregate(CELLS), CELLS, "tiny")
 
 
 def fork(folder: Path, watch: Watch) -> int:

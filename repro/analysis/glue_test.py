@@ -18,7 +18,8 @@ import pandas as pd
 
 from repro import paths
 from repro.analysis import stats, tables
-from repro.analysis.rows import Group, generator, groups, origin, summary, table_frame
+from repro.analysis.groups import Group, generator, groups, origin
+from repro.analysis.tables import summary, table_frame
 from repro.config import printed
 from repro.config.cells import Cell, plan
 from repro.config.printed import DIGITS
@@ -184,7 +185,7 @@ def score_mrpc(profile_name: str, seeds: int = 1) -> tuple[Path, pd.DataFrame]:
 
     test_set.predict_mrpc(cells)
     frame = mrpc_table(cells)
-    return tables.write_table("mrpc_test", profile_name, frame), frame
+    return tables.write_table("mrpc_test", profile_name, frame, cells), frame
 
 
 def mrpc_table(cells: list[Cell]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Rows of the paper's tables from finished cells, with the printed numbers beside them, and their CSV files."""
+"""Tables 1 to 5 from finished cells, beside the paper's numbers, and the CSV files of all results."""
 
 import re
 from pathlib import Path
@@ -8,17 +8,8 @@ import numpy as np
 import pandas as pd
 
 from repro import paths
-from repro.analysis import stats
-from repro.analysis.rows import (
-    PRINTED,
-    Group,
-    generator,
-    groups,
-    origin,
-    summary,
-    table_frame,
-    with_types,
-)
+from repro.analysis import sidecar, stats
+from repro.analysis.groups import Group, generator, groups, origin
 from repro.config import printed
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
@@ -29,76 +20,125 @@ from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, one_of
 from repro.files import write_atomic
 
-# CSV files beside the tables, and the make target that writes them
+COLUMNS = tuple(
+    "table method layers parameters task metric split mean sd seeds ci_low ci_high paper delta "
+    "backbone data recipe".split()
+)
+MORE_COLUMNS = tuple(
+    "last one_class parameters_full effective_layers precision checkpoint profile settings".split()
+)
+_WHOLE_NUMBERS = set(
+    "layers seed seeds pairs examples parameters parameters_full effective_layers one_class".split()
+)
+_NUMBERS = set(
+    "mean sd ci_low ci_high paper delta count t share difference p_permutation last p_seeds p_holm "
+    "improvement improvement_low improvement_high detectable change change_low change_high "
+    "printed recomputed ours t1 t2 before after agreement agreement_low agreement_high chance "
+    "kappa constant".split()
+)
+PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
+
+# CSV files beside the tables, and the make target that writes each
 DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
-EXTRAS = ("decisions", "ledger", "ptp_labels", "ptp_difficulty")  # reported where they were made
+LEDGER = "ledger"  # made from the other CSVs, not from cells
+EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
+
+THRESHOLDS = np.arange(51, 100) / 100  # of `threshold_sweep`
+
+
+def table_frame(rows: list[dict[str, Any]], extra: tuple[str, ...] = ()) -> pd.DataFrame:
+    """A frame with COLUMNS, MORE_COLUMNS and the extra columns, in order and with their types."""
+    return with_types(pd.DataFrame(rows, columns=[*COLUMNS, *MORE_COLUMNS, *extra]))
+
+
+def with_types(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same values with the types of the columns: whole numbers, numbers, text."""
+    types = {
+        name: "Int64" if name in _WHOLE_NUMBERS else "float64" if name in _NUMBERS else "str"
+        for name in frame
+    }
+    text = [name for name in types if types[name] == "str"]
+    return frame.astype(dict.fromkeys(text, object)).fillna(dict.fromkeys(text, "")).astype(types)
+
+
+def summary(scores: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+    """The columns mean, sd, ci_low, ci_high and seeds, rounded as they are stored.
+
+    Args:
+        scores: (seeds,), in percent.
+        draws: (draws,), bootstrap draws of the mean score, in percent.
+    """
+    mean, sd = stats.mean_sd(scores)
+    low, high = stats.interval(draws)
+    values = {"mean": mean, "sd": sd, "ci_low": low, "ci_high": high}
+    return {name: round(value, DIGITS) for name, value in values.items()} | {"seeds": len(scores)}
+
+
+# Tables 2 to 5
 
 
 def aggregate(cells: list[Cell]) -> pd.DataFrame:
-    """Tables 2 to 5: one row per method and task, and one for their average, in the paper's order.
+    """Tables 2 to 5: one row per method and task, and their average, in the order of the paper.
 
-    cells: a whole plan (experiments.plan). Columns: rows.COLUMNS, then rows.MORE_COLUMNS; scores in percent, rounded to
-    four decimals; ci_low and ci_high: the 95 % bootstrap interval over seeds and dev examples. Raises as `rows.groups`.
+    Args:
+        cells: A whole plan (`config.cells.plan`).
+
+    Returns:
+        COLUMNS, then MORE_COLUMNS. Scores in percent, rounded to four decimals; ci_low and ci_high
+        are the 95 % bootstrap interval over seeds and dev examples.
+
+    Raises:
+        InputError: The cells are of Table 1, or of no whole plan.
+        MissingError: As `groups.groups`.
     """
     if not cells or cells[0].table == "table1":
         raise InputError(
-            "aggregate makes tables 2 to 5 from at least one cell; table 1 is made by results.table1"
+            "aggregate needs at least one cell of tables 2 to 5; table 1 is made by tables.table1"
         )
-    found = groups(cells)
-    names = [name for name in TASKS if name in {group.task for group in found.values()}]
+    by_key = groups(cells)
+    tasks = [name for name in TASKS if name in {group.task for group in by_key.values()}]
     rows: list[dict[str, Any]] = []
     for row in table(cells[0].table).rows:
         if row.method.kind == "printed":
-            rows += _printed_rows(row, cells[0], names)
-        else:
-            rows += _scored_rows([_of(found, row, name) for name in names])
+            rows += _printed_rows(row, cells[0], tasks)
+            continue
+        missing = [name for name in tasks if (row.name, name) not in by_key]
+        if missing:
+            raise InputError(
+                f"no cell of {row.name} on {', '.join(missing)} among those given; "
+                "use the cells of one whole plan"
+            )
+        rows += _scored_rows([by_key[row.name, name] for name in tasks])
     return table_frame(rows)
 
 
-def _of(found: dict[tuple[str, str], Group], row: Row, name: str) -> Group:
-    if (row.name, name) not in found:
-        raise InputError(
-            f"no cell of {row.name} on {name} among those given; use the cells of one whole plan"
-        )
-    return found[row.name, name]
-
-
 def _scored_rows(members: list[Group]) -> list[dict[str, Any]]:
-    """The rows of one method: each task, then the average, whose interval averages the tasks' independent draws."""
-    scores, draws = (
-        np.stack([group.scores for group in members]),
-        np.stack([_draws(g) for g in members]),
+    """The rows of one method: each task, then the average over tasks of scores and draws."""
+    scores = np.stack([group.scores for group in members])  # (tasks, seeds)
+    draws = np.stack(  # (tasks, draws); independent between tasks
+        [
+            stats.bootstrap_scores(
+                metrics.METRICS[group.metric], group.labels, group.predicted, generator(group.task)
+            )
+            for group in members
+        ]
     )
-    named = [
-        _beside(
+    rows = [
+        _beside_paper(
             origin([group]) | summary(score, draw) | {"task": group.task},
             *printed.column(group.task),
         )
         for group, score, draw in zip(members, scores, draws, strict=True)
     ]
-    values = origin(members) | summary(scores.mean(axis=0), draws.mean(axis=0)) | {"task": "Avg"}
-    return [*named, _beside(values, *printed.average([group.task for group in members]))]
+    average = origin(members) | summary(scores.mean(axis=0), draws.mean(axis=0)) | {"task": "Avg"}
+    return [*rows, _beside_paper(average, *printed.average([group.task for group in members]))]
 
 
-def _draws(group: Group) -> np.ndarray:
-    metric = metrics.METRICS[task(group.task).metric]
-    return stats.bootstrap_scores(
-        metric, group.labels, group.logits.argmax(axis=2), generator(group.task)
-    )
-
-
-def _beside(values: dict[str, Any], columns: list[str], metric: str) -> dict[str, Any]:
-    """The row with the paper's number (the mean of the printed `columns`) and the difference to it."""
-    value = printed.paper(values["table"], values["method"], columns)
-    delta = round(values["mean"] - value, DIGITS) if "mean" in values else None
-    return values | {"metric": metric, "paper": value, "delta": delta}
-
-
-def _printed_rows(row: Row, cell: Cell, names: list[str]) -> list[dict[str, Any]]:
-    """The rows of a method that is copied from the paper: no mean, the printed number."""
-    said = {
+def _printed_rows(row: Row, cell: Cell, tasks: list[str]) -> list[dict[str, Any]]:
+    """The rows of a method that the paper copies from elsewhere: its printed number, no mean."""
+    common = {
         "table": cell.table,
         "method": row.name,
         "layers": row.layers,
@@ -110,35 +150,163 @@ def _printed_rows(row: Row, cell: Cell, names: list[str]) -> list[dict[str, Any]
         "data": PRINTED,
         "recipe": PRINTED,
     }
-    rows = [_beside(said | {"task": name}, *printed.column(name)) for name in names]
-    return [*rows, _beside(said | {"task": "Avg"}, *printed.average(names))]
+    rows = [_beside_paper(common | {"task": name}, *printed.column(name)) for name in tasks]
+    return [*rows, _beside_paper(common | {"task": "Avg"}, *printed.average(tasks))]
+
+
+def _beside_paper(row: dict[str, Any], columns: list[str], metric: str) -> dict[str, Any]:
+    """The row with the mean of these printed columns, and the difference to it."""
+    value = printed.paper(row["table"], row["method"], columns)
+    delta = round(row["mean"] - value, DIGITS) if "mean" in row else None
+    return row | {"metric": metric, "paper": value, "delta": delta}
+
+
+# Table 1
+
+
+def table1(cells: list[Cell]) -> pd.DataFrame:
+    """Table 1: one row per task, gold class ("all": every example) and PTP label, then the average.
+
+    Args:
+        cells: A whole plan of Table 1.
+
+    Returns:
+        The columns of `aggregate`, and `gold` and `count` (examples, mean over seeds). Mean, sd and
+        interval are of the label's share among the examples of the gold class, in percent. The
+        paper prints no counts to compare with.
+    """
+    members = list(groups(cells).values())
+    rows: list[dict[str, Any]] = []
+    totals = []  # of each task: shares (seeds, labels), draws (draws, labels)
+    for group in members:
+        labels, _ = assigned(group, group.cells[0].recipe.ptp_thresholds)
+        for gold, mask in gold_classes(group).items():
+            chosen = labels[:, mask]
+            shares = 100.0 * (chosen[..., None] == np.arange(len(ptp_labels.LABELS))).mean(axis=1)
+            draws = stats.bootstrap_shares(len(ptp_labels.LABELS), chosen, generator(group.task))
+            rows += _label_rows([group], group.task, gold, shares, draws, chosen.shape[1])
+            totals += [(shares, draws)] if gold == "all" else []
+    shares, draws = (np.mean(values, axis=0) for values in zip(*totals, strict=True))
+    size = float(np.mean([len(group.labels) for group in members]))
+    rows += _label_rows(members, "Avg", "all", shares, draws, size)
+    return table_frame(rows, ("gold", "count"))
+
+
+def _label_rows(
+    members: list[Group],
+    name: str,
+    gold: str,
+    shares: np.ndarray,
+    draws: np.ndarray,
+    examples: float,
+) -> list[dict[str, Any]]:
+    """One row per PTP label. shares: (seeds, labels), draws: (draws, labels), both in percent."""
+    common = origin(members) | {"task": name, "metric": "share", "gold": gold}
+    return [
+        common
+        | {"method": label, "count": round(shares[:, k].mean() * examples / 100, DIGITS)}
+        | summary(shares[:, k], draws[:, k])
+        for k, label in enumerate(ptp_labels.LABELS)
+    ]
+
+
+def assigned(group: Group, rule: str) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    """The PTP labels of a group of Table 1 under a threshold rule (decision D1).
+
+    Returns:
+        The labels (seeds, n), and the thresholds (t1, t2) of each seed.
+    """
+    cuts = [
+        ptp_labels.thresholds(rule, task(group.task), logits, group.labels)
+        for logits in group.logits
+    ]
+    labels = [
+        ptp_labels.labels(logits, group.labels, cut)
+        for logits, cut in zip(group.logits, cuts, strict=True)
+    ]
+    return np.stack(labels), cuts
+
+
+def gold_classes(group: Group) -> dict[str, np.ndarray]:
+    """The mask (n,) of the examples of each gold class that has any, and of "all" examples."""
+    masks = {name: group.labels == k for k, name in enumerate(task(group.task).labels)}
+    return {"all": np.ones(len(group.labels), bool)} | {
+        name: mask for name, mask in masks.items() if mask.any()
+    }
+
+
+def threshold_sweep(cells: list[Cell]) -> pd.DataFrame:
+    """The share of each PTP label in the training data if t1 = t2 = t, for t = 0.51 .. 0.99.
+
+    Args:
+        cells: A whole plan of Table 1.
+
+    Returns:
+        Columns task, t, label, share (percent, mean over seeds).
+    """
+    rows = []
+    for group in groups(cells).values():
+        counts = np.zeros((len(THRESHOLDS), len(ptp_labels.LABELS)))
+        for logits in group.logits:
+            confidence = ptp_labels.confidence(logits)
+            correct = logits.argmax(axis=1) == group.labels
+            for first, mask in ((0, correct), (2, ~correct)):  # labels: confident, unconfident
+                below = np.searchsorted(np.sort(confidence[mask]), THRESHOLDS, side="right")
+                counts[:, first] += mask.sum() - below
+                counts[:, first + 1] += below
+        shares = 100.0 * counts / (len(group.labels) * len(group.logits))
+        rows += [
+            {"task": group.task, "t": cut, "label": label, "share": round(share, DIGITS)}
+            for cut, of_labels in zip(THRESHOLDS.tolist(), shares.tolist(), strict=True)
+            for label, share in zip(ptp_labels.LABELS, of_labels, strict=True)
+        ]
+    return with_types(pd.DataFrame(rows))
+
+
+# Files
 
 
 def table_path(name: str, profile_name: str, variant: str = "") -> Path:
     """results/<profile>/<name>.csv, or <name>.<variant>.csv for a run with changed settings.
 
-    name: a table's, of what is derived beside it (see DERIVED), or "ledger", made from the other CSVs.
+    Args:
+        name: A table, a file of DERIVED, or LEDGER.
+        profile_name: A profile.
+        variant: See `config.cells.variant`.
     """
-    if name not in [*TABLES, *DERIVED, "ledger"]:
-        raise one_of("table", name, [*TABLES, *DERIVED, "ledger"])
+    if name not in (known := [*TABLES, *DERIVED, LEDGER]):
+        raise one_of("table", name, known)
     if variant and not re.fullmatch(r"[A-Za-z0-9_=+-][A-Za-z0-9_=+.-]*", variant):
-        raise InputError(
-            f"a variant's name is made of letters, digits and any of _=+.-, got {variant!r}"
-        )
-    return paths.results(profile(profile_name).name) / (
-        f"{name}.{variant}.csv" if variant else f"{name}.csv"
-    )
+        raise InputError(f"a variant has letters, digits and any of _=+.- only, got {variant!r}")
+    file_name = f"{name}.{variant}.csv" if variant else f"{name}.csv"
+    return paths.results(profile(profile_name).name) / file_name
 
 
-def write_table(name: str, profile_name: str, frame: pd.DataFrame, variant: str = "") -> Path:
-    """Write the CSV whole and atomically; return where. Changed settings need a variant: the plain table stays."""
+def write_table(
+    name: str,
+    profile_name: str,
+    frame: pd.DataFrame,
+    cells: list[Cell] | None = None,
+    variant: str = "",
+) -> Path:
+    """Write a CSV and, beside it, the .run.json that says what it was made from; both atomically.
+
+    Args:
+        name: See `table_path`.
+        profile_name: The profile of the cells.
+        frame: The content.
+        cells: The whole plan that `frame` was made from; none for LEDGER.
+        variant: Required for another recipe than the authors' and for changed settings, so that
+            the plain table is not overwritten.
+
+    Returns:
+        The path of the CSV.
+    """
     target = table_path(name, profile_name, variant)
-    settings = {*frame.get("settings", pd.Series(dtype="str"))} - {""}
-    if settings and not variant:
-        raise InputError(
-            f"{name} was run with changed settings ({settings.pop()}): give it a variant name, "
-            f"so that {target} is not overwritten"
-        )
+    if name != LEDGER:
+        if not cells:
+            raise InputError(f"{name} needs the cells that it was made from, got none")
+        sidecar.write(target, cells)  # first, so that every CSV has one
     write_atomic(
         target, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n")
     )
@@ -146,128 +314,34 @@ def write_table(name: str, profile_name: str, frame: pd.DataFrame, variant: str 
 
 
 def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
-    """The table as it was written; MissingError, with the command that makes it, if there is none."""
+    """Read a CSV as it was written; MissingError, with the command that makes it, if it is missing."""
     path = table_path(name, profile_name, variant)
     if not path.is_file():
-        target = DERIVED.get(name, name)
         raise MissingError(
-            f"no {name}{variant and f' ({variant})'} for profile {profile_name}: {path} is not there; "
-            f"run: make {target} PROFILE={profile_name}"
+            f"no {name}{variant and f' ({variant})'} for profile {profile_name}: {path} is missing; "
+            f"run: make {DERIVED.get(name, name)} PROFILE={profile_name}"
         )
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 
 
 def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataFrame]:
-    """The named tables by name ("table2"), what is derived beside them; EXTRAS where they were made.
+    """Read the CSVs of a report, by name: tables, the files of DERIVED made with them, EXTRAS.
 
-    tables: comma-separated numbers or names. MissingError names all that are not there.
+    Args:
+        profile_name: A profile.
+        tables: Comma-separated numbers or names.
+
+    Raises:
+        MissingError: A table or a file made with it is missing; the message names all of them.
     """
     parts = [part.strip() for part in tables.split(",") if part.strip()]
     names = [table(part if part.startswith("table") else f"table{part}").name for part in parts]
     names += [name for name, target in DERIVED.items() if target in names]
-    absent = [name for name in names if not table_path(name, profile_name).is_file()]
-    if absent:
+    missing = [name for name in names if not table_path(name, profile_name).is_file()]
+    if missing:
         raise MissingError(
-            f"no {', '.join(absent)} for profile {profile_name} in {paths.results(profile_name)}; "
+            f"no {', '.join(missing)} for profile {profile_name} in {paths.results(profile_name)}; "
             f"run: make tables PROFILE={profile_name}"
         )
     names += [name for name in EXTRAS if table_path(name, profile_name).is_file()]
     return {name: read_table(name, profile_name) for name in names}
-
-
-# Table 1
-
-
-GRID = np.arange(51, 100) / 100  # thresholds of the sweep
-
-
-def table1(cells: list[Cell]) -> pd.DataFrame:
-    """One row per task, gold class ("all" for every example) and PTP label, then `Avg` rows over the tasks.
-
-    The columns of a table (`rows.COLUMNS`; mean, sd and interval are of the label's share among the examples of that
-    gold class, in percent) and `gold`, `count` (examples, mean over seeds). The paper prints no counts to compare with.
-    """
-    members = list(groups(cells).values())
-    labels = [assigned(group, group.cells[0].recipe.ptp_thresholds)[0] for group in members]
-    rows, totals = [], []
-    for group, predicted in zip(members, labels, strict=True):
-        for gold, chosen in gold_classes(group).items():
-            shares = _shares(predicted[:, chosen]), _label_draws(predicted[:, chosen], group.task)
-            rows += _label_rows([group], group.task, gold, *shares, int(np.count_nonzero(chosen)))
-            totals += [shares] if gold == "all" else []
-    scores, draws = (np.mean(values, axis=0) for values in zip(*totals, strict=True))
-    size = float(np.mean([len(group.labels) for group in members]))
-    return table_frame(
-        rows + _label_rows(members, "Avg", "all", scores, draws, size), ("gold", "count")
-    )
-
-
-def assigned(group: Group, rule: str) -> tuple[np.ndarray, list[tuple[float, float]]]:
-    """PTP labels (seeds, n) of a group of Table 1's cells under a rule of D1, and each seed's own (t1, t2)."""
-    cuts = [
-        ptp_labels.thresholds(rule, task(group.task), logits, group.labels)
-        for logits in group.logits
-    ]
-    predicted = [
-        ptp_labels.labels(one, group.labels, cut)
-        for one, cut in zip(group.logits, cuts, strict=True)
-    ]
-    return np.stack(predicted), cuts
-
-
-def gold_classes(group: Group) -> dict[str, np.ndarray]:
-    """Which examples (n,) belong to each gold class; to "all", every one. A class without examples is left out."""
-    named = {name: group.labels == k for k, name in enumerate(task(group.task).labels)}
-    return {"all": np.ones(len(group.labels), bool)} | {
-        name: mask for name, mask in named.items() if mask.any()
-    }
-
-
-def _shares(predicted: np.ndarray) -> np.ndarray:
-    """Shares (seeds, labels) in percent of PTP labels (seeds, n)."""
-    return 100.0 * (predicted[..., None] == np.arange(len(ptp_labels.LABELS))).mean(axis=1)
-
-
-def _label_draws(predicted: np.ndarray, name: str) -> np.ndarray:
-    return stats.bootstrap_shares(
-        len(ptp_labels.LABELS), predicted, generator(name)
-    )  # (draws, labels)
-
-
-def _label_rows(
-    members: list[Group], name: str, gold: str, scores: np.ndarray, draws: np.ndarray, size: float
-) -> list[dict[str, Any]]:
-    """One row per PTP label. scores: (seeds, labels), draws: (draws, labels), both in percent; size: examples."""
-    said = origin(members) | {"task": name, "metric": "share", "gold": gold}
-    return [
-        said
-        | {"method": label, "count": round(scores[:, k].mean() * size / 100, DIGITS)}
-        | summary(scores[:, k], draws[:, k])
-        for k, label in enumerate(ptp_labels.LABELS)
-    ]
-
-
-def threshold_sweep(cells: list[Cell]) -> pd.DataFrame:
-    """Share of each PTP label in the training data for one threshold t of 0.51 .. 0.99, mean over seeds.
-
-    Columns task, t, label, share (percent): written as results/<profile>/thresholds.csv.
-    """
-    rows = [
-        {"task": name, "t": cut, "label": label, "share": round(share, DIGITS)}
-        for (_, name), group in groups(cells).items()
-        for cut, shares in zip(GRID.tolist(), _sweep(group), strict=True)
-        for label, share in zip(ptp_labels.LABELS, shares.tolist(), strict=True)
-    ]
-    return with_types(pd.DataFrame(rows))
-
-
-def _sweep(group: Group) -> np.ndarray:
-    """Shares (thresholds, labels) in percent, mean over seeds, by counting the confidences above each threshold."""
-    shares = np.zeros((len(GRID), len(ptp_labels.LABELS)))
-    for logits in group.logits:
-        sure, right = ptp_labels.confidence(logits), logits.argmax(axis=1) == group.labels
-        for first, mask in ((0, right), (2, ~right)):
-            above = mask.sum() - np.searchsorted(np.sort(sure[mask]), GRID, side="right")
-            shares[:, first] += above
-            shares[:, first + 1] += mask.sum() - above
-    return 100.0 * shares / (len(group.labels) * len(group.logits))

@@ -1,4 +1,4 @@
-"""How a number in a table's CSV came to be, from the files of its cells, as plain text. No torch here."""
+"""How a number in a table came to be, as plain text, from the files of its cells."""
 
 import shlex
 import textwrap
@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from repro.analysis import derivation, tables, verification
-from repro.analysis.rows import PRINTED
+from repro.analysis import tables
+from repro.analysis.cell_checks import check_cell, damaged
+from repro.analysis.tables import PRINTED
+from repro.analysis.verification import check_table, plan_of
 from repro.config.cells import Cell
 from repro.config.recipe import parse as parse_recipe
 from repro.config.tables import TABLES, table
@@ -18,221 +20,195 @@ from repro.paths import shown
 from repro.runs import results as files
 
 _WIDTH = 100
-_STAGES = ("teacher", "outputs", "ptp", "search", "student")  # in the order in which they are made
+_STAGES = ("teacher", "outputs", "ptp", "search", "student")  # in the order of their computation
+_METRICS = {
+    "share": "share of the training examples that the teacher's predictions give this PTP label",
+    "accuracy": "accuracy, the share of correct predictions",
+    "f1": "F1 of class 1",
+}
 
 
 def parse(text: str) -> tuple[Path, str, str]:
-    """(path, method, task) of "results/demo/table2.csv:PeaBERT3:mini-RTE"; InputError for another form."""
+    """(path, method, task) of "results/demo/table2.csv:PeaBERT3:mini-RTE"; InputError otherwise."""
     path, method, name = [*text.rsplit(":", 2), "", ""][:3]
     if not (path and method and name):
         raise InputError(
-            f"a number is named FILE:METHOD:TASK, e.g. results/demo/table2.csv:PeaBERT3:mini-RTE, "
+            "a number is given as FILE:METHOD:TASK, e.g. results/demo/table2.csv:PeaBERT3:mini-RTE, "
             f"got {text!r}"
         )
     return Path(path), method, name
 
 
 def explain(path: Path, method: str, name: str) -> str:
-    """How the number came to be: score, interval, what is the same for all its cells, then each cell. For 100 columns.
+    """Explain a number: its score and interval, what its cells have in common, then each cell.
 
-    path: a table's CSV under the results folder. name: the task as the CSV has it, the paper's name of it, or "Avg".
-    Raises MissingError if the file is not there, InputError for a file, method or task that is none, each with those
-    allowed. A cell that is not here is named, with the command that makes it.
+    Args:
+        path: The CSV of a table in the results folder.
+        method: A method of the table.
+        name: A task of the table, its name in the paper, or "Avg".
+
+    Returns:
+        Text of at most 100 columns. A cell without a result is listed with the command that makes it.
+
+    Raises:
+        MissingError: The CSV or its sidecar is missing.
+        InputError: The file, method or task is unknown; the message names the allowed ones.
     """
-    frame = _table(path)
-    row = _row(frame, path, method, name)
-    head = f"{shown(path)}: {row['method']}, {row['task']}"
+    row = _row(_read(path), path, method, name)
+    title = f"{shown(path)}: {row['method']}, {row['task']}"
     if row["backbone"] == PRINTED:
-        return _text(
-            head,
-            "",
-            f"  {row['paper']:g} is copied from the paper, where it is printed; it is not run here.",
+        return (
+            f"{title}\n\n  {row['paper']:g} is copied from the paper; the method is not run here."
         )
-    chosen = _cells(path, row)
-    here = {cell: files.read(cell) for cell in chosen if files.path(cell).is_file()}
-    cells = [line for cell in chosen for line in _cell(cell, here)]
-    return _text(head, "", *_number(row), "", *_common(row, here), *cells, "", *_verified(path))
-
-
-def _text(*lines: str) -> str:
-    """The lines, those that are too long wrapped where they may be."""
+    planned, _ = plan_of(path)
+    # every row of Table 1 is a PTP label of the same cells
+    own = [cell for cell in planned if row["table"] == "table1" or cell.row == row["method"]]
+    own = [cell for cell in own if row["task"] in (cell.task, "Avg")]
+    results = {cell: files.read(cell) for cell in own if files.path(cell).is_file()}
+    lines = [title, "", *_number(row), "", *_common(row, list(results.values()))]
+    for cell in own:
+        lines += ["", f"cell {cell.id} (seed {cell.seed})", *_cell(cell, results.get(cell))]
     wrapper = textwrap.TextWrapper(
         _WIDTH, subsequent_indent=" " * 14, break_on_hyphens=False, break_long_words=False
     )
-    parts = [[line] if len(line) <= _WIDTH else wrapper.wrap(line) for line in lines]
-    return "\n".join(line for part in parts for line in part)
+    lines += ["", *_verification(path, planned)]
+    return "\n".join(
+        "\n".join(wrapper.wrap(line)) if len(line) > _WIDTH else line for line in lines
+    )
 
 
-def _table(path: Path) -> pd.DataFrame:
-    """The CSV with its types, if it is a table of the results folder."""
+def _read(path: Path) -> pd.DataFrame:
+    """The CSV, which must be a table in the results folder."""
     name, _, variant = path.name.removesuffix(".csv").partition(".")
     if name not in TABLES or path.suffix != ".csv":
         raise one_of("table", path.name, [f"{known}.csv" for known in TABLES])
-    target = tables.table_path(name, path.resolve().parent.name, variant)
+    profile_name = path.resolve().parent.name
+    target = tables.table_path(name, profile_name, variant)
     if path.is_file() and path.resolve() != target.resolve():
         raise InputError(
-            f"{path} does not lie in the results folder, where its cells are; use {shown(target)}"
+            f"{path} is not in the results folder, where its cells are; use {shown(target)}"
         )
-    return tables.read_table(name, path.resolve().parent.name, variant)
+    return tables.read_table(name, profile_name, variant)
 
 
 def _row(frame: pd.DataFrame, path: Path, method: str, name: str) -> dict[str, Any]:
-    """The row as a dict; of table 1, where a method is a PTP label, the row about all gold classes."""
-    methods, names = (list(dict.fromkeys(frame[column])) for column in ("method", "task"))
+    """The first row of the method and task; in Table 1 it is the row of all gold classes."""
+    methods, tasks = (list(dict.fromkeys(frame[column])) for column in ("method", "task"))
     if method not in methods:
         raise one_of(f"method of {path.name}", method, methods)
-    own = {known: known for known in names} | {
-        TASKS[known].paper_name: known for known in names if known in TASKS
-    }
-    if name not in own:
-        raise one_of(f"task of {path.name}", name, own)
-    return frame[(frame["method"] == method) & (frame["task"] == own[name])].iloc[0].to_dict()
-
-
-def _cells(path: Path, row: dict[str, Any]) -> list[Cell]:
-    """The row's cells, task by task; in table 1 every row is of the one method that is run."""
-    plan = [cell for cells in derivation.plans_of(path).values() for cell in cells]
-    methods = {cell.row for cell in plan} if row["table"] == "table1" else {row["method"]}
-    return [cell for cell in plan if cell.row in methods and row["task"] in (cell.task, "Avg")]
-
-
-def _number(row: dict[str, Any]) -> list[str]:
-    """The number with its spread, its interval and the paper's, and how it is averaged."""
-    seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
-    spread = "one seed: no sd" if pd.isna(row["sd"]) else f"sd {row['sd']:g} between {seeds}"
-    paper = f"{row['paper']:g} on its {table(row['table']).paper_split} split; difference {row['delta']:+g}"
-    return [
-        _line("number", f"{row['mean']:g} %, {spread}"),
-        _line(
-            "interval",
-            f"{row['ci_low']:g} to {row['ci_high']:g}, 95 % bootstrap over seeds and examples",
-        ),
-        _line("paper", "prints no such number" if pd.isna(row["paper"]) else paper),
-        _line("metric", _metric(row)),
-        _line("split", row["split"]),
-        _line("model", _model(row)),
-    ]
-
-
-def _metric(row: dict[str, Any]) -> str:
-    """What is counted, and over what it is averaged."""
-    if row["metric"] == "share":
-        what = "share of the training examples that the teacher's predictions give this PTP label"
-    elif row["task"] == "Avg":
-        return f"{row['metric']} tasks' scores within each seed, then the mean over seeds"
-    else:
-        what = {"accuracy": "accuracy, the share of right predictions", "f1": "F1 of class 1"}[
-            row["metric"]
-        ]
-    return f"{what}, in percent; the mean over seeds" + (
-        " and tasks" if row["task"] == "Avg" else ""
-    )
-
-
-def _model(row: dict[str, Any]) -> str:
-    return (
-        f"{row['layers']} stored layers, {row['effective_layers']} applied; {row['parameters']:,} parameters in "
-        f"layers, {row['parameters_full']:,} with embeddings and pooler"
-    )
-
-
-def _common(row: dict[str, Any], here: dict[Cell, dict[str, Any]]) -> list[str]:
-    """What is the same for all cells: recipe, settings, encoder, and each task's data."""
-    options = ", ".join(
-        f"{name}={value}" for name, value in parse_recipe(row["recipe"]).changes.items()
-    )
-    data = dict.fromkeys(f"{cell.task}, {_data(found['data'])}" for cell, found in here.items())
-    encoders = dict.fromkeys(_encoder(found["backbone"]) for found in here.values()) or [
-        row["backbone"]
-    ]
-    return [
-        _line("profile", f"{row['profile']}: {row['data']}"),
-        _line("recipe", f"{row['recipe']}; differs from the authors' in: {options or 'nothing'}"),
-        _line("settings", row["settings"] or "the profile's"),
-        *(_line("encoder", text) for text in encoders),
-        *(_line("data", text) for text in data),
-    ]
-
-
-def _data(data: dict[str, Any]) -> str:
-    splits = [
-        f"{split} {data[f'{split}_rows']:,} rows (fingerprint {data[split]})"
-        for split in ("train", "dev")
-    ]
-    return f"{', '.join(splits)}, from {data['source']}"
-
-
-def _encoder(backbone: dict[str, Any]) -> str:
-    return f"{backbone['name']}, weights SHA-256 {backbone['sha256']}, all files {backbone['fingerprint']}"
-
-
-def _cell(cell: Cell, here: dict[Cell, dict[str, Any]]) -> list[str]:
-    """One cell: its score, stages, checkpoint, predictions, where it was made, and how to make it again."""
-    lines = ["", f"cell {cell.id} (seed {cell.seed})"]
-    again = _commands(cell)
-    if cell not in here:
-        return [
-            *lines,
-            _line("score", f"not here: {shown(files.path(cell))} does not exist"),
-            *again,
-        ]
-    row, metric = here[cell], task(cell.task).metric
-    whose = " of the teacher on its training data" if cell.method.kind == "labels" else ""
-    versions = ", ".join(f"{name} {number}" for name, number in row["versions"].items())
-    return [
-        *lines,
-        _line("score", f"{metric} {row['metrics'][metric]:.4f}{whose}"),
-        *(_line("stage", _stage(kind, row)) for kind in _STAGES if kind in row["stages"]),
-        _line("checkpoint", _checkpoint(row["selection"])),
-        _line("predictions", f"SHA-256 {row['predictions_sha256']}"),
-        _line(
-            "made by",
-            f"commit {row['commit'] or 'unknown'}; {row['device']}, {row['threads']} "
-            f"thread{'s' if row['threads'] > 1 else ''}, {row['precision']}; {versions}",
-        ),
-        *again,
-    ]
-
-
-def _commands(cell: Cell) -> list[str]:
-    """The command that makes the cell, to be pasted into a shell as it stands, over as many lines as it needs."""
-    words = [
-        shlex.quote(word).replace(" ", "\0") for word in shlex.split(files.command(cell))
-    ]  # no break in a quote
-    lines = textwrap.wrap(
-        " ".join(words), _WIDTH - 16, break_long_words=False, break_on_hyphens=False
-    )
-    ends = [" \\"] * (len(lines) - 1) + [""]
-    names = ["again"] + [""] * (len(lines) - 1)
-    return [
-        _line(name, line.replace("\0", " ") + end)
-        for name, line, end in zip(names, lines, ends, strict=True)
-    ]
-
-
-def _stage(kind: str, row: dict[str, Any]) -> str:
-    seconds = row["seconds"].get(kind)
-    return f"{kind:8} {row['stages'][kind]}" + ("" if seconds is None else f"  {seconds:,.1f} s")
-
-
-def _checkpoint(chosen: dict[str, Any]) -> str:
-    """The rule, and the step it picked."""
-    step = f", step {chosen['best_step']} of {chosen['steps']}" if "best_step" in chosen else ""
-    best = f", score {chosen['best_score']:.4f}" if chosen.get("best_score") is not None else ""
-    last = f"; the last step's: {chosen['last_score']:.4f}" if "last_score" in chosen else ""
-    return f"{chosen['rule']}{step}{best}{last}"
-
-
-def _verified(path: Path) -> list[str]:
-    """Whether the CSV is what its cells give, and these what their predictions give."""
-    needed = [files.path(cell) for cells in derivation.plans_of(path).values() for cell in cells]
-    found = {place: verification.check_cell(place) for place in needed if place.is_file()}
-    wrong = [line for lines in found.values() for line in lines]
-    wrong += verification.check_table(path, verification.damaged(found))[1]
-    return wrong or [
-        f"verified: the table is what its {len(needed)} cells give, and these what their predictions give"
-    ]
+    by_name = {own: own for own in tasks}
+    by_name |= {TASKS[own].paper_name: own for own in tasks if own in TASKS}
+    if name not in by_name:
+        raise one_of(f"task of {path.name}", name, by_name)
+    return frame[(frame["method"] == method) & (frame["task"] == by_name[name])].iloc[0].to_dict()
 
 
 def _line(name: str, text: str) -> str:
     return f"  {name:11} {text}"
+
+
+def _number(row: dict[str, Any]) -> list[str]:
+    """The number with its spread, interval, printed counterpart and metric."""
+    spread = "one seed: no sd"
+    if pd.notna(row["sd"]):
+        spread = f"sd {row['sd']:g} between {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+    paper = "prints no such number"
+    if pd.notna(row["paper"]):
+        split = table(row["table"]).paper_split
+        paper = f"{row['paper']:g} on its {split} split; difference {row['delta']:+g}"
+    average = row["task"] == "Avg"
+    if average and row["metric"] != "share":
+        metric = f"{row['metric']} tasks' scores within each seed, then the mean over seeds"
+    else:
+        over = "seeds and tasks" if average else "seeds"
+        metric = f"{_METRICS[row['metric']]}, in percent; the mean over {over}"
+    interval = f"{row['ci_low']:g} to {row['ci_high']:g}, 95 % bootstrap over seeds and examples"
+    model = (
+        f"{row['layers']} stored layers, {row['effective_layers']} applied; {row['parameters']:,} "
+        f"parameters in layers, {row['parameters_full']:,} with embeddings and pooler"
+    )
+    return [
+        _line("number", f"{row['mean']:g} %, {spread}"),
+        _line("interval", interval),
+        _line("paper", paper),
+        _line("metric", metric),
+        _line("split", row["split"]),
+        _line("model", model),
+    ]
+
+
+def _common(row: dict[str, Any], results: list[dict[str, Any]]) -> list[str]:
+    """What the cells have in common: profile, recipe, settings, encoder, and the data by task."""
+    changes = parse_recipe(row["recipe"]).changes
+    options = ", ".join(f"{name}={value}" for name, value in changes.items())
+    encoders, data = [], []
+    for result in results:
+        encoder, source = result["backbone"], result["data"]
+        encoders.append(
+            f"{encoder['name']}, weights SHA-256 {encoder['sha256']}, "
+            f"all files {encoder['fingerprint']}"
+        )
+        splits = ", ".join(
+            f"{split} {source[f'{split}_rows']:,} rows (fingerprint {source[split]})"
+            for split in ("train", "dev")
+        )
+        data.append(f"{result['cell']['task']}, {splits}, from {source['source']}")
+    return [
+        _line("profile", f"{row['profile']}: {row['data']}"),
+        _line("recipe", f"{row['recipe']}; differs from the authors' in: {options or 'nothing'}"),
+        _line("settings", row["settings"] or "the profile's"),
+        *(_line("encoder", text) for text in dict.fromkeys(encoders) or [row["backbone"]]),
+        *(_line("data", text) for text in dict.fromkeys(data)),
+    ]
+
+
+def _cell(cell: Cell, result: dict[str, Any] | None) -> list[str]:
+    """The score, stages, checkpoint, predictions and origin of one cell, and its command."""
+    if result is None:
+        missing = _line("score", f"missing: {shown(files.path(cell))} does not exist")
+        return [missing, *_command(cell)]
+    metric = task(cell.task).metric
+    whose = " of the teacher on its training data" if cell.method.kind == "labels" else ""
+    lines = [_line("score", f"{metric} {result['metrics'][metric]:.4f}{whose}")]
+    for kind in (kind for kind in _STAGES if kind in result["stages"]):
+        seconds = result["seconds"].get(kind)
+        duration = "" if seconds is None else f"  {seconds:,.1f} s"
+        lines.append(_line("stage", f"{kind:8} {result['stages'][kind]}{duration}"))
+    selection = result["selection"]
+    checkpoint = selection["rule"]
+    if "best_step" in selection:
+        checkpoint += f", step {selection['best_step']} of {selection['steps']}"
+    if selection.get("best_score") is not None:
+        checkpoint += f", score {selection['best_score']:.4f}"
+    if "last_score" in selection:
+        checkpoint += f"; score of the last step: {selection['last_score']:.4f}"
+    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    made_by = f"commit {result['commit'] or 'unknown'}; {result['device']}, {threads}"
+    return [
+        *lines,
+        _line("checkpoint", checkpoint),
+        _line("predictions", f"SHA-256 {result['predictions_sha256']}"),
+        _line("made by", f"{made_by}, {result['precision']}; {versions}"),
+        *_command(cell),
+    ]
+
+
+def _command(cell: Cell) -> list[str]:
+    """The command that makes the cell, to be pasted into a shell, wrapped with backslashes."""
+    words = [shlex.quote(word) for word in shlex.split(files.command(cell))]
+    unbroken = " ".join(word.replace(" ", "\0") for word in words)  # no line break within quotes
+    lines = textwrap.wrap(unbroken, _WIDTH - 16, break_long_words=False, break_on_hyphens=False)
+    text = " \\\n".join(lines).replace("\0", " ")
+    return [_line("" if k else "command", line) for k, line in enumerate(text.split("\n"))]
+
+
+def _verification(path: Path, planned: list[Cell]) -> list[str]:
+    """The findings about the table and its cells, or one line that there are none."""
+    results = [files.path(cell) for cell in planned if files.path(cell).is_file()]
+    of_cells = {file: check_cell(file) for file in results}
+    findings = [line for lines in of_cells.values() for line in lines]
+    findings += check_table(path, damaged(of_cells))[1]
+    return findings or [
+        f"verified: the table agrees with its {len(planned)} cells, and they with their predictions"
+    ]

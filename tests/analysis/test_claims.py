@@ -20,9 +20,10 @@ def folder(tmp_path, monkeypatch):
 
 def make(table, tasks="", seeds=3, **counts):
     cells = finish(plan(table, "demo", tasks, seeds), right(**counts), rows=100)
-    tables.write_table(table, "demo", tables.aggregate(cells))
+    tables.write_table(table, "demo", tables.aggregate(cells), cells)
     if table != "table3":
-        tables.write_table(table.replace("table", "comparisons"), "demo", comparisons.of(cells))
+        compared = table.replace("table", "comparisons")
+        tables.write_table(compared, "demo", comparisons.of(cells), cells)
 
 
 def of(frame, name):

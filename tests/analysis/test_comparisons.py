@@ -83,9 +83,9 @@ def test_holm_is_over_the_tasks():
 
 def test_the_same_cells_give_the_same_bytes(folder):
     cells = finished("table2", "RTE", 2, rows=50)
-    first = tables.write_table("comparisons2", "demo", comparisons.of(cells)).read_bytes()
+    first = tables.write_table("comparisons2", "demo", comparisons.of(cells), cells).read_bytes()
     assert (
-        tables.write_table("comparisons2", "demo", comparisons.of(cells[::-1])).read_bytes()
+        tables.write_table("comparisons2", "demo", comparisons.of(cells[::-1]), cells).read_bytes()
         == first
     )
     again = tables.read_table("comparisons2", "demo")

@@ -7,7 +7,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 from synthetic import finish, finished, gold, result
 
-from repro.analysis import derivation, ptp_study, tables
+from repro.analysis import ptp_study, tables
+from repro.analysis.groups import make_command
 from repro.analysis.verification import verify
 from repro.config.cells import variant as variant_of
 from repro.data import ptp_labels
@@ -236,7 +237,7 @@ def test_one_teacher_agrees_with_nobody():
 def test_written_and_read_again(seeds):
     cells = study(seeds)
     for name, make in MAKERS.items():
-        tables.write_table(name, "demo", make(cells))
+        tables.write_table(name, "demo", make(cells), cells)
         pd.testing.assert_frame_equal(tables.read_table(name, "demo"), make(cells))
 
 
@@ -246,7 +247,10 @@ def test_written_and_read_again(seeds):
 def test_verify_derives_the_csvs_again(recipe, changes):
     cells = finish(ptp_study.plan("demo", "RTE,QNLI", 2, recipe, changes), predict, rows=10)
     variant = variant_of(recipe, changes)
-    made = [tables.write_table(name, "demo", make(cells), variant) for name, make in MAKERS.items()]
+    made = [
+        tables.write_table(name, "demo", make(cells), cells, variant)
+        for name, make in MAKERS.items()
+    ]
     assert (verify("demo").tables, verify("demo").findings) == (3, [])
     made[1].write_text(made[1].read_text().replace(",25.0,", ",26.0,", 1))
     (finding,) = verify("demo").findings
@@ -254,7 +258,7 @@ def test_verify_derives_the_csvs_again(recipe, changes):
     command = (
         f"python -m repro ptp --profile demo --tasks mini-QNLI,mini-RTE --seeds 2 --recipe {recipe}"
     )
-    assert derivation.command(made[0]).startswith(
+    assert make_command(cells, "ptp").startswith(
         command if changes else "make ptp PROFILE=demo TASKS=mini-"
     )
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from synthetic import finish
 
 from repro import paths
-from repro.analysis import derivation, sweeps, tables, verification
+from repro.analysis import sweeps, tables, verification
 from repro.config import cells
 from repro.config import sweeps as searches
 from repro.config.cells import plan as cells_of
@@ -402,10 +402,10 @@ def test_a_tuned_table_is_a_csv_of_its_own(swept):
     frame = tables.aggregate(finished)
     assert {*frame["settings"]} == {"tuned"}
     with pytest.raises(InputError, match="give it a variant name"):
-        tables.write_table("table4", "demo", frame)
-    path = tables.write_table("table4", "demo", frame, cells.variant(tuned=True))
+        tables.write_table("table4", "demo", frame, finished)
+    path = tables.write_table("table4", "demo", frame, finished, cells.variant(tuned=True))
     assert path.name == "table4.tuned.csv"
-    assert derivation.plans_of(path) == {"authors": finished}
+    assert verification.plan_of(path) == (finished, [])
     assert verification.verify("demo").findings == []
     with pytest.raises(InputError, match="all its students tuned"):
         tables.aggregate([*finished[:1], *finish(plain)[1:]])

@@ -13,7 +13,7 @@ from synthetic import finish, finished, gold, noisy, result
 
 from repro import paths
 from repro.analysis import tables
-from repro.analysis.rows import COLUMNS, MORE_COLUMNS
+from repro.analysis.tables import COLUMNS, MORE_COLUMNS
 from repro.config import printed
 from repro.config.cells import plan
 from repro.config.tables import TABLES
@@ -121,17 +121,20 @@ def test_split_says_when_the_cap_cut():
 
 def test_the_same_cells_give_the_same_bytes(folder):
     cells = finished("table4", "RTE,MRPC", 3, rows=40)
-    first = tables.write_table("table4", "demo", tables.aggregate(cells)).read_bytes()
+    first = tables.write_table("table4", "demo", tables.aggregate(cells), cells).read_bytes()
     random.Random(1).shuffle(cells)
-    assert tables.write_table("table4", "demo", tables.aggregate(cells)).read_bytes() == first
+    assert (
+        tables.write_table("table4", "demo", tables.aggregate(cells), cells).read_bytes() == first
+    )
     assert not [path for path in (folder / "demo").iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize("name", ["table1", "table2", "table3"])
 def test_a_table_reads_back_as_it_was_written(name):
     make = tables.table1 if name == "table1" else tables.aggregate
-    frame = make(finished(name, "RTE", 2, rows=30))
-    tables.write_table(name, "demo", frame)
+    cells = finished(name, "RTE", 2, rows=30)
+    frame = make(cells)
+    tables.write_table(name, "demo", frame, cells)
     pd.testing.assert_frame_equal(tables.read_table(name, "demo"), frame)
 
 
@@ -221,14 +224,16 @@ def test_a_plan_without_one_method_is_refused():
 
 
 def test_changed_settings_need_a_variant_and_leave_the_table():
-    tables.write_table("table4", "demo", tables.aggregate(finished("table4", "RTE", 1, rows=10)))
+    plain = finished("table4", "RTE", 1, rows=10)
+    tables.write_table("table4", "demo", tables.aggregate(plain), plain)
     before = tables.table_path("table4", "demo").read_bytes()
     changes = {"beta": 40.0, "student.epochs": 2}
-    frame = tables.aggregate(finished("table4", "RTE", 1, rows=10, overrides=changes))
+    cells = finished("table4", "RTE", 1, rows=10, overrides=changes)
+    frame = tables.aggregate(cells)
     assert set(frame["settings"]) == {"beta=40.0; student.epochs=2"}
     with pytest.raises(InputError, match="variant"):
-        tables.write_table("table4", "demo", frame)
-    assert tables.write_table("table4", "demo", frame, "beta40").name == "table4.beta40.csv"
+        tables.write_table("table4", "demo", frame, cells)
+    assert tables.write_table("table4", "demo", frame, cells, "beta40").name == "table4.beta40.csv"
     assert tables.table_path("table4", "demo").read_bytes() == before
     pd.testing.assert_frame_equal(tables.read_table("table4", "demo", "beta40"), frame)
     assert "Changed settings: beta=40.0" in text.to_text(frame)
@@ -350,7 +355,7 @@ def test_aggregation_is_quick():
 
 def test_no_torch():
     code = (
-        "import sys; from repro.analysis import tables, rows, stats; from repro.report import diagrams, document as report, figures, text as views; "
+        "import sys; from repro.analysis import tables, verification; from repro.report import diagrams, document as report, figures, text as views; "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
@@ -361,7 +366,7 @@ def test_errors_are_the_project_s():
     assert issubclass(InputError, ReproError)
 
 
-def test_both_selections_stand_in_a_row():
+def test_a_row_has_the_scores_of_both_checkpoints():
     """The chosen checkpoint's score and the last step's, two points lower in these made-up runs."""
     frame = tables.aggregate(finished("table4", "RTE,MRPC", 2, rows=60))
     assert (frame["mean"] - frame["last"]).tolist() == pytest.approx([2.0] * len(frame), abs=1e-3)

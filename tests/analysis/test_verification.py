@@ -1,29 +1,31 @@
-"""What `verify` finds: made-up finished cells, one thing tampered with at a time, and the finding that names it."""
+"""Findings of `verify`: synthetic results, one thing changed at a time, and the finding that names it."""
 
 import json
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from synthetic import finish, finished
 
 from repro import paths
-from repro.analysis import decisions, derivation, tables
-from repro.analysis.derivation import MAKERS
-from repro.analysis.rows import COLUMNS, MORE_COLUMNS
-from repro.analysis.verification import check_cell, verify
+from repro.analysis import decisions, tables
+from repro.analysis.cell_checks import check_cell
+from repro.analysis.tables import COLUMNS, MORE_COLUMNS
+from repro.analysis.verification import MAKERS, plan_of, verify
 from repro.config.cells import plan
 from repro.config.tables import TABLES
+from repro.errors import InputError
 from repro.runs import results as files
 
 
 def write(name, cells, variant=""):
-    return tables.write_table(name, "demo", MAKERS[name].make({"": cells}), variant)
+    return tables.write_table(name, "demo", MAKERS[name].make(cells), cells, variant)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Table 4 on one task, verified: three cells. Each test tampers with its own copy."""
+    """Table 4 on one task: three cells. Each test changes its own copy."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("made")))
         write("table4", finished("table4", "RTE", 1, rows=40))
@@ -46,20 +48,24 @@ def predictions_file(folder, method="sps-2"):
 
 
 def edit(path, change, seal=False):
-    """Change a cell's content; `seal`: by someone who knows of the checksum."""
+    """Change the content of a result; `seal`: and its checksum."""
     row = json.loads(path.read_text())
     change(row)
     path.write_text(json.dumps(files.sealed(row) if seal else row, indent=1, sort_keys=True) + "\n")
 
 
+def text_of(path):
+    """The table with its values as text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def edit_csv(path, change):
     """Change the table's values, as text."""
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-    change(frame).to_csv(path, index=False, lineterminator="\n")
+    change(text_of(path)).to_csv(path, index=False, lineterminator="\n")
 
 
 def with_value(column, value, rows=slice(4, 4)):
-    """The frame with another value in some rows; by default of SPS-2 on mini-RTE."""
+    """Set a column in some rows; by default in that of SPS-2 on mini-RTE."""
 
     def change(frame):
         frame.loc[rows, column] = value
@@ -69,13 +75,13 @@ def with_value(column, value, rows=slice(4, 4)):
 
 
 def found(path, *words):
-    """The findings about the file; each of the words must be in one and the same of them."""
+    """The findings about the file; one of them must have all the words."""
     lines = [line for line in verify("demo").findings if path.name in line.split(": ")[0]]
     assert [line for line in lines if all(word in line for word in words)], (lines, words)
     return lines
 
 
-# all is well
+# untouched results
 
 
 def test_every_kind_of_csv_can_be_derived_again():
@@ -87,12 +93,11 @@ def test_untouched_results_agree(repro):
         cells = finished(name, "RTE,MRPC", 2, rows=30)
         for kind in [name, *(other for other, target in tables.DERIVED.items() if target == name)]:
             write(kind, cells)
-    plans = decisions.plan("demo", "RTE", 1)
-    finish(decisions.all_cells(plans), rows=30)
-    tables.write_table("decisions", "demo", decisions.of(plans))
+    flipped = finish(decisions.plan("demo", "RTE", 1), rows=30)
+    write("decisions", flipped)
     code, out, _ = repro("verify")
     count = len(
-        {cell.id for cells in plans.values() for cell in cells}
+        {cell.id for cell in flipped}
         | {c.id for n in TABLES for c in plan(n, "demo", "RTE,MRPC", 2)}
     )
     assert out == f"profile demo: {count} cells, {count} prediction files, 10 tables: all agree\n"
@@ -111,10 +116,10 @@ def test_a_variant_is_derived_with_its_own_recipe_and_settings(own_folders, reci
     cells = finished("table4", "RTE,QNLI", 2, rows=30, recipe=recipe, overrides=overrides)
     path = write("table4", cells, "mine")
     assert verify("demo").findings == []
-    assert derivation.plans_of(path) == {cells[0].recipe.name: cells}
+    assert plan_of(path) == (cells, [])
 
 
-# cells that are not here
+# missing cells
 
 
 def test_a_table_without_any_of_its_cells_is_named_and_is_no_failure(folder, repro):
@@ -149,7 +154,7 @@ def test_a_cell_deleted_with_its_predictions_is_named(folder):
 
 def test_deleted_predictions_are_named(folder):
     predictions_file(folder).unlink()
-    found(cell_file(folder), "not there", "--method SPS-2")
+    found(cell_file(folder), "are missing", "--method SPS-2")
 
 
 # tables
@@ -160,7 +165,7 @@ def test_deleted_predictions_are_named(folder):
 )
 def test_any_changed_value_of_a_row_is_named(folder, column):
     path = folder / "table4.csv"
-    before = derivation.read_text(path)[column][4]
+    before = text_of(path)[column][4]
     edit_csv(path, with_value(column, "99"))
     lines = found(
         path,
@@ -179,8 +184,7 @@ def test_a_renamed_row_is_named(folder, column):
 
 def test_a_changed_last_digit_of_a_comparison_is_found(folder):
     path = write("comparisons4", plan("table4", "demo", "RTE", 1))
-    text = derivation.read_text(path)
-    value = text["ci_low"][0]
+    value = text_of(path)["ci_low"][0]
     changed = value[:-1] + str((int(value[-1]) + 1) % 10)
     edit_csv(path, with_value("ci_low", changed, slice(0, 0)))
     assert len(found(path, f"stored {changed}, recomputed {value}")) == 1
@@ -202,14 +206,13 @@ def test_a_changed_last_digit_of_a_comparison_is_found(folder):
         (lambda f: f.iloc[::-1], ("in form only",)),
         (lambda f: f.assign(stars="***"), ("column stars is of no cell",)),
         (lambda f: f.drop(columns="delta"), ("column delta is missing",)),
-        (lambda f: f.drop(columns="seeds"), ("no column 'seeds'",)),
+        (lambda f: f.drop(columns="seeds"), ("column seeds is missing",)),
         (lambda f: f.drop(columns="method"), ("column method is missing",)),
-        (lambda f: f.head(0), ("no rows",)),
-        (lambda f: f.assign(seeds="2"), ("3 of its 6 cells", "not here")),
-        (lambda f: f.assign(seeds="two"), ("'two' seeds", "1 to 100")),
-        (lambda f: f.assign(recipe="textbook"), ("recipe textbook", "variant")),
-        (lambda f: f.assign(settings="beta=40.0"), ("settings beta=40.0", "variant")),
-        (lambda f: f.assign(task="RTEE"), ("'RTEE'", "use one of")),
+        (lambda f: f.head(0), ("(SPS-2, Avg) is missing",)),
+        (lambda f: f.assign(seeds="two"), ("column seeds: stored two, recomputed 1",)),
+        (lambda f: f.assign(recipe="textbook"), ("stored textbook, recomputed authors",)),
+        (lambda f: f.assign(settings="beta=40.0"), ("stored beta=40.0, recomputed nothing",)),
+        (lambda f: f.assign(task="RTEE"), ("(SPS-2, RTEE) is of no cell",)),
     ],
 )
 def test_a_changed_table_is_named(folder, change, words):
@@ -218,7 +221,8 @@ def test_a_changed_table_is_named(folder, change, words):
 
 
 @pytest.mark.parametrize(
-    ("content", "word"), [("", "no CSV"), ('a,b\n"1', "no CSV"), ("a\n1\n", "no column 'recipe'")]
+    ("content", "word"),
+    [("", "no CSV"), ('a,b\n"1', "no CSV"), ("a\n1\n", "column recipe is missing")],
 )
 def test_a_file_that_is_no_table_is_named(folder, content, word):
     (folder / "table4.csv").write_text(content)
@@ -238,8 +242,112 @@ def test_a_csv_that_nothing_makes_is_named(folder):
 
 def test_a_table_under_another_s_name_is_found(folder):
     (folder / "table4.csv").rename(folder / "table5.csv")
+    (folder / "table4.run.json").rename(folder / "table5.run.json")
     finished("table5", "RTE", 1, rows=40)
+    found(folder / "table5.csv", "table5.run.json does not list 4 cells", "lists 3 cells")
     found(folder / "table5.csv", "(SPS-2, mini-RTE)", "is of no cell")
+
+
+# sidecars
+
+
+def test_a_sidecar_names_the_arguments_and_the_cells(folder):
+    content = json.loads((folder / "table4.run.json").read_text())
+    assert content["run"] == {
+        "profile": "demo",
+        "tasks": "mini-RTE",
+        "seeds": 1,
+        "recipe": "authors",
+        "overrides": {},
+        "tuned": False,
+    }
+    assert content["cells"] == [cell.id for cell in plan("table4", "demo", "RTE", 1)]
+
+
+def test_a_csv_without_a_sidecar_is_a_finding_with_the_command(folder, repro):
+    (folder / "table4.run.json").unlink()
+    code, out, _ = repro("verify")
+    message = "cannot be verified: no table4.run.json beside it; run: make table4 PROFILE=demo"
+    assert (code, message in out) == (1, True)
+    assert "1 finding, above" in out
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"run": {}, "cells": []}',
+        '{"run": {"profile": "demo", "tasks": 3, "seeds": 1}, "cells": []}',
+        '{"run": {"profile": "demo", "tasks": "RTE", "seeds": "1"}, "cells": []}',
+        '{"run": {"profile": "demo", "tasks": "RTE", "seeds": 1}, "cells": [{}]}',
+        '{"run": {"profile": "demo", "tasks": "RTE", "seeds": 1}}',
+        '{"run": {"profile": "demo", "tasks": "RTE", "seeds": 1, "engine": "ray"}, "cells": []}',
+    ],
+)
+def test_a_damaged_sidecar_is_one_line(folder, content):
+    (folder / "table4.run.json").write_text(content)
+    (line,) = verify("demo").findings
+    assert "table4.run.json is damaged" in line and "run: make table4 PROFILE=demo" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"seeds": 2}, ("does not list 3 cells", "table4-bert3-mini-rte-s1")),
+        ({"seeds": 2}, ("3 of its 6 cells", "not here")),
+        ({"tasks": "RTE,MRPC"}, ("does not list 3 cells", "mini-mrpc")),
+        ({"seeds": 1000}, ("seeds must be", "1000")),
+        ({"tasks": "RTEE"}, ("'RTEE'", "use one of")),
+        ({"recipe": "textbook"}, ("recipe textbook", "variant")),
+        ({"overrides": {"beta": 40.0}}, ("beta=40.0", "variant")),
+        ({"tuned": True}, ("tuned", "variant")),
+        ({"profile": "cpu"}, ("folder of profile demo", "cells are of profile cpu")),
+    ],
+)
+def test_edited_arguments_are_found(folder, change, words):
+    path = folder / "table4.run.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"run": content["run"] | change}))
+    found(folder / "table4.csv", *words)
+
+
+def test_an_edited_list_of_cells_is_found(folder):
+    path = folder / "table4.run.json"
+    content = json.loads(path.read_text())
+    for cells, words in (
+        (content["cells"][1:], "does not list 1 cell (table4-bert3-mini-rte-s0-"),
+        ([*content["cells"], "table4-x"], "lists 1 cell (table4-x) of other arguments"),
+        (content["cells"][::-1], "in another order"),
+    ):
+        path.write_text(json.dumps(content | {"cells": cells}))
+        (line,) = found(folder / "table4.csv", "table4.run.json")
+        assert words in line
+
+
+def test_another_recipe_cannot_be_written_under_the_plain_name(folder):
+    before = {path: path.read_bytes() for path in folder.glob("table4*")}
+    cells = finished("table4", "RTE", 1, rows=40, recipe="textbook")
+    with pytest.raises(InputError, match="recipe textbook; give it a variant name"):
+        write("table4", cells)
+    assert {path: path.read_bytes() for path in folder.glob("table4*")} == before
+
+
+def test_a_csv_needs_the_cells_that_it_was_made_from(folder):
+    frame = tables.read_table("table4", "demo")
+    with pytest.raises(InputError, match="needs the cells"):
+        tables.write_table("table4", "demo", frame)
+
+
+def test_a_failed_write_leaves_the_csv_and_its_sidecar_as_they_were(folder, monkeypatch):
+    before = {path: path.read_bytes() for path in folder.glob("table4*")}
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    with pytest.raises(OSError, match="killed"):
+        write("table4", plan("table4", "demo", "RTE", 1))
+    assert {path: path.read_bytes() for path in folder.glob("table4*")} == before
 
 
 # cells
@@ -306,7 +414,7 @@ def test_any_edit_of_a_cell_is_found_by_its_checksum(folder, change):
         (lambda row: row.update(predictions_sha256="0" * 64), ("recorded is 0000",)),
     ],
 )
-def test_what_can_be_recomputed_is_found_even_with_a_new_checksum(folder, change, words):
+def test_recomputed_facts_are_checked_even_with_a_new_checksum(folder, change, words):
     path = cell_file(folder)
     edit(path, change, seal=True)
     found(path, *words)
@@ -367,7 +475,7 @@ def test_swapped_predictions_are_named_even_with_new_checksums(folder):
 
 
 def test_reordered_predictions_are_named(folder):
-    """The score is the same, but the examples are no longer those that the other methods were scored on."""
+    """The score is the same, but its examples are no longer those of the other methods."""
     path = predictions_file(folder)
     pd.read_parquet(path).iloc[::-1].to_parquet(path, index=False)
     edit(
@@ -403,7 +511,7 @@ def test_a_profile_without_results_is_bad_input(repro):
     assert code == 2 and "'gpu'; use one of: demo, cpu" in err
 
 
-def test_the_checksum_does_not_see_the_order_of_keys():
+def test_the_checksum_does_not_depend_on_the_order_of_keys():
     row = {"b": 1, "a": {"d": 2.5, "c": None}}
     assert (
         files.sealed(row)["sha256"] == files.sealed({"a": {"c": None, "d": 2.5}, "b": 1})["sha256"]
@@ -414,7 +522,7 @@ def test_the_checksum_does_not_see_the_order_of_keys():
 
 @pytest.mark.usefixtures("committed_results")
 def test_what_is_committed_agrees():
-    """Cells that are git-ignored are not among it; what is must agree."""
+    """Git-ignored cells are not committed; tables without any cells are not compared."""
     there = [name for name in ("demo", "cpu", "base") if list(paths.results(name).glob("*.csv"))]
     assert "demo" in there
     assert [line for name in there for line in verify(name).findings] == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.analysis.rows import changed
+from repro.analysis.groups import changed_settings
 from repro.config.cells import Cell, plan, variant
 from repro.config.profiles import PRECISIONS, PROFILES, Budget, assignments, override
 from repro.config.recipe import TEXTBOOK, Recipe, parse
@@ -223,7 +223,7 @@ def test_a_change_of_any_field_changes_the_id(cell):
 @given(cells())
 def test_the_settings_are_restored_from_a_tables_settings_column(cell):
     """`verify` and `explain` plan with it."""
-    changes = [text for text in changed(cell).split("; ") if text]
+    changes = [text for text in changed_settings(cell).split("; ") if text]
     assert override(PROFILES[cell.profile].setting, assignments(changes)) == cell.setting
 
 

@@ -28,13 +28,13 @@ def make(*names, tasks="RTE,MRPC", seeds=2, **options):
     """Tables in the results folder, as a run leaves them; returns them as the report reads them."""
     for name in names:
         cells = finished(name, tasks, seeds, rows=40, **options)
-        tables.write_table(
-            name, "demo", tables.table1(cells) if name == "table1" else tables.aggregate(cells)
-        )
+        frame = tables.table1(cells) if name == "table1" else tables.aggregate(cells)
+        tables.write_table(name, "demo", frame, cells)
         if name == "table1":
-            tables.write_table("thresholds", "demo", tables.threshold_sweep(cells))
+            tables.write_table("thresholds", "demo", tables.threshold_sweep(cells), cells)
         elif name != "table3":
-            tables.write_table(name.replace("table", "comparisons"), "demo", comparisons.of(cells))
+            compared = name.replace("table", "comparisons")
+            tables.write_table(compared, "demo", comparisons.of(cells), cells)
     return tables.read_all("demo", ",".join(names))
 
 
@@ -110,9 +110,8 @@ def test_the_differences_in_latex():
 
 
 def test_decisions_are_reported_where_they_were_run(folders):
-    plans = decisions.plan("demo", "RTE", 1)
-    finish(decisions.all_cells(plans), rows=20)
-    tables.write_table("decisions", "demo", decisions.of(plans))
+    cells = finish(decisions.plan("demo", "RTE", 1), rows=20)
+    tables.write_table("decisions", "demo", decisions.of(cells), cells)
     frames = make("table4")
     assert "decisions.tex" in {path.name for path in document.write_tables("demo", frames)}
     assert (

@@ -8,7 +8,8 @@ import pytest
 from synthetic import finished
 
 from repro import paths
-from repro.analysis import derivation, tables
+from repro.analysis import tables
+from repro.analysis.verification import MAKERS
 from repro.errors import InputError
 from repro.report import provenance
 from repro.runs import results as files
@@ -16,9 +17,7 @@ from repro.runs import results as files
 
 def write(name, variant="", **options):
     cells = finished(name, "RTE,MRPC", 2, rows=40, **options)
-    return cells, tables.write_table(
-        name, "demo", derivation.MAKERS[name].make({"": cells}), variant
-    )
+    return cells, tables.write_table(name, "demo", MAKERS[name].make(cells), cells, variant)
 
 
 @pytest.fixture
@@ -52,7 +51,7 @@ def test_it_says_where_a_number_comes_from(table4, repro):
         f"number {row['mean']:g} %, sd {row['sd']:g} between 2 seeds",
         f"{row['ci_low']:g} to",
         "paper 68.6 on its dev split; difference",
-        "accuracy, the share of right predictions",
+        "accuracy, the share of correct predictions",
         "split dev",
         "3 stored layers, 6 applied; 300,000 parameters",
         "authors; differs from the authors' in: nothing",
@@ -61,7 +60,7 @@ def test_it_says_where_a_number_comes_from(table4, repro):
         "train 4 rows (fingerprint aaaaaaaa), dev 40 rows (fingerprint bbbbbbbb), from made up",
         "stage teacher a1a1a1a1a1a1a1a1 1,234.5 s stage outputs b2b2b2b2b2b2b2b2 3.0 s stage student",
         "commit 0123456789ab; cpu, 1 thread, float32; python 3.11",
-        "verified: the table is what its 12 cells give",
+        "verified: the table agrees with its 12 cells",
     ):
         assert text in flat
     for cell in of(cells, "SPS-2", "mini-RTE"):
@@ -69,7 +68,7 @@ def test_it_says_where_a_number_comes_from(table4, repro):
         score = f"score accuracy {made['metrics']['accuracy']:.4f}"
         assert f"cell {cell.id} (seed {cell.seed}) {score}" in flat
         assert (
-            f"best_dev, step 12 of 40, score {made['metrics']['accuracy']:.4f}; the last step's:"
+            f"best_dev, step 12 of 40, score {made['metrics']['accuracy']:.4f}; score of the last step:"
             in flat
         )
         assert made["predictions_sha256"] in flat
@@ -168,7 +167,7 @@ def test_a_table_elsewhere_is_refused(table4, tmp_path):
     copy = tmp_path / "demo" / "table4.csv"
     copy.parent.mkdir()
     copy.write_text(table4[1].read_text())
-    with pytest.raises(InputError, match="does not lie in the results folder"):
+    with pytest.raises(InputError, match="is not in the results folder"):
         provenance.explain(copy, "SPS-2", "RTE")
 
 

@@ -100,8 +100,8 @@ def kill_once_marked(cluster, node, mark):
 def table_bytes(cells):
     """The bytes of the table's CSV, of its comparisons' CSV and of all predictions."""
     written = [
-        tables.write_table("table5", "demo", tables.aggregate(cells), "tiny"),
-        tables.write_table("comparisons5", "demo", comparisons.of(cells), "tiny"),
+        tables.write_table("table5", "demo", tables.aggregate(cells), cells, "tiny"),
+        tables.write_table("comparisons5", "demo", comparisons.of(cells), cells, "tiny"),
     ]
     return [path.read_bytes() for path in [*written, *map(results.predictions_path, cells)]]
 

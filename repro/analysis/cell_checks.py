@@ -1,0 +1,125 @@
+"""Checks of one result file: its id, checksum and declared facts, and its scores from its predictions."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from repro.config.cells import Cell
+from repro.config.tasks import task
+from repro.data import metrics
+from repro.errors import ReproError
+from repro.files import sha256
+from repro.models import layers
+from repro.paths import shown
+from repro.runs import results as files
+
+_NO_CHECKSUM = "has no checksum, so an edit cannot be detected; run the cell again"
+_TOLERANCE = 1e-9  # points; scores of the same predictions differ by rounding at most
+
+
+def check_cell(path: Path) -> list[str]:
+    """Check a result file and its predictions.
+
+    Args:
+        path: results/<profile>/cells/<id>.json
+
+    Returns:
+        One line per finding, beginning with the name of the file.
+    """
+    try:
+        row = json.loads(path.read_text())
+        cell = Cell.from_dict(row["cell"])
+        findings = _check_identity(path, row, cell)
+        if path.stem == cell.id:  # otherwise the predictions of that name are of another cell
+            findings += [*_check_facts(row, cell), *_check_scores(row, cell)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ReproError) as error:
+        findings = [f"cannot be read as the result of a cell ({type(error).__name__}: {error})"]
+    return [f"{shown(path)}: {' '.join(line.split())}" for line in findings]
+
+
+def damaged(findings: dict[Path, list[str]]) -> set[str]:
+    """The ids of the cells that no table can be derived from.
+
+    A cell that only lacks its checksum is not damaged.
+
+    Args:
+        findings: The result of `check_cell` for each result file.
+    """
+    return {
+        path.stem
+        for path, lines in findings.items()
+        if any(_NO_CHECKSUM not in line for line in lines)
+    }
+
+
+def _check_identity(path: Path, row: dict[str, Any], cell: Cell) -> list[str]:
+    """The name, the id, the folder and the checksum must agree with the content."""
+    findings = [
+        f"{what} {stored!r} but its content is that of {cell.id!r}"
+        for what, stored in (("name", path.stem), ("id", row["id"]))
+        if stored != cell.id
+    ]
+    folder = path.parent.parent.name
+    if cell.profile != folder:
+        findings.append(f"is in profile {folder} but is a cell of profile {cell.profile}")
+    expected = files.sealed(row)["sha256"]
+    if "sha256" not in row:
+        findings.append(_NO_CHECKSUM)
+    elif row["sha256"] != expected:
+        findings.append(
+            f"edited after it was written: checksum {row['sha256']}, content {expected}"
+        )
+    return findings
+
+
+def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
+    """The selection rule, encoder and depth must be those that the cell declares."""
+    student = cell.method.kind == "student"
+    rule = cell.recipe.checkpoint if student else cell.recipe.teacher_checkpoint
+    facts: dict[str, tuple[Any, Any]] = {
+        "selection rule": (row["selection"]["rule"], rule),
+        "backbone": (row["backbone"]["name"], cell.setting.backbone),
+    }
+    if student:
+        order = layers.effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
+        facts["effective_layers"] = row["effective_layers"], len(order)
+        if row["selection"]["rule"] == "best_dev":  # the chosen checkpoint is the scored one
+            score = row["metrics"][task(cell.task).metric]
+            facts["best score on dev"] = row["selection"]["best_score"], score
+    return [
+        f"{name}: stored {stored}, recomputed {recomputed}"
+        for name, (stored, recomputed) in facts.items()
+        if stored != recomputed
+    ]
+
+
+def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
+    """The predictions must be unchanged, cover the split, and give the stored scores."""
+    path = files.predictions_path(cell)
+    if not path.is_file():
+        return [f"its predictions {path.name} are missing; run: {files.command(cell)}"]
+    checksum = sha256(path)
+    if checksum != row["predictions_sha256"]:
+        return [
+            f"its predictions {shown(path)} have SHA-256 {checksum}, "
+            f"recorded is {row['predictions_sha256']}"
+        ]
+    frame = pd.read_parquet(path)
+    logits, labels = frame.filter(regex=r"^logit_\d+$").to_numpy(), frame["label"].to_numpy()
+    findings = []
+    examples = row["data"]["train_rows" if cell.method.kind == "labels" else "dev_rows"]
+    if examples != len(frame):
+        findings.append(f"examples: stored {examples}, recomputed {len(frame)}")
+    if not np.isfinite(logits).all() or not np.array_equal(frame["index"], np.arange(len(frame))):
+        findings.append(
+            f"its predictions {shown(path)} are not finite, or not those of examples 0 .. n - 1"
+        )
+    for name, metric in metrics.METRICS.items():
+        stored, score = row["metrics"][name], float(metric(labels, logits.argmax(axis=1)))
+        if not math.isclose(stored, score, rel_tol=0, abs_tol=_TOLERANCE):
+            findings.append(f"{name}: stored {stored}, recomputed from its predictions {score}")
+    return findings
