@@ -145,7 +145,7 @@ def make_table(
 ) -> None:
     """Run a table's notebook, and print the table beside the paper's."""
     from repro.analysis import tables as results
-    from repro.report import reading
+    from repro.report import sentences
     from repro.runs.engine import ENGINES
     from repro.runs.notebooks import table_notebook
 
@@ -167,7 +167,7 @@ def make_table(
         }
         | ({"tuned": True} if tuned else {}),
     )
-    typer.echo("\n" + reading.with_gains(table, profile, variant))
+    typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
     typer.echo(f"written: {shown(target)}")
 
 
@@ -180,10 +180,10 @@ def show(
     tuned: options.Tuned = False,
 ) -> None:
     """Print a table that is there beside the paper's."""
-    from repro.report import reading
+    from repro.report import sentences
 
     variant = cells.variant(recipe_name, assignments(changes), tuned)
-    typer.echo(reading.with_gains(table_of(table).name, profile, variant))
+    typer.echo(sentences.table_with_differences(table_of(table).name, profile, variant))
 
 
 @app.command()
@@ -256,13 +256,13 @@ def verify(profile: Profile = "demo") -> None:
 def claims(profile: Profile = "demo") -> None:
     """Every claim of the paper beside what the profile's tables say of it, with a verdict by rule."""
     from repro.analysis import tables as results
-    from repro.report import reading
+    from repro.report import sentences
     from repro.runs.notebooks import table_notebook
 
     target = results.table_path("ledger", profile)
     table_notebook("claims", profile, {})
     frame = results.read_table("ledger", profile)
-    typer.echo(f"{reading.claims(frame)}\nwritten: {shown(target)}")
+    typer.echo(f"{sentences.claims(frame)}\nwritten: {shown(target)}")
 
 
 @app.command()

@@ -19,7 +19,7 @@ from repro import cli
 from repro.analysis import tables
 from repro.config import recipe
 from repro.paths import ROOT
-from repro.report import reading, text
+from repro.report import sentences, text
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "REPRODUCIBILITY.md", "docs/cluster.md")
@@ -208,15 +208,16 @@ def test_the_readme_s_table_is_the_committed_one():
 @pytest.mark.usefixtures("committed_results")
 def test_the_readme_s_differences_are_the_committed_ones():
     pairs = [tables.read_table(f"comparisons{number}", "demo") for number in (2, 4, 5)]
-    said = [f"- {line}" for frame in pairs for line in reading.gains(frame)]
+    said = [f"- {line}" for frame in pairs for line in sentences.differences(frame)]
     shown = marked("gains").splitlines()
     assert len(shown) == 5 and set(shown) <= set(said)
     tuned = [
-        f"- {line}" for line in reading.gains(tables.read_table("comparisons2", "demo", "tuned"))
+        f"- {line}"
+        for line in sentences.differences(tables.read_table("comparisons2", "demo", "tuned"))
     ]
     assert marked("tuned").splitlines() == tuned[:3]
-    assert reading.claims(tables.read_table("ledger", "demo")) == marked("claims")
-    assert reading.decisions(tables.read_table("decisions", "demo")) == marked("flips")
+    assert sentences.claims(tables.read_table("ledger", "demo")) == marked("claims")
+    assert sentences.decisions(tables.read_table("decisions", "demo")) == marked("flips")
 
 
 # make
