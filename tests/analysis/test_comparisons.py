@@ -9,7 +9,7 @@ from repro.config import cells as experiments
 from repro.config import printed
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError
-from repro.report import reading, text
+from repro.report import sentences, text
 
 
 @pytest.fixture(autouse=True)
@@ -104,22 +104,24 @@ def test_missing_comparisons_name_the_table_to_make():
 
 
 def test_sentences_say_what_a_difference_is_worth():
-    better = reading.gains(ablation(3, BERT3=60, SPS1=80, SPS2=80))
+    better = sentences.differences(ablation(3, BERT3=60, SPS1=80, SPS2=80))
     assert (
-        better[0].startswith("SPS-1 against BERT3: +20.0 points")
-        and "(better with 3 seeds)" in better[0]
+        better[0].startswith("SPS-1 vs. BERT3: +20.0 points")
+        and ", better with 3 seeds;" in better[0]
     )
-    assert "the same answers on every example" in better[1]
+    assert "identical predictions on every example" in better[1]
 
 
 def test_worse_is_called_worse():
-    assert "(worse with 3 seeds)" in reading.gains(ablation(3, BERT3=80, SPS1=50, SPS2=50))[0]
+    assert (
+        ", worse with 3 seeds;" in sentences.differences(ablation(3, BERT3=80, SPS1=50, SPS2=50))[0]
+    )
 
 
-@pytest.mark.parametrize(("seeds", "said"), [(1, "1 seed, which says"), (2, "2 seeds, which say")])
-def test_few_seeds_are_said_beside_the_word(seeds, said):
-    sentence = reading.gains(ablation(seeds, BERT3=60, SPS1=80, SPS2=80))[0]
-    assert f"(better with {said} little of others)" in sentence
+@pytest.mark.parametrize(("seeds", "counted"), [(1, "1 seed"), (2, "2 seeds")])
+def test_few_seeds_come_with_a_warning(seeds, counted):
+    sentence = sentences.differences(ablation(seeds, BERT3=60, SPS1=80, SPS2=80))[0]
+    assert f", better with {counted} (too few to generalise to other seeds);" in sentence
 
 
 def test_view_marks_what_holds_after_holm():

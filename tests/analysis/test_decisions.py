@@ -6,7 +6,7 @@ from synthetic import finish
 
 from repro.analysis import decisions, tables
 from repro.config.recipe import Recipe, parse
-from repro.report import forest, reading
+from repro.report import sentences, study_figures
 
 
 @pytest.fixture(autouse=True)
@@ -77,7 +77,7 @@ def test_written_and_read_again(frame):
 
 
 def test_sentence_names_what_moves_the_difference(frame):
-    said = reading.decisions(frame)
+    said = sentences.decisions(frame)
     assert (
         "is +10.0 points" in said
         and "D3 kl_reduction=batchmean (+10.0)" in said
@@ -86,10 +86,10 @@ def test_sentence_names_what_moves_the_difference(frame):
 
 
 def test_figure_has_a_line_per_acting_flip(frame):
-    ax = forest.decisions(frame)
+    ax = study_figures.decisions(frame)
     names = [label.get_text() for label in ax.get_yticklabels()]
     assert names == [
-        "as authors",
+        "authors (unchanged)",
         "D1 ptp thresholds: one",
         "D1 ptp thresholds: median",
         "D3 kl reduction: batchmean",

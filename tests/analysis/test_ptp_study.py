@@ -13,7 +13,7 @@ from repro.analysis.verification import verify
 from repro.config.cells import variant as variant_of
 from repro.data import ptp_labels
 from repro.errors import InputError, MissingError
-from repro.report import ptp_figures, reading
+from repro.report import sentences, study_figures
 from repro.runs import results as files
 
 CC, UC, CW, UW = ptp_labels.LABELS
@@ -270,25 +270,25 @@ def test_a_missing_csv_is_named_with_its_command():
 
 def test_sentences_hold_the_csvs_numbers():
     cells = study(2)
-    said = reading.ptp(*(make(cells) for make in MAKERS.values()))
+    said = sentences.ptp(*(make(cells) for make in MAKERS.values()))
     assert (
-        "wrong on 30.0 %; confident on 64 % of the correct ones and 67 % of the wrong ones (two)"
+        "wrong on 30.0 %; confident on 64 % of the correct and 67 % of the wrong predictions"
         in said
     )
     assert f"{CC} 56 %" in said and f"{UW} 0 %" in said
-    assert "leaves out zero: nowhere." in said
+    assert "excludes 0, in points: none." in said
     assert (
-        "**mini-RTE** (two): the same label for 90.0 % (by chance 31.0 %; kappa 0.86), mean over 1 pairs"
-        in said
+        "**mini-RTE** (rule two): same label on 90.0 % of the examples (chance 31.0 %; kappa 0.86), "
+        "mean over 1 pair of teachers." in said
     )
     alone = study(1)
-    said = reading.ptp(*(make(alone) for make in MAKERS.values()))
-    assert "Two or more seeds are needed" in said and "1 seed, which says little of others." in said
+    said = sentences.ptp(*(make(alone) for make in MAKERS.values()))
+    assert "Use two or more seeds." in said and "1 seed (too few to generalise" in said
 
 
 def test_label_picture_has_a_bar_per_class_rule_and_teacher():
     frame = ptp_study.shares(study(2, "RTE,QNLI"))
-    axes = ptp_figures.label_shares(frame)
+    axes = study_figures.ptp_labels(frame)
     assert axes.shape == (2, 3)
     for ax in axes.ravel():
         assert len(ax.patches) == 2 * 2 * 4  # classes, teachers, labels
@@ -300,7 +300,7 @@ def test_label_picture_has_a_bar_per_class_rule_and_teacher():
 def test_accuracy_picture_draws_both_accuracies_and_the_difference():
     frame = ptp_study.difficulty(study())
     given = plt.subplots(1, 2, squeeze=False)[1]
-    axes = ptp_figures.accuracies(frame, given)
+    axes = study_figures.ptp_difficulty(frame, given)
     assert axes[0, 0] is given[0, 0]
     after, before = (line.get_xdata() for line in axes[0, 0].lines)
     assert [*before] == frame["before"].tolist() and [*after] == frame["after"].tolist()
@@ -315,7 +315,7 @@ def test_accuracy_picture_draws_both_accuracies_and_the_difference():
 def test_a_label_without_examples_has_a_name_and_no_mark():
     cells = study()
     rewrite(cells[-1], ptp={"thresholds": [0.96, 0.6]})
-    (left, right), *_ = ptp_figures.accuracies(ptp_study.difficulty(cells))
+    (left, right), *_ = study_figures.ptp_difficulty(ptp_study.difficulty(cells))
     assert left.get_yticklabels()[0].get_text() == f"{CC} (0)"
     assert np.isnan(np.asarray(left.lines[0].get_xdata(), float)[0])
     assert np.isnan(np.asarray(right.lines[1].get_xdata(), float)).all()
@@ -323,7 +323,9 @@ def test_a_label_without_examples_has_a_name_and_no_mark():
 
 def test_pictures_are_saved_under_their_names(folder):
     cells = study()
-    made = ptp_figures.write("demo", ptp_study.shares(cells), ptp_study.difficulty(cells), "x")
+    made = study_figures.write_ptp(
+        "demo", ptp_study.shares(cells), ptp_study.difficulty(cells), "x"
+    )
     assert [path.name for path in made] == [
         f"{name}.x.{kind}" for name in ("ptp_labels", "ptp_difficulty") for kind in ("pdf", "png")
     ]

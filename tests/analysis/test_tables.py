@@ -406,4 +406,6 @@ def test_a_collapsed_student_is_called_one():
     assert row(frame, "SPS-1", "Avg")["one_class"] == 4
     assert row(frame, "SPS-2", "Avg")["one_class"] == 0
     said = " ".join(text.to_text(frame).split())
-    assert "One class for every example, in at least one seed: SPS-1 (mini-RTE, mini-MRPC)." in said
+    assert (
+        "Collapsed (one predicted class) in at least one seed: SPS-1 (mini-RTE, mini-MRPC)." in said
+    )

@@ -1,0 +1,195 @@
+"""Findings in sentences; every number is read from a table's rows."""
+
+import pandas as pd
+
+from repro.analysis import tables
+from repro.analysis.decisions import acting
+from repro.analysis.stats import LEAST_SEEDS
+from repro.config.tables import table
+from repro.report.text import to_text
+
+
+def table_with_differences(name: str, profile: str, variant: str = "") -> str:
+    """Read a table and format it, followed by the differences that the paper claims.
+
+    Args:
+        name: "table1" to "table5".
+        profile: Name of the profile.
+        variant: Suffix of the CSV of a run with changed settings; "" for the plain table.
+
+    Raises:
+        MissingError: If a CSV does not exist.
+    """
+    formatted = to_text(tables.read_table(name, profile, variant))
+    pairs_name = name.replace("table", "comparisons")
+    if pairs_name not in tables.DERIVED:
+        return formatted
+    pairs = tables.read_table(pairs_name, profile, variant)
+    return "\n".join([formatted, *differences(pairs), ""])
+
+
+def summary(frame: pd.DataFrame) -> str:
+    """Summarise a table in Markdown: each method's average beside the paper's.
+
+    Args:
+        frame: A table as `tables.read_table` returns it. For Table 1, the summary is the share
+            of each PTP label per task.
+    """
+    if frame["table"].iloc[0] == "table1":
+        rows = frame[(frame["gold"] == "all") & (frame["task"] != "Avg")]
+        lines = []
+        for name, part in rows.groupby("task", sort=False):
+            shares = [f"{row['method']} {row['mean']:.1f} %" for row in part.to_dict("records")]
+            lines.append(f"- **{name}**: {', '.join(shares)}.")
+        return "\n".join(["Share of the training examples:", "", *lines])
+    run = frame[(frame["task"] == "Avg") & frame["mean"].notna()].to_dict("records")
+    lines = [
+        f"- **{row['method']}**: {row['mean']:.1f} (95 % interval {row['ci_low']:.1f} to "
+        f"{row['ci_high']:.1f}); paper: {row['paper']:.1f}."
+        for row in run
+    ]
+    first = run[0]
+    paper_split = table(first["table"]).paper_split
+    other_split = (
+        f" The paper's scores are from the {paper_split} split." if paper_split != "dev" else ""
+    )
+    source = f"{_seeds(first['seeds'])}; {first['data']}, {first['split']} split.{other_split}"
+    return "\n".join(["Mean over tasks, in percent:", "", *lines, "", source])
+
+
+def differences(pairs: pd.DataFrame) -> list[str]:
+    """Describe each average difference that the paper claims, one sentence per pair of methods.
+
+    Args:
+        pairs: Comparisons as `comparisons.of` returns them.
+    """
+    sentences = []
+    for row in pairs[pairs["task"] == "Avg"].to_dict("records"):
+        if row["ci_low"] > 0 or row["ci_high"] < 0:
+            finding = f"{'better' if row['ci_low'] > 0 else 'worse'} with {_seeds(row['seeds'])}"
+        elif row["detectable"] == 0:
+            finding = "identical predictions on every example"
+        else:
+            finding = f"inconclusive (minimum detectable difference {row['detectable']:.1f} points)"
+        sentences.append(
+            f"{row['method']} vs. {row['against']}: {row['difference']:+.1f} points, 95 % interval "
+            f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f}, {finding}; paper: {row['paper']:+.1f}."
+        )
+    return sentences
+
+
+def _seeds(count: int) -> str:
+    """The number of seeds, with a warning if they are few."""
+    seeds = f"{count} seed{'s' if count > 1 else ''}"
+    return seeds if count >= LEAST_SEEDS else f"{seeds} (too few to generalise to other seeds)"
+
+
+def decisions(frame: pd.DataFrame) -> str:
+    """Summarise in Markdown how the headline difference depends on the 21 decisions.
+
+    Args:
+        frame: Differences as `decisions.of` returns them.
+    """
+    rows = frame[(frame["task"] == "Avg") & acting(frame)]
+    base, changed = rows.iloc[0], rows.iloc[1:]
+    moved = changed[(changed["change_low"] > 0) | (changed["change_high"] < 0)]
+    named = [
+        f"{row['decision']} {row['option']}={row['value']} ({row['change']:+.1f})"
+        for row in moved.to_dict("records")
+    ]
+    low, high = changed["difference"].min(), changed["difference"].max()
+    better, worse = (changed["ci_low"] > 0).sum(), (changed["ci_high"] < 0).sum()
+    return (
+        f"With the {base['recipe']} recipe the difference is {base['difference']:+.1f} points. "
+        f"With one decision changed at a time ({len(changed)} variants) it ranges from {low:+.1f} "
+        f"to {high:+.1f}. Changes whose paired 95 % interval excludes 0: "
+        f"{', '.join(named) or 'none'}. The interval of the difference itself is above 0 in "
+        f"{better} variants and below 0 in {worse}."
+    )
+
+
+def claims(frame: pd.DataFrame) -> str:
+    """Summarise the verdicts on the paper's claims in one line.
+
+    Args:
+        frame: Claims as `claims.of` returns them.
+    """
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in frame["verdict"].value_counts().items())
+    mismatches = (frame["adds_up"] == "no").sum()
+    return (
+        f"{len(frame)} claims: {counts}. Printed values that differ from the paper's own tables: "
+        f"{mismatches}."
+    )
+
+
+def ptp(shares: pd.DataFrame, difficulty: pd.DataFrame, agreement: pd.DataFrame) -> str:
+    """Summarise the PTP study in Markdown.
+
+    Args:
+        shares: How confident the teachers are, as `ptp_study.shares` returns it.
+        difficulty: Accuracy by PTP label without and with PTP, as `ptp_study.difficulty`
+            returns it.
+        agreement: How often two teachers agree, as `ptp_study.agreement` returns it.
+    """
+    parts = {
+        "Labels of the training examples": _confidence(shares),
+        "Student accuracy on dev, by label": _accuracy_by_label(difficulty),
+        "Agreement between two teachers": _agreement(agreement),
+    }
+    return "\n".join(
+        line for title, lines in parts.items() for line in (f"{title}:", "", *lines, "")
+    )
+
+
+def _confidence(shares: pd.DataFrame) -> list[str]:
+    """Per task: how often the teacher is wrong, and how often it is confident under each rule."""
+    every = shares[shares["gold"] == "all"]
+    mean = every.pivot_table(index=["task", "rule"], columns="label", values="share", sort=False)
+    lines = []
+    for name, rows in mean.groupby(level="task", sort=False):
+        wrong = rows.iloc[0][["confidently wrong", "unconfidently wrong"]].sum()
+        rules = []
+        for row in rows.reset_index().to_dict("records"):
+            confident = []
+            for kind in ("correct", "wrong"):
+                sure, unsure = row[f"confidently {kind}"], row[f"unconfidently {kind}"]
+                if sure + unsure:
+                    confident.append(f"{100 * sure / (sure + unsure):.0f} % of the {kind}")
+            rules.append(f"{' and '.join(confident)} predictions (rule {row['rule']})")
+        lines.append(
+            f"- **{name}**: the teacher is wrong on {wrong:.1f} %; confident on {'; '.join(rules)}."
+        )
+    return lines
+
+
+def _accuracy_by_label(difficulty: pd.DataFrame) -> list[str]:
+    """Per task: the accuracy without PTP, and the changes with PTP whose interval excludes 0."""
+    lines = []
+    for name, rows in difficulty[difficulty["count"] > 0].groupby("task", sort=False):
+        accuracies = [f"{row['label']} {row['before']:.0f} %" for row in rows.to_dict("records")]
+        clear = rows[(rows["ci_low"] > 0) | (rows["ci_high"] < 0)]
+        changes = [
+            f"{row['label']} {row['difference']:+.1f} ({row['ci_low']:+.1f} to "
+            f"{row['ci_high']:+.1f})"
+            for row in clear.to_dict("records")
+        ]
+        lines.append(
+            f"- **{name}**: without PTP {', '.join(accuracies)}. Changes with PTP whose interval "
+            f"excludes 0, in points: {', '.join(changes) or 'none'}."
+        )
+    seeds = _seeds(int(difficulty["seeds"].max()))
+    multiple = (
+        f"{len(difficulty)} intervals (95 %), not adjusted for multiple comparisons; {seeds}."
+    )
+    return [*lines, "", multiple]
+
+
+def _agreement(agreement: pd.DataFrame) -> list[str]:
+    """Per task and rule: how often two teachers give an example the same label."""
+    rows = agreement[(agreement["label"] == "all") & (agreement["pairs"] > 0)].to_dict("records")
+    return [
+        f"- **{row['task']}** (rule {row['rule']}): same label on {row['agreement']:.1f} % of the "
+        f"examples (chance {row['chance']:.1f} %; kappa {row['kappa']:.2f}), mean over "
+        f"{row['pairs']} pair{'s' if row['pairs'] > 1 else ''} of teachers."
+        for row in rows
+    ] or ["Not available: each task has one teacher. Use two or more seeds."]
