@@ -1,4 +1,4 @@
-"""Made-up finished cells in a temporary results folder: known predictions, no training."""
+"""Synthetic results in a temporary results folder: known predictions, no training."""
 
 from collections.abc import Callable
 
@@ -25,6 +25,7 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
         if cell.layers
         else layers
     )
+    ptp = cell.recipe.ptp_thresholds if cell.method.ptp != "none" else ""
     train_rows = len(labels) if cell.method.kind == "labels" else 4
     score = float(metrics.score(task(cell.task).metric, labels, logits.argmax(axis=1)))
     last = (
@@ -43,15 +44,13 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
         "data": {
             "train": "a" * 8,
             "dev": "b" * 8,
-            "source": "made up",
+            "source": "synthetic",
             "train_rows": train_rows,
             "dev_rows": len(labels),
         },
         "backbone": {"name": cell.setting.backbone, "sha256": "c" * 8, "fingerprint": "d" * 8},
         "selection": {"rule": rule, "best_score": score} | last,
-        "stages": {
-            "student": f"{cell.recipe.kl_reduction} {cell.recipe.ptp_thresholds * (cell.method.ptp != 'none')}"
-        },
+        "stages": {"student": f"{cell.recipe.kl_reduction} {ptp}"},
         "parameters": {
             "layers": 100_000 * layers,
             "with_embeddings": 100_000 * layers + 500_000,
@@ -62,7 +61,7 @@ def result(cell: Cell, labels: np.ndarray, logits: np.ndarray) -> dict:
 
 
 def noisy(cell: Cell, labels: np.ndarray) -> np.ndarray:
-    """Right about four times in five, better for later rows of a table, from the cell's own random numbers."""
+    """About four in five correct, more for later rows of a table; seeded by the cell's id."""
     rng = np.random.default_rng([*cell.id.encode()])
     skill = (
         1.2
@@ -75,7 +74,7 @@ def noisy(cell: Cell, labels: np.ndarray) -> np.ndarray:
 
 
 def right(**counts: int) -> Predict:
-    """Each method named (without - and +) gets its first `counts[method]` examples right, any other 60."""
+    """The first `counts[row]` examples are correct, for a row without its - and +; else 60."""
 
     def predict(cell: Cell, labels: np.ndarray) -> np.ndarray:
         count = counts.get(cell.row.replace("-", "").replace("+", ""), 60)

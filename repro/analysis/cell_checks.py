@@ -1,4 +1,4 @@
-"""Checks of one result file: its id, checksum and declared facts, and its scores from its predictions."""
+"""Checks of one result file: id, checksum, declared facts, and scores against predictions."""
 
 import json
 import math

@@ -157,8 +157,8 @@ def ours(
         return _parameters(claim, frame)
     if claim["kind"] == "score":
         row = frame[(frame["method"] == claim["pairs"]) & (frame["task"] == "Avg")].iloc[0]
-        interval: Fields = {"ci_low": row["ci_low"], "ci_high": row["ci_high"]}
-        return interval | {"ours": row["mean"], "seeds": int(row["seeds"])}
+        low, high = row["ci_low"], row["ci_high"]
+        return {"ours": row["mean"], "ci_low": low, "ci_high": high, "seeds": int(row["seeds"])}
     assert pairs is not None
     return _differences(claim, pairs)
 
@@ -226,9 +226,9 @@ def _differences(claim: Fields, pairs: pd.DataFrame) -> Fields:
 def verdict(claim: Fields, found: Fields) -> dict[str, str]:
     """The verdict on a claim, by one rule for each kind.
 
-    A difference is "reproduced" if its 95 % interval is above 0 and "not reproduced" if it is below
-    0; otherwise, and with fewer than three seeds, it is "inconclusive". (Every claimed difference is
-    a gain.) A claim about every cell is reproduced if all intervals are above 0, and not reproduced
+    Every claimed difference is a gain. It is "reproduced" if its 95 % interval is above 0 and "not
+    reproduced" if it is below 0; otherwise, and with fewer than three seeds, it is "inconclusive".
+    A claim about every cell is reproduced if all intervals are above 0, and not reproduced
     if any is below. A score is reproduced if the printed one is in the interval, a count if it
     rounds to the printed one. Whether the claimed size is in the interval is a separate column.
 

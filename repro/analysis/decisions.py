@@ -126,7 +126,7 @@ def acting(frame: pd.DataFrame) -> pd.Series:
 
 
 def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """Recipes by tasks: "difference [95 % interval]" in points; "–" for a flip that does not act."""
+    """Recipes by tasks: "difference [95 % interval]" in points; "–" if a flip does not act."""
     texts = [
         f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
         for row in frame.to_dict("records")

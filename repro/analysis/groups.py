@@ -1,4 +1,4 @@
-"""Groups of finished cells: the results and predictions of one row and task, read and checked together."""
+"""Groups of finished cells: the results and predictions of one row and task, all seeds."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -80,8 +80,8 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
     missing = [cell for cell in cells if not files.done(cell)]
     if missing:
         raise MissingError(
-            f"{len(missing)} of {len(cells)} cells of {cells[0].table} have no result (or a damaged "
-            f"one): {', '.join(cell.id for cell in missing)}; run: {make_command(cells)}"
+            f"{len(missing)} of {len(cells)} cells of {cells[0].table} have no result (or a "
+            f"damaged one): {', '.join(cell.id for cell in missing)}; run: {make_command(cells)}"
         )
     by_key: dict[tuple[str, str], list[Cell]] = {}
     for cell in sorted(cells, key=lambda cell: (list(TASKS).index(cell.task), cell.seed)):
@@ -93,7 +93,7 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
 
 
 def _check_one_plan(cells: list[Cell]) -> None:
-    """Check that the cells have one table, profile, setting and recipe, and every row the same seeds."""
+    """Check for one table, profile, setting and recipe, and the same seeds in every row."""
     plans = {(cell.table, cell.profile, repr(cell.given), cell.recipe) for cell in cells}
     if len(plans) != 1:
         raise InputError(

@@ -1,4 +1,4 @@
-"""PTP labels in detail: their shares under each threshold rule, what they say of difficulty, agreement.
+"""PTP labels in detail: shares under each threshold rule, difficulty, agreement of teachers.
 
 Everything is read from finished cells: the teachers of Table 1 (training data) and Table 2 (dev),
 and the students of Table 5 without and with PTP.

@@ -1,8 +1,7 @@
 """Means, standard deviations, bootstrap intervals and paired tests of scores.
 
-Independent of training and of tables. Conventions: the last axis is the examples, the first axis of
-predictions the seeds; random generators are passed in. SciPy and statsmodels are imported where they
-are used, which keeps the import of a plan fast.
+Conventions: the last axis is the examples, the first axis of predictions the seeds; random
+generators are passed in. SciPy and statsmodels are slow to import, so functions import them.
 """
 
 from collections.abc import Callable, Iterator
@@ -185,10 +184,7 @@ def permuted_pairs(
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """The two-sided p value of an observed difference.
-
-    The observed value counts as one of the draws, so p is never 0 (Phipson and Smyth 2010).
-    """
+    """The two-sided p value; the observed value counts as a draw (Phipson and Smyth 2010)."""
     return float((1 + np.sum(np.abs(null) >= abs(observed) - 1e-9)) / (1 + len(null)))
 
 
@@ -270,9 +266,9 @@ def bootstrap_within(
 ) -> np.ndarray:
     """The gain in accuracy among the member examples, under resampled examples and seeds.
 
-    There may be as few as three members, and a plain bootstrap of three that agree has width 0. So
-    four examples of weight 1/2 are added, one for each outcome of a pair (Agresti and Min 2005). They
-    widen the interval of three examples and hardly change that of a hundred.
+    There may be as few as three members, and a plain bootstrap of three that agree has width 0.
+    So four examples of weight 1/2 are added, one for each outcome of a pair (Agresti and Min 2005).
+    They widen the interval of three examples and hardly change that of a hundred.
 
     Args:
         before, after: (seeds, n), whether each method is correct.
@@ -304,9 +300,9 @@ def bootstrap_within(
 def expected_best(scores: np.ndarray) -> np.ndarray:
     """The expected maximum of 1, 2, .. B scores drawn with replacement from B.
 
-    Expected validation performance (Dodge et al. 2019, "Show Your Work"): the k-th smallest score is
-    the maximum of n with probability (k / B)^n - ((k - 1) / B)^n. Exact for these scores; biased low
-    for the distribution they come from (Tang et al. 2020).
+    Expected validation performance (Dodge et al. 2019, "Show Your Work"): the k-th smallest score
+    is the maximum of n with probability (k / B)^n - ((k - 1) / B)^n. Exact for these scores; biased
+    low for the distribution they come from (Tang et al. 2020).
 
     Args:
         scores: (B,), of trials in any order.

@@ -1,4 +1,4 @@
-"""Tables 1 to 5 from finished cells, beside the paper's numbers, and the CSV files of all results."""
+"""Tables 1 to 5 from finished cells, beside the paper's numbers, and all CSV files."""
 
 import re
 from pathlib import Path
@@ -314,12 +314,12 @@ def write_table(
 
 
 def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
-    """Read a CSV as it was written; MissingError, with the command that makes it, if it is missing."""
+    """Read a CSV; MissingError, with the command that makes it, if it is missing."""
     path = table_path(name, profile_name, variant)
     if not path.is_file():
         raise MissingError(
-            f"no {name}{variant and f' ({variant})'} for profile {profile_name}: {path} is missing; "
-            f"run: make {DERIVED.get(name, name)} PROFILE={profile_name}"
+            f"no {name}{variant and f' ({variant})'} for profile {profile_name}: "
+            f"{path} is missing; run: make {DERIVED.get(name, name)} PROFILE={profile_name}"
         )
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 

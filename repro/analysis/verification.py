@@ -1,4 +1,4 @@
-"""Verification: recompute every table from its cells, and every cell's scores from its predictions."""
+"""Verification: every table against its cells, and every cell against its predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

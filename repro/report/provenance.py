@@ -33,8 +33,8 @@ def parse(text: str) -> tuple[Path, str, str]:
     path, method, name = [*text.rsplit(":", 2), "", ""][:3]
     if not (path and method and name):
         raise InputError(
-            "a number is given as FILE:METHOD:TASK, e.g. results/demo/table2.csv:PeaBERT3:mini-RTE, "
-            f"got {text!r}"
+            "a number is given as FILE:METHOD:TASK, "
+            f"e.g. results/demo/table2.csv:PeaBERT3:mini-RTE, got {text!r}"
         )
     return Path(path), method, name
 
@@ -48,7 +48,7 @@ def explain(path: Path, method: str, name: str) -> str:
         name: A task of the table, its name in the paper, or "Avg".
 
     Returns:
-        Text of at most 100 columns. A cell without a result is listed with the command that makes it.
+        Text of at most 100 columns. A cell without a result is listed with its command.
 
     Raises:
         MissingError: The CSV or its sidecar is missing.

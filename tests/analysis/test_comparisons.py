@@ -1,4 +1,4 @@
-"""Pairs of methods from made-up finished cells: the numbers by hand, and what the sentences say of them."""
+"""Comparisons of two methods from synthetic results: numbers by hand, and their sentences."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""PTP looked at closely, from made-up finished cells: ten examples by hand, and every way to refuse."""
+"""The PTP study from synthetic results: ten examples by hand, and every error."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -34,7 +34,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def teacher(seed, labels):
-    """Sure and right 4 times, unsure and right 3, sure and wrong 2, unsure and wrong 1; seed 1 is sure of the fifth."""
+    """4 confident and correct, 3 unconfident and correct, 2 confident and wrong, 1 neither.
+
+    Seed 1 is confident of the fifth, too.
+    """
     sure = np.array([0.95] * 4 + [0.7] * 3 + [0.9] * 2 + [0.55])
     sure[4] = 0.95 if seed == 1 else 0.7
     told = np.where(np.arange(10) < 7, labels, 1 - labels)
@@ -161,7 +164,7 @@ def test_without_a_record_the_recipe_s_rule_gives_them():
     assert frame["count"].to_dict() == {CC: 0, UC: 7, CW: 0, UW: 3, "all": 10}
 
 
-def test_students_of_another_teacher_are_refused():
+def test_students_of_another_teacher_are_an_error():
     cells = study()
     for cell in cells:
         rewrite(cell, stages={"outputs": "other" if cell.table == "table2" else "same"})
@@ -171,7 +174,7 @@ def test_students_of_another_teacher_are_refused():
         ptp_study.difficulty(cells)
 
 
-def test_results_of_other_data_are_refused():
+def test_results_of_other_data_are_an_error():
     cells = study()
     rewrite(cells[0], data={"train": "other", "dev": "b" * 8})
     with pytest.raises(InputError, match="2 versions"):
@@ -224,7 +227,7 @@ def test_a_label_of_neither_teacher_has_no_agreement():
     assert np.isnan(frame.loc[CW, "agreement"])
 
 
-def test_one_teacher_agrees_with_nobody():
+def test_one_teacher_has_no_agreement():
     frame = ptp_study.agreement(study(1))
     assert set(frame["pairs"]) == {0} and list(frame) == list(ptp_study.AGREEMENT)
     assert frame[["agreement", "chance", "kappa"]].isna().all(axis=None)
@@ -268,7 +271,7 @@ def test_a_missing_csv_is_named_with_its_command():
         tables.read_table("ptp_labels", "demo")
 
 
-def test_sentences_hold_the_csvs_numbers():
+def test_sentences_have_the_numbers_of_the_csvs():
     cells = study(2)
     said = sentences.ptp(*(make(cells) for make in MAKERS.values()))
     assert (

@@ -1,4 +1,4 @@
-"""Means and bootstrap intervals: tiny cases by hand, and the properties that make an interval one."""
+"""Means, intervals and tests: small cases by hand, and properties such as coverage."""
 
 import itertools
 
@@ -187,7 +187,7 @@ def test_improvement_counts_pairs_and_halves_of_ties():
 
 
 def test_paired_differences_are_narrower_than_unpaired():
-    """Errors on the same examples cancel: the second method only mends 5 of the first's 100 errors in 400."""
+    """Errors on the same examples cancel: the second corrects 5 of the first's 100 in 400."""
     labels = np.zeros(400, int)
     first = (np.arange(400) < 100).astype(int)[None]
     second = (np.arange(400) < 95).astype(int)[None]
@@ -210,7 +210,7 @@ def test_detectable_is_2_8_standard_errors():
 
 
 def test_a_detectable_difference_is_detected_four_times_in_five():
-    """The promise itself: at the true difference that `detectable` names, the interval excludes 0 in about 80 %."""
+    """At the minimum detectable difference, the interval excludes 0 in about 80 % of samples."""
     error = 1.0
     smallest = stats.detectable(rng().normal(0, error, 40_000))
     seen = rng().normal(smallest, error, 20_000)
@@ -235,7 +235,7 @@ def test_the_same_generator_seed_gives_the_same_interval():
 
 
 def part(before, after, member=None):
-    """(seeds, n) booleans of lists of 0 and 1; every example counts unless `member` says otherwise."""
+    """(seeds, n) booleans of lists of 0 and 1; by default every example is a member."""
     before, after = (np.atleast_2d(np.array(given, bool)) for given in (before, after))
     return (
         before,

@@ -1,4 +1,4 @@
-"""Rows, CSVs and views from made-up finished cells: exact numbers by hand, and every way to refuse."""
+"""Tables, CSVs and views from synthetic results: exact numbers by hand, and every error."""
 
 import random
 import subprocess
@@ -110,7 +110,7 @@ def test_printed_rows_of_table_3():
     assert row(frame, "DistilBERT", "Avg")["paper"] == pytest.approx(73.7)
 
 
-def test_split_says_when_the_cap_cut():
+def test_split_names_the_cap_if_it_left_examples_out():
     cells = plan("table4", "demo", "RTE", 1, overrides={"dev_cap": 20})
     assert (
         row(tables.aggregate(finish(cells, rows=20)), "BERT3", "mini-RTE")["split"]
@@ -181,7 +181,7 @@ def test_a_score_that_the_predictions_contradict_is_refused():
             tables.aggregate(cells)
 
 
-def test_logits_that_are_no_numbers_are_refused():
+def test_logits_that_are_not_finite_are_an_error():
     cells = finish(
         plan("table4", "demo", "RTE", 1),
         lambda cell, labels: np.full((len(labels), 2), np.nan),
@@ -264,7 +264,7 @@ def test_missing_tables_are_named_with_the_command():
 
 
 def hand_made(cell, labels):
-    """Ten examples by confidence and correctness: 4 sure and right, 3 unsure and right, 2 sure and wrong, 1 unsure."""
+    """4 confident and correct, 3 unconfident and correct, 2 confident and wrong, 1 neither."""
     sure = np.array([0.95] * 4 + [0.7] * 3 + [0.9] * 2 + [0.55])
     told = np.where(np.arange(10) < 7, labels, 1 - labels)
     logits = np.zeros((10, 2))
@@ -355,7 +355,8 @@ def test_aggregation_is_quick():
 
 def test_no_torch():
     code = (
-        "import sys; from repro.analysis import tables, verification; from repro.report import diagrams, document as report, figures, text as views; "
+        "import sys; from repro.analysis import tables, verification; "
+        "from repro.report import diagrams, document, figures, text; "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
@@ -367,13 +368,13 @@ def test_errors_are_the_project_s():
 
 
 def test_a_row_has_the_scores_of_both_checkpoints():
-    """The chosen checkpoint's score and the last step's, two points lower in these made-up runs."""
+    """The chosen checkpoint's score and the last step's, two points lower in synthetic results."""
     frame = tables.aggregate(finished("table4", "RTE,MRPC", 2, rows=60))
     assert (frame["mean"] - frame["last"]).tolist() == pytest.approx([2.0] * len(frame), abs=1e-3)
     assert "2.0 points above the last step" in " ".join(text.to_text(frame).split())
 
 
-def test_no_optimism_is_claimed_of_the_last_step():
+def test_the_score_of_the_last_step_is_not_called_optimistic():
     frame = tables.aggregate(
         finished("table4", "RTE", 1, rows=60, recipe="authors+checkpoint=last")
     )
@@ -394,8 +395,8 @@ def test_the_command_for_missing_cells_keeps_recipe_and_changes():
         )
 
 
-def test_a_collapsed_student_is_called_one():
-    """All wrong is told from all of one class: only the latter learnt nothing."""
+def test_a_collapsed_student_is_reported():
+    """One class for every example is not the same as every prediction wrong."""
 
     def predict(cell, labels):
         told = np.ones_like(labels) if cell.row == "SPS-1" else labels

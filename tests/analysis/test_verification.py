@@ -1,4 +1,4 @@
-"""Findings of `verify`: synthetic results, one thing changed at a time, and the finding that names it."""
+"""Findings of `verify` on synthetic results, with one thing changed at a time."""
 
 import json
 import shutil
@@ -128,8 +128,8 @@ def test_a_table_without_any_of_its_cells_is_named_and_is_no_failure(folder, rep
     code, out, _ = repro("verify")
     assert code == 0
     assert (
-        "table4.csv: cannot be verified, its 3 cells are not here; run: make table4 PROFILE=demo TASKS=mini-RTE"
-        in out
+        "table4.csv: cannot be verified, its 3 cells are not here; "
+        "run: make table4 PROFILE=demo TASKS=mini-RTE" in out
     )
     assert out.endswith("0 tables: nothing here to verify; 1 table not verified, above\n")
 

@@ -1,4 +1,4 @@
-"""What `explain` says of a number, from made-up finished cells."""
+"""Explanations of numbers, from synthetic results."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def of(cells, method, name):
     return [cell for cell in cells if (cell.row, cell.task) == (method, name)]
 
 
-def test_it_says_where_a_number_comes_from(table4, repro):
+def test_an_explanation_has_the_origin_of_a_number(table4, repro):
     cells, path = table4
     code, out, err = repro("explain", f"{path}:SPS-2:mini-RTE")
     row = (
@@ -57,27 +57,26 @@ def test_it_says_where_a_number_comes_from(table4, repro):
         "authors; differs from the authors' in: nothing",
         "settings the profile's",
         "weights SHA-256 cccccccc, all files dddddddd",
-        "train 4 rows (fingerprint aaaaaaaa), dev 40 rows (fingerprint bbbbbbbb), from made up",
-        "stage teacher a1a1a1a1a1a1a1a1 1,234.5 s stage outputs b2b2b2b2b2b2b2b2 3.0 s stage student",
+        "train 4 rows (fingerprint aaaaaaaa), dev 40 rows (fingerprint bbbbbbbb), from synthetic",
+        "stage teacher a1a1a1a1a1a1a1a1 1,234.5 s stage outputs b2b2b2b2b2b2b2b2 3.0 s",
+        "3.0 s stage student c3c3c3c3c3c3c3c3 61.2 s",
         "commit 0123456789ab; cpu, 1 thread, float32; python 3.11",
         "verified: the table agrees with its 12 cells",
     ):
         assert text in flat
     for cell in of(cells, "SPS-2", "mini-RTE"):
         made = files.read(cell)
-        score = f"score accuracy {made['metrics']['accuracy']:.4f}"
+        accuracy = f"{made['metrics']['accuracy']:.4f}"
+        score = f"score accuracy {accuracy}"
         assert f"cell {cell.id} (seed {cell.seed}) {score}" in flat
-        assert (
-            f"best_dev, step 12 of 40, score {made['metrics']['accuracy']:.4f}; score of the last step:"
-            in flat
-        )
+        assert f"best_dev, step 12 of 40, score {accuracy}; score of the last step:" in flat
         assert made["predictions_sha256"] in flat
         assert files.command(cell) in flat.replace(" \\ ", " ")
     assert len(re.findall("^cell ", out, re.MULTILINE)) == 2
     assert max(map(len, out.splitlines())) <= 100
 
 
-def test_the_paper_s_name_of_a_task_will_do(table4):
+def test_a_task_may_have_its_name_in_the_paper(table4):
     _, path = table4
     assert provenance.explain(path, "SPS-2", "MRPC") == provenance.explain(
         path, "SPS-2", "mini-MRPC"
@@ -95,7 +94,7 @@ def test_an_average_lists_the_cells_of_every_task(table4):
     assert said.count("  data        mini-") == 2
 
 
-def test_a_changed_run_says_what_was_changed(own_folders):
+def test_changed_settings_are_listed(own_folders):
     _, path = write("table4", "textbook+beta=40", recipe="textbook", overrides={"beta": 40.0})
     said = " ".join(provenance.explain(path, "SPS-1", "RTE").split())
     assert (
@@ -117,12 +116,12 @@ def test_a_label_s_share_comes_from_the_teachers(own_folders):
     assert "--method 'PTP labels'" in said
 
 
-def test_a_printed_number_is_said_to_be_one(own_folders):
+def test_a_printed_number_is_named_as_such(own_folders):
     _, path = write("table3")
     assert "70.4 is copied from the paper" in provenance.explain(path, "TinyBERT", "RTE")
 
 
-def test_a_cell_that_is_not_here_is_named_with_its_command(table4):
+def test_a_missing_cell_is_listed_with_its_command(table4):
     cells, path = table4
     for cell in cells:
         files.path(cell).unlink()
@@ -135,12 +134,20 @@ def test_a_cell_that_is_not_here_is_named_with_its_command(table4):
     assert "verified:" not in said
 
 
-def test_a_number_that_its_cells_do_not_give_is_said_to_be_one(table4):
+def test_a_number_that_disagrees_with_its_cells_is_reported(table4):
     _, path = table4
     path.write_text(path.read_text().replace(",68.6,", ",60.6,", 1))
     assert "stored 60.6, recomputed 68.6" in " ".join(
         provenance.explain(path, "SPS-2", "RTE").split()
     )
+
+
+def test_a_table_without_a_sidecar_is_one_line(table4, repro):
+    _, path = table4
+    path.with_name("table4.run.json").unlink()
+    code, out, err = repro("explain", f"{path}:SPS-2:RTE")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "no table4.run.json beside it; run: make table4 PROFILE=demo" in err
 
 
 @pytest.mark.parametrize(
@@ -163,7 +170,7 @@ def test_bad_input_is_one_line(table4, repro, own_folders, number, words):
     assert [word for word in words if word not in err] == []
 
 
-def test_a_table_elsewhere_is_refused(table4, tmp_path):
+def test_a_table_outside_the_results_folder_is_an_error(table4, tmp_path):
     copy = tmp_path / "demo" / "table4.csv"
     copy.parent.mkdir()
     copy.write_text(table4[1].read_text())
@@ -171,7 +178,7 @@ def test_a_table_elsewhere_is_refused(table4, tmp_path):
         provenance.explain(copy, "SPS-2", "RTE")
 
 
-def test_a_commit_is_dirty_by_what_decides_a_number_alone(tmp_path, monkeypatch):
+def test_only_files_that_numbers_depend_on_make_a_commit_dirty(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     assert paths.commit.__wrapped__() == "unknown"
     for file in ("repro/module.py", "results/demo/table2.csv", "repro/config/printed/tables.csv"):
