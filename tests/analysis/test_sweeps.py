@@ -35,7 +35,7 @@ def _folders(tmp_path_factory, tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_training(monkeypatch):
-    """Nothing is trained, and a trial scores 1 + 40 alpha; returns the numbers of the trials run."""
+    """Nothing is trained and a trial scores 1 + 40 alpha; returns the numbers of the trials run."""
     run = []
 
     def run_trial(stage, trial):
