@@ -1,6 +1,7 @@
-"""One distillation, done by each contender: python benchmarks/contenders.py NAME TASK [WITHOUT]; prints one JSON line.
+"""One distillation by each contender: `python benchmarks/contenders.py NAME TASK [WITHOUT]`.
 
-The same data, teacher, student (3 layers with SPS), first weights, losses, batches (32, in the file's order) and steps.
+Prints one line of JSON. All contenders have the same data, teacher, student (3 layers with SPS),
+initial weights, losses, batches (32 examples, in the order of the file) and number of steps.
 """
 
 import json
@@ -19,50 +20,59 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from repro.config.cells import Cell, plan
-from repro.config.profiles import override
+from repro.config.cells import plan
 from repro.config.tasks import task
 from repro.data import metrics
 from repro.data.encode import Encoded
-from repro.methods import patient_kd, pea_kd
+from repro.methods.patient_kd import PatientKD
 from repro.models import classifier, fast
 from repro.models.classifier import Classifier, Output
-from repro.runs import compute, memory, stages
+from repro.models.sps import layers_of
+from repro.runs import compute, machine, stages
 from repro.training import loop, optim
-from repro.training.states import load_state
+from repro.training.loop import Hyperparameters
 
-EXAMPLES, DEV, LENGTH, WARM = (
-    int(os.environ.get("EXAMPLES", 768)),
-    400,
-    128,
-    2,
-)  # WARM: steps before the clock starts
+EXAMPLES, DEV = int(os.environ.get("EXAMPLES", 768)), 400
+LENGTH = 128 if "GLUE_DIR" in os.environ else 64  # tokens; the embedded encoder has 64 positions
+WARM = 2  # steps before the clock starts
 
 
 @dataclass
 class Case:
-    """What all contenders are given; `tick` is called at the start of every step."""
+    """What all contenders are given.
 
-    cell: Cell
-    data: stages.Data
+    Attributes:
+        task: The name of the task.
+        data: Its splits.
+        teacher: The fine-tuned teacher.
+        student: The untrained student.
+        loss: Patient KD.
+        training: The student's hyperparameters.
+        times: The start of every step, and the end.
+    """
+
+    task: str
+    data: compute.Data
     teacher: Classifier
     student: Classifier
+    loss: PatientKD
+    training: Hyperparameters
     times: list[float]
 
     def tick(self) -> None:
-        """Note the time."""
+        """Store the time; called at the start of every step."""
         self.times.append(time.perf_counter())
 
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Matched layers, student's and teacher's, from 1."""
-        return compute._pairs(self.cell, len(classifier.layers_of(self.teacher.encoder)))
+    def batch_loss(self, output: Output, labels: Tensor, logits: Tensor, states: Tensor) -> Tensor:
+        """The loss of one batch.
 
-    def loss(self, output: Output, labels: Tensor, logits: Tensor, states: Tensor) -> Tensor:
-        """The package's three terms on one batch; states: (batch, pairs, hidden) of the teacher."""
-        objective = patient_kd.objective(
-            labels, logits, states, self.pairs, self.cell.setting, self.cell.recipe
-        )
+        Args:
+            output: The student's output.
+            labels: Gold labels (batch,).
+            logits: The teacher's logits (batch, classes).
+            states: The teacher's [CLS] states (batch, layers, hidden).
+        """
+        objective = self.loss.objective(labels, {"train.logits": logits, "train.cls": states})
         return torch.stack(list(objective(output, torch.arange(len(labels))).values())).sum()
 
 
@@ -71,44 +81,41 @@ class Plain(nn.Module):
 
     def __init__(self, model: Classifier) -> None:
         super().__init__()
-        self.encoder, self.pooler, self.classifier, self.dropout = (
-            model.encoder,
-            model.pooler,
-            model.classifier,
-            nn.Dropout(0.1),
-        )
+        self.encoder, self.pooler, self.classifier = model.encoder, model.pooler, model.classifier
+        self.dropout = nn.Dropout(0.1)
         for module in list(self.modules()):
             for name, child in module.named_children():
                 if isinstance(child, nn.Dropout):
                     setattr(module, name, nn.Dropout(child.p))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Output:
-        found = self.encoder(
+        hidden_states = self.encoder(
             input_ids, attention_mask, token_type_ids, output_hidden_states=True
         ).hidden_states[1:]
-        states = torch.stack([state[:, 0] for state in found], 1)  # (batch, layers, hidden)
+        states = torch.stack([state[:, 0] for state in hidden_states], 1)  # (batch, layers, hidden)
         pooled = torch.tanh(self.pooler(states[:, -1]))
         return Output(self.classifier(self.dropout(pooled)), states, pooled)
 
 
-def case(name: str, precision: str) -> Case:
-    """The task's first examples, a teacher fine-tuned on them (kept in the cache), and the student as it starts."""
+def build_case(name: str, precision: str) -> Case:
+    """The first examples of a task, a teacher trained on them, and an untrained student."""
     real = "GLUE_DIR" in os.environ
-    changes = {"train_cap": EXAMPLES, "dev_cap": DEV, "student.epochs": 1} | (
-        {"max_length": LENGTH} if real else {}
-    )
-    cells = plan("table4", "cpu" if real else "demo", name, 1, overrides=changes)
-    cell = next(cell for cell in cells if cell.row == "SPS-2")
-    stage = stages.stages(cell)[0]  # the teacher, made in one precision for all
-    teacher = classifier.teacher(cell.setting.backbone, 2)
-    load_state(teacher, compute.read(stage).tensors)
-    cell = replace(cell, setting=override(cell.setting, {"precision": precision}))
+    overrides = {"train_cap": EXAMPLES, "dev_cap": DEV, "student.epochs": 1}
+    if real:
+        overrides["max_length"] = LENGTH
+    cells = plan("table4", "cpu" if real else "demo", name, 1, overrides=overrides)
+    resolved = stages.resolve(next(cell for cell in cells if cell.row == "SPS-2"))
+    spec = resolved.trained.spec
+    training = replace(spec.training, shuffle=False, precision=loop.resolve_precision(precision))
+    teacher = compute.load_model(resolved.stage("teacher")).eval()  # in one precision for all
+    data = compute.load_data(spec.inputs)
     torch.manual_seed(0)
-    return Case(cell, stages.load_data(cell), teacher.eval(), pea_kd.build(cell, 2), [])
+    student = compute.build(resolved.trained)
+    return Case(spec.inputs.task, data, teacher, student, spec.loss, training, [])
 
 
 def padded(tokens: Encoded, labels: np.ndarray) -> TensorDataset:
-    """input_ids, attention_mask, token_type_ids, labels: (examples, LENGTH), as the usual collators make them."""
+    """Ids, mask and types (examples, LENGTH) and labels, as the usual collators pad them."""
     columns = {
         name: torch.zeros(len(labels), LENGTH, dtype=torch.long)
         for name in ("ids", "mask", "types")
@@ -124,48 +131,41 @@ def padded(tokens: Encoded, labels: np.ndarray) -> TensorDataset:
 
 
 @torch.no_grad()
-def taught(
-    teacher: nn.Module, inputs: list[Tensor], pairs: list[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    """The teacher's logits and its matched states of one batch."""
+def teacher_outputs(teacher: nn.Module, inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The teacher's logits and [CLS] states of one batch."""
     output = teacher(*inputs)
-    return output.logits, output.cls_states[:, [target - 1 for _, target in pairs]]
+    return output.logits, output.cls_states
 
 
 def trainer(case: Case) -> None:
-    """a. Hugging Face's Trainer with a loss of its own: the teacher runs beside the student, on padded batches."""
+    """a. Hugging Face's Trainer with a custom loss; the teacher runs in every step."""
     from transformers import Trainer, TrainingArguments
 
     teacher = Plain(case.teacher).eval()
+    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
 
     class Distiller(Trainer):
         def compute_loss(
             self, model: nn.Module, inputs: dict, return_outputs: bool = False, **_: object
         ) -> Tensor:
             case.tick()
-            labels, tokens = (
-                inputs["labels"],
-                [inputs[k] for k in ("input_ids", "attention_mask", "token_type_ids")],
-            )
-            return case.loss(model(*tokens), labels, *taught(teacher, tokens, case.pairs))
+            tokens = [inputs[name] for name in names[:3]]
+            known = teacher_outputs(teacher, tokens)
+            return case.batch_loss(model(*tokens), inputs["labels"], *known)
 
         def _get_train_sampler(self, *_: object) -> torch.utils.data.Sampler:
             return torch.utils.data.SequentialSampler(range(len(case.data.train.labels)))
 
-    names = ("input_ids", "attention_mask", "token_type_ids", "labels")
-    rows = [
-        dict(zip(names, row, strict=True))
-        for row in padded(case.data.train_tokens, case.data.train.labels)
-    ]
-    budget = case.cell.setting.student
+    examples = padded(case.data.train_tokens, case.data.train.labels)
+    rows = [dict(zip(names, example, strict=True)) for example in examples]
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,
-            per_device_train_batch_size=budget.batch_size,
+            per_device_train_batch_size=case.training.batch_size,
             num_train_epochs=1,
             use_cpu=True,
             save_strategy="no",
-            learning_rate=budget.learning_rate,
+            learning_rate=case.training.learning_rate,
             weight_decay=0.01,
             warmup_steps=0.1,
             report_to=[],
@@ -177,18 +177,17 @@ def trainer(case: Case) -> None:
 
 
 def textbrewer(case: Case) -> None:
-    """b. TextBrewer's GeneralDistiller: hidden-state matches, and T² put back into its weight of the soft loss."""
+    """b. TextBrewer's GeneralDistiller; its weight of the soft loss includes the factor T²."""
     from textbrewer import DistillationConfig, GeneralDistiller, TrainingConfig
     from transformers import get_linear_schedule_with_warmup
 
-    setting, student, matched = case.cell.setting, Plain(case.student), case.pairs
+    loss, training, student = case.loss, case.training, Plain(case.student)
 
     def adaptor(side: int, batch: tuple, output: Output) -> dict:
         if side == 0:
-            case.tick()  # the adaptor of the student runs once a step
-        states = nn.functional.normalize(
-            output.cls_states[:, [pair[side] - 1 for pair in matched]], dim=-1
-        )
+            case.tick()  # the student's adaptor runs once per step
+        layers = [pair[side] - 1 for pair in loss.pairs]
+        states = nn.functional.normalize(output.cls_states[:, layers], dim=-1)
         hard = [nn.functional.cross_entropy(output.logits, batch[-1])] if side == 0 else []
         return {"logits": [output.logits], "hidden": [states], "losses": hard}
 
@@ -197,24 +196,24 @@ def textbrewer(case: Case) -> None:
         "layer_S": 0,
         "feature": "hidden",
         "loss": "hidden_mse",
-        "weight": setting.beta,
+        "weight": loss.beta,
     }
-    classes = 2 if case.cell.recipe.kl_reduction == "mean" else 1
+    kd = loss.kd
+    classes = 2 if kd.reduction == "mean" else 1
     distil = DistillationConfig(
-        temperature=setting.temperature,
-        hard_label_weight=1 - setting.alpha,
+        temperature=kd.temperature,
+        hard_label_weight=1 - kd.alpha,
         intermediate_matches=[match],
-        kd_loss_weight=setting.alpha * setting.temperature**2 / classes,
+        kd_loss_weight=kd.alpha * kd.temperature**2 / classes,
     )
-    optimizer = torch.optim.AdamW(student.parameters(), lr=setting.student.learning_rate)
-    loader = DataLoader(
-        padded(case.data.train_tokens, case.data.train.labels), setting.student.batch_size
-    )
+    optimizer = torch.optim.AdamW(student.parameters(), lr=training.learning_rate)
+    data = padded(case.data.train_tokens, case.data.train.labels)
+    loader = DataLoader(data, training.batch_size)
     schedule = {"num_warmup_steps": len(loader) // 10, "num_training_steps": len(loader)}
     with tempfile.TemporaryDirectory() as folder:
-        train = TrainingConfig(output_dir=folder, device="cpu", log_dir=None)
+        config = TrainingConfig(output_dir=folder, device="cpu", log_dir=None)
         distiller = GeneralDistiller(
-            train,
+            config,
             distil,
             _Unpacking(Plain(case.teacher)),
             _Unpacking(student),
@@ -228,7 +227,7 @@ def textbrewer(case: Case) -> None:
 
 
 class _Unpacking(nn.Module):
-    """TextBrewer hands the whole batch, labels too, to a model."""
+    """Drops the labels, which TextBrewer passes to models with the batch."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -239,42 +238,37 @@ class _Unpacking(nn.Module):
 
 
 def cached(case: Case) -> None:
-    """c. The authors' way: the teacher's outputs stored once, padded batches in the file's order."""
+    """c. As the authors: the teacher's outputs are stored once; batches are padded."""
     teacher, student = Plain(case.teacher).eval(), Plain(case.student).train()
-    budget = case.cell.setting.student
     data = padded(case.data.train_tokens, case.data.train.labels)
-    stored = [
-        taught(teacher, batch[:3], case.pairs) for batch in DataLoader(data, budget.batch_size)
-    ]
-    optimizer = optim.build("bertadam", student, budget.learning_rate)
-    for step, (batch, known) in enumerate(
-        zip(DataLoader(data, budget.batch_size), stored, strict=True)
-    ):
+    loader, learning_rate = DataLoader(data, case.training.batch_size), case.training.learning_rate
+    stored = [teacher_outputs(teacher, batch[:3]) for batch in loader]
+    optimizer = optim.build("bertadam", student, learning_rate)
+    for step, (batch, known) in enumerate(zip(loader, stored, strict=True)):
         case.tick()
         for group in optimizer.param_groups:
-            group["lr"] = budget.learning_rate * optim.warmup_linear(step, len(stored))
+            group["lr"] = learning_rate * optim.warmup_linear(step, len(stored))
         optimizer.zero_grad()
-        case.loss(student(*batch[:3]), batch[3], *known).backward()
+        case.batch_loss(student(*batch[:3]), batch[3], *known).backward()
         optimizer.step()
 
 
 def package(case: Case) -> None:
-    """e. This package: its own stages' code."""
-    precision = loop.resolve_precision(case.cell.setting.precision)
+    """d. This package."""
+    data, training = case.data, case.training
     logits, states = loop.predict(
-        case.teacher, case.data.train_tokens, precision=precision, states=True
+        case.teacher, data.train_tokens, precision=training.precision, states=True
     )
-    known = {"train.logits": torch.from_numpy(logits), "train.cls": states}
-    objective = compute._objective(case.cell, case.data, known)
+    labels = torch.from_numpy(data.train.labels)
+    teacher = {"train.logits": torch.from_numpy(logits), "train.cls": states}
+    objective = case.loss.objective(labels, teacher)
 
-    def ticking(output: Output, rows: Tensor) -> dict[str, Tensor]:
+    def timed_objective(output: Output, rows: Tensor) -> dict[str, Tensor]:
         case.tick()
         return objective(output, rows)
 
-    steps = compute._plan(case.cell, case.cell.setting.student, shuffle=False)
-    loop.fit(
-        case.student, case.data.train_tokens, np.arange(len(case.data.train.labels)), ticking, steps
-    )
+    rows = np.arange(len(labels))
+    loop.fit(case.student, data.train_tokens, rows, timed_objective, training)
 
 
 CONTENDERS: dict[str, tuple[Callable[[Case], None], str]] = {
@@ -293,7 +287,7 @@ def whole_last_layer(
     input_ids: Tensor,
     token_type_ids: Tensor | None = None,
 ) -> Tensor:
-    """`fast.cls_states` with the last layer computed for every token."""
+    """`fast.cls_states`, but the last layer is computed for every token."""
     states, kept = fast._embed(encoder, layout, input_ids, token_type_ids), []
     for layer in layers:
         states = fast._run_layer(layer, states, states, layout)
@@ -310,59 +304,58 @@ class Unfused(optim.BertAdam):
             group["fused"] = False
 
 
-# Each of the package's means, and what takes it away.
-MEANS: dict[str, Callable[[], object]] = {
+# Each optimisation of the package, and a function that switches it off.
+OPTIMISATIONS: dict[str, Callable[[], object]] = {
     "hardly any padding": lambda: setattr(fast.Layout, "fitting", fast.Layout.padded),
     "few shapes": lambda: setattr(fast, "_ROWS", 1),
     "[CLS] alone at the top": lambda: setattr(classifier, "cls_states", whole_last_layer),
     "cheap dropout": lambda: setattr(classifier, "use_fast_dropout", lambda model: None),
     "embeddings that occur": lambda: setattr(Classifier, "only_words", lambda *_: nullcontext()),
     "fused optimiser": lambda: optim.OPTIMIZERS.update(bertadam=Unfused),
-    "memory kept": lambda: setattr(memory, "keep", lambda: None),
+    "memory kept": lambda: setattr(machine, "keep_memory", lambda: None),
 }
 
 
 def flops(case: Case) -> float:
-    """Forward and backward of the student on real tokens, per example, without embeddings and heads.
+    """FLOP per example of the student's forward and backward pass over real tokens.
 
-    The usual count, of whole layers; that the last one need not be whole is a way to be faster, not less to do.
+    Without embeddings and heads. Layers are counted as a whole, also the last, of which the package
+    computes [CLS] only.
     """
-    config, depth = case.student.encoder.config, len(classifier.layers_of(case.student.encoder))
-    tokens = np.array(
-        [len(example["input_ids"]) for example in case.data.train_tokens.examples], float
-    )
+    config, depth = case.student.encoder.config, len(layers_of(case.student.encoder))
+    examples = case.data.train_tokens.examples
+    tokens = np.array([len(example["input_ids"]) for example in examples], float)
     hidden, inner = config.hidden_size, config.intermediate_size
     forward = 2 * tokens * (4 * hidden**2 + 2 * hidden * inner) + 4 * tokens**2 * hidden
     return float(3 * depth * forward.mean())
 
 
 def main(name: str, task_name: str, without: str = "") -> None:
+    """Run one contender, perhaps without one optimisation, and print its measurements."""
     if without:
-        MEANS[without]()
+        OPTIMISATIONS[without]()
     contender, precision = CONTENDERS[name]
     if name.startswith("package"):
-        memory.keep()
-    made = case(task_name, precision)
+        machine.keep_memory()
+    case = build_case(task_name, precision)
     start = time.perf_counter()
-    contender(made)
-    made.tick()
-    kept = time.perf_counter() - start
-    logits, _ = loop.predict(made.student, made.data.dev_tokens)
-    dev = metrics.score(task(made.cell.task).metric, made.data.dev.labels, logits.argmax(1))
-    batch, steps = made.cell.setting.student.batch_size, len(made.times) - 1 - WARM
-    print(
-        json.dumps(
-            {
-                "examples per second": batch * steps / (made.times[-1] - made.times[WARM]),
-                "cell seconds": kept,
-                "steps": len(made.times) - 1,
-                "dev": float(dev),
-                "flops per example": flops(made),
-                "precision": loop.resolve_precision(precision),
-                "peak memory GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
-            }
-        )
-    )
+    contender(case)
+    case.tick()
+    seconds = time.perf_counter() - start
+    logits, _ = loop.predict(case.student, case.data.dev_tokens)
+    score = metrics.score(task(case.task).metric, case.data.dev.labels, logits.argmax(1))
+    timed_steps = len(case.times) - 1 - WARM
+    timed_examples = case.training.batch_size * timed_steps
+    measurements = {
+        "examples per second": timed_examples / (case.times[-1] - case.times[WARM]),
+        "cell seconds": seconds,
+        "steps": len(case.times) - 1,
+        "dev": float(score),
+        "flops per example": flops(case),
+        "precision": case.training.precision,
+        "peak memory GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    print(json.dumps(measurements))
 
 
 if __name__ == "__main__":

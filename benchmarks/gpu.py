@@ -1,8 +1,9 @@
-"""On a GPU, in one command: ceiling, rates of teacher and students of BERT's base size, several cells at once, and from
-them the cost of all five tables with five seeds. Random weights and ids: for speed they are as good as any.
+"""Training speed on a GPU of teacher and students of BERT's base size, and cost of all tables.
 
-Run: python benchmarks/gpu.py (under 8 minutes). Without a GPU it is a dry run of the same code on a tiny encoder, which
-prints and keeps nothing.
+Measures the ceiling, single trainings and several at once, and estimates the hours for five tables
+with five seeds. Weights and ids are random, which does not affect speed. Run
+`python benchmarks/gpu.py` (under 8 minutes). Without a GPU the same code runs on a tiny encoder as
+a dry run, which stores nothing.
 """
 
 import json
@@ -21,12 +22,12 @@ from repro.config.cells import plan
 from repro.config.profiles import PROFILES
 from repro.data.encode import Encoded
 from repro.files import write_atomic
-from repro.methods import finetune
+from repro.methods.finetune import FineTuning
 from repro.models.classifier import Classifier
 from repro.models.layers import effective_layers
 from repro.models.sps import share
 from repro.training import loop
-from repro.training.loop import Plan
+from repro.training.loop import Hyperparameters
 
 GPU = torch.cuda.is_available()
 OUT = Path(__file__).parent / "results" / "gpu.json"
@@ -36,7 +37,7 @@ SIZE = (
     else {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 256, "vocab_size": 500}
 )
 STEPS, WARM, BATCHES, TOGETHER = (60, 10, (32, 64), (1, 2, 4)) if GPU else (4, 1, (8,), (1, 2))
-LENGTHS = {"MRPC": 53, "SST-2": 25, "QNLI": 51, "RTE": 70}  # mean tokens of a training example
+LENGTHS = {"MRPC": 53, "SST-2": 25, "QNLI": 51, "RTE": 70}  # mean tokens of an example
 EXAMPLES = {"MRPC": 3668, "SST-2": 67349, "QNLI": 104743, "RTE": 2490}  # of GLUE's training sets
 FORMS = {
     "teacher": (12, "none"),
@@ -48,7 +49,7 @@ FORMS = {
 
 
 def model(form: str) -> Classifier:
-    """A random encoder of that form."""
+    """A random encoder of the given form."""
     layers, sharing = FORMS[form]
     encoder = BertModel(BertConfig(num_hidden_layers=layers, **SIZE))
     share(encoder, effective_layers(layers, sharing))
@@ -56,54 +57,56 @@ def model(form: str) -> Classifier:
 
 
 def measure(form: str, batch: int, tokens: int = 53) -> dict[str, float]:
-    """Examples a second of training in bfloat16, and the share of the ceiling, real tokens only."""
-    rng, made = np.random.default_rng(0), model(form)
+    """Examples per second of training in bfloat16, and FLOP/s over real tokens."""
+    rng, network = np.random.default_rng(0), model(form)
+    config = network.encoder.config
     lengths = np.clip(rng.normal(tokens, tokens / 3, batch * (STEPS + WARM)), 8, 128).astype(int)
     data = Encoded(
-        [
-            {"input_ids": rng.integers(5, made.encoder.config.vocab_size, n).tolist()}
-            for n in lengths
-        ],
-        0,
+        [{"input_ids": rng.integers(5, config.vocab_size, n).tolist()} for n in lengths], 0
     )
     labels = torch.zeros(len(lengths), dtype=torch.long, device=loop.device())
-    steps = Plan(2e-5, batch, 1, 0, "bertadam", False, 0, "bfloat16", 1)
-    rows = np.arange(len(lengths))
-    loop.fit(made, data, rows[: batch * WARM], finetune.objective(labels), steps)
-    start = time.perf_counter()
-    loop.fit(
-        made, data, rows[batch * WARM :], finetune.objective(labels), steps
-    )  # its last act waits for the GPU
-    rate = batch * STEPS / (time.perf_counter() - start)
-    hidden, inner = made.encoder.config.hidden_size, made.encoder.config.intermediate_size
-    depth = len(effective_layers(*FORMS[form]))
-    flops = (
-        3
-        * depth
-        * np.mean(2 * lengths * (4 * hidden**2 + 2 * hidden * inner) + 4 * lengths**2 * hidden)
+    training = Hyperparameters(
+        learning_rate=2e-5,
+        batch_size=batch,
+        epochs=1,
+        stop_epoch=1,
+        optimizer="bertadam",
+        shuffle=False,
+        seed=0,
+        precision="bfloat16",
+        evaluations_per_epoch=1,
     )
+    rows, objective = np.arange(len(lengths)), FineTuning().objective(labels, {})
+    loop.fit(network, data, rows[: batch * WARM], objective, training)
+    start = time.perf_counter()
+    loop.fit(network, data, rows[batch * WARM :], objective, training)  # ends by reading the loss
+    rate = batch * STEPS / (time.perf_counter() - start)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    depth = len(effective_layers(*FORMS[form]))
+    layer = 2 * lengths * (4 * hidden**2 + 2 * hidden * inner) + 4 * lengths**2 * hidden
+    flops = 3 * depth * np.mean(layer)  # the backward pass counts twice
     return {"examples per second": rate, "FLOP/s": rate * float(flops)}
 
 
 def together(processes: int) -> float:
-    """Examples a second in sum of so many processes that train a 3-layer SPS student at once."""
+    """Total examples per second of several processes that train a 3-layer SPS student."""
     command = [sys.executable, __file__, "3 layers, SPS", str(BATCHES[0])]
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)
     ]
-    return sum(
-        json.loads(one.communicate()[0].splitlines()[-1])["examples per second"] for one in running
-    )
+    outputs = [process.communicate()[0] for process in running]
+    return sum(json.loads(text.splitlines()[-1])["examples per second"] for text in outputs)
 
 
 def trainings(seeds: int) -> Counter:
-    """How often a student of each (form, task) is trained, for tables 1 to 5: cells that agree share a training."""
+    """Number of trainings per (form, task) for tables 1 to 5; equal trainings are shared."""
     distinct = set()
     for table in (f"table{number}" for number in range(1, 6)):
         for cell in plan(table, "base", seeds=seeds):
             distinct.add(("teacher", cell.task, cell.seed, "", ""))
             if cell.method.kind == "student":
-                form = f"{cell.layers} layer{'s' * (cell.layers > 1)}{', SPS' * (cell.method.sharing != 'none')}"
+                form = f"{cell.layers} layer{'s' * (cell.layers > 1)}"
+                form += ", SPS" * (cell.method.sharing != "none")
                 distinct.add((form, cell.task, cell.seed, cell.method.loss, cell.method.ptp))
                 if cell.method.ptp != "none":
                     distinct.add((form, cell.task, cell.seed, "ptp", cell.method.ptp))
@@ -111,27 +114,26 @@ def trainings(seeds: int) -> Counter:
 
 
 def hours(rates: dict[str, float], gain: float, seeds: int = 5) -> float:
-    """GPU hours of all tables, from the rates at 53 tokens and what several cells at once gain."""
+    """GPU hours of all tables.
+
+    Args:
+        rates: Examples per second by form, at 53 tokens.
+        gain: Speed-up by running several cells at once.
+        seeds: Number of seeds.
+    """
     setting, seconds = PROFILES["base"].setting, 0.0
     for (form, task), count in trainings(seeds).items():
-        depth = len(
-            effective_layers(
-                *FORMS.get(
-                    form,
-                    (
-                        int(form[0]) if form[0].isdigit() else 12,
-                        "shuffled" if "SPS" in form else "none",
-                    ),
-                )
-            )
-        )
-        rate = rates.get(form) or rates["3 layers"] * 3 / depth
+        rate = rates.get(form)
+        if rate is None:  # not measured: scaled by the number of effective layers
+            sharing = "shuffled" if "SPS" in form else "none"
+            rate = rates["3 layers"] * 3 / len(effective_layers(int(form[0]), sharing))
         epochs = setting.teacher.epochs if form == "teacher" else setting.student.run_epochs
         seconds += count * EXAMPLES[task] * epochs * LENGTHS[task] / 53 / rate
     return seconds / gain / 3600
 
 
 def main() -> None:
+    """Measure everything, or with arguments FORM BATCH one training."""
     if len(sys.argv) > 1:
         print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
         return
@@ -141,13 +143,7 @@ def main() -> None:
     ]
     for row in rows:
         row["ceiling"] = row.pop("FLOP/s") / best
-        print(
-            {
-                name: round(value, 3) if isinstance(value, float) else value
-                for name, value in row.items()
-            },
-            flush=True,
-        )
+        print(json.dumps(row), flush=True)
     at_once = {str(count): together(count) for count in TOGETHER}
     rates = {row["form"]: row["examples per second"] for row in rows if row["batch"] == BATCHES[-1]}
     gain = max(at_once.values()) / at_once["1"]
@@ -159,12 +155,10 @@ def main() -> None:
         "hours for five tables, five seeds": hours(rates, gain),
     }
     text = json.dumps(report, indent=1)
-    print(
-        text
-        if GPU
-        else "dry run: every part ran; its numbers say nothing of a GPU and are not kept"
-    )
-    if GPU:
+    if not GPU:
+        print("dry run: every part ran; the numbers are not those of a GPU and are not stored")
+    else:
+        print(text)
         write_atomic(OUT, lambda temporary: temporary.write_text(text + "\n"))
 
 

@@ -1,6 +1,6 @@
-"""What the engines cost: overhead per cell, two workers beside one, and a grid of 10,000 cells that only sleep.
+"""Costs of the engines: overhead per cell, efficiency of two workers, and 10,000 sleeping cells.
 
-Run: make bench (or python benchmarks/grid.py). Each measurement is a process of its own, in folders of its own.
+Run `make bench` or `python benchmarks/grid.py`. Each measurement is a process with its own folders.
 """
 
 import itertools
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = Path(__file__).parent / "results" / "grid.json"
 CORES = os.sched_getaffinity(0)
 ENGINES = ("serial", "processes", "ray")
-ROUNDS = 3  # of real grids, where the machine's speed wanders
+ROUNDS = 3  # repetitions of real grids, because the machine's speed varies
 SIZES = (1000, 3000, 10000)  # cells
 SLEEP = 0.002  # seconds per stage
 PER_TEACHER = 20  # cells that share a teacher
@@ -40,7 +40,7 @@ LONGER = {
 }
 
 
-# the sleeping grid
+# sleeping cells
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,30 @@ class Sleeping:
 
 
 def sleep(stage: Sleeping) -> None:
+    """Take SLEEP seconds."""
     time.sleep(SLEEP)
 
 
-def sleepers(cells: int) -> dict[str, Sleeping]:
+def sleepers(cells: int) -> list[Sleeping]:
     """A student per cell, and a teacher for every PER_TEACHER of them."""
     teachers = [Sleeping("teacher", f"t{n}", work=4.0) for n in range(cells // PER_TEACHER)]
     students = [Sleeping("student", f"s{n}", (teachers[n // PER_TEACHER],)) for n in range(cells)]
-    return {stage.key: stage for stage in [*teachers, *students]}
+    return [*teachers, *students]
 
 
 def grid(engine: str, cells: int) -> dict[str, float]:
-    """Seconds and stages per second, workers already started; MiB by which the scheduling process grew."""
+    """Seconds, stages per second and growth of the scheduling process, without start-up."""
+    from repro.runs import compute
     from repro.runs import engine as engines
-    from repro.runs import scheduling
 
+    compute.run_stage = sleep  # type: ignore[assignment]
     workers = len(os.sched_getaffinity(0))
-    with engines._executor(engine, workers) as executor:
-        wait(
-            [executor.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)]
-        )  # workers import torch
+    with engines.open_workers(engine, workers) as pool:
+        # Workers start, and import torch.
+        wait([pool.submit(sleep, Sleeping("student", "")) for _ in range(50 * workers)])
         before, start = resident(), time.perf_counter()
         stages, peak = sleepers(cells), 0.0
-        for count, (_, error) in enumerate(
-            scheduling.run(stages, lambda s: executor.submit(sleep, s), executor.limit)
-        ):
+        for count, (_, error) in enumerate(engines.run_stages(stages, pool)):
             assert error is None, error
             peak = max(peak, resident()) if count % 100 == 0 else peak
         seconds = time.perf_counter() - start
@@ -99,14 +98,14 @@ def resident() -> float:
 
 
 class Clock(Progress):
-    """The engine's bar, as it notes the time: of each stage's end, and of when the last cell was written."""
+    """A progress bar that stores when each stage ended and when the last cell was written."""
 
     ends: ClassVar[list[float]] = []
     written = 0.0
 
     def advance(self, work: float, name: str) -> None:
         self.ends.append(time.perf_counter())
-        os.sched_setaffinity(0, CORES)  # a worker has started by now
+        os.sched_setaffinity(0, CORES)  # undo the limit of `overhead`: a worker has started
         super().advance(work, name)
 
     def __exit__(self, *error: object) -> None:
@@ -115,7 +114,7 @@ class Clock(Progress):
 
 
 def timed(cells: list, engine: str, workers: int) -> tuple[float, float]:
-    """Run the cells. Seconds from the end of the first stage to the last cell; seconds before and after that."""
+    """Run cells; seconds from the first stage's end to the last cell, and all other seconds."""
     from repro.runs import engine as engines
 
     engines.Progress = Clock  # type: ignore[misc]
@@ -126,13 +125,12 @@ def timed(cells: list, engine: str, workers: int) -> tuple[float, float]:
 
 
 def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
-    """Seconds per cell that one worker does not train; the start and the end of workers, once a run, apart."""
+    """Seconds per cell in which one worker does not train, and seconds once per run."""
     from repro import paths
     from repro.config.cells import plan
 
-    if (
-        engine == "processes"
-    ):  # a worker takes all cores that it sees for its threads: as its parent starts it, one
+    if engine == "processes":
+        # A worker has a thread for each core that its parent may use when it starts: one here.
         os.sched_setaffinity(0, {max(CORES)})
     cells = plan("table5", "demo", "RTE", seeds, overrides=TINY)
     seconds, once = timed(cells, engine, 1)
@@ -146,20 +144,21 @@ def overhead(engine: str, seeds: int = 8) -> dict[str, float]:
 
 
 def planning(cells: int = 2000) -> float:
-    """Seconds per cell to list what is done and the stages of what is not."""
+    """Seconds per cell to find out which cells and stages are missing."""
     from repro.config.cells import plan
     from repro.runs import engine as engines
     from repro.runs import results, stages
 
     todo = plan("table5", "demo", "RTE", 100, overrides=TINY)[:cells]
-    stages.stages(todo[0])  # loads the data
+    stages.resolve(todo[0])  # loads the data
     start = time.perf_counter()
-    engines._graph([stages.stages(cell) for cell in todo if not results.done(cell)])
+    missing = [cell for cell in todo if not results.done(cell)]
+    engines.missing_stages(stage for cell in missing for stage in stages.resolve(cell).stages)
     return (time.perf_counter() - start) / len(todo)
 
 
 def efficiency() -> dict[str, Any]:
-    """Of two workers beside one, by engine: the median of so many rounds, in each of which all are measured."""
+    """Efficiency of two workers by engine: the median of several rounds with all engines."""
     rounds = [
         {
             engine: apart("scaling", engine, "1" if engine == "serial" else "2")["seconds"]
@@ -168,18 +167,19 @@ def efficiency() -> dict[str, Any]:
         for _ in range(ROUNDS)
     ]
     shares = {
-        engine: [one["serial"] / (2 * one[engine]) for one in rounds] for engine in ENGINES[1:]
+        engine: [seconds["serial"] / (2 * seconds[engine]) for seconds in rounds]
+        for engine in ENGINES[1:]
     }
     return {
         "efficiency of two workers": {
-            engine: statistics.median(found) for engine, found in shares.items()
+            engine: statistics.median(values) for engine, values in shares.items()
         },
         "seconds of one worker, and of two": rounds,
     }
 
 
 def scaling(engine: str, workers: int) -> dict[str, float]:
-    """Seconds for cells with real trainings, one thread each, without the start until the first stage runs."""
+    """Seconds for cells with real trainings, one thread each, from the start of the first stage."""
     import torch
 
     from repro import paths
@@ -192,48 +192,49 @@ def scaling(engine: str, workers: int) -> dict[str, float]:
 
 
 def storing(others: int, times: int = 50) -> dict[str, float]:
-    """Milliseconds to lock, write and check a small artefact, in a folder that has so many others."""
+    """Milliseconds to lock, write and check a small artefact in a folder with many others."""
     import torch
 
     from repro import paths
     from repro.runs import cache
 
-    made = cache.Artefact({"a": torch.zeros(64, 64)}, {})
+    artefact = cache.Artefact({"a": torch.zeros(64, 64)}, {})
     folder = paths.cache() / "student"
     folder.mkdir(parents=True)
     for number, ending in itertools.product(range(others), (".json", ".lock", ".safetensors")):
         (folder / f"{number}{ending}").touch()
     start = time.perf_counter()
     for number in range(times):
-        cache.get("student", f"new-{number}", lambda: made)
+        cache.get("student", f"new-{number}", lambda: artefact)
     return {"ms": 1000 * (time.perf_counter() - start) / times}
 
 
-# all of it
+# report
 
 
 def apart(*words: str) -> Any:
-    """One measurement in a fresh process with an empty cache; what it returned."""
+    """The result of one measurement in a new process with an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = {
+        folders = {
             f"REPRO_{name.upper()}": f"{folder}/{name}" for name in ("cache", "results", "figures")
         }
-        own = {"REPRO_PROGRESS": "lines", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.fspath(ROOT)}
-        done = subprocess.run(
+        settings = {"REPRO_PROGRESS": "lines", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        process = subprocess.run(
             [sys.executable, __file__, *words],
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env=os.environ | environment | own,
+            env=os.environ | folders | settings,
         )
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(words)} failed:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
-    print(*words, {name: round(value, 4) for name, value in found.items()}, flush=True)
-    return found
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(words)} failed:\n{process.stderr[-3000:]}")
+    measured = json.loads(process.stdout.splitlines()[-1])
+    print(*words, {name: round(value, 4) for name, value in measured.items()}, flush=True)
+    return measured
 
 
 def rounded(value: Any) -> Any:
+    """Round all numbers to three digits."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -242,7 +243,7 @@ def rounded(value: Any) -> Any:
 
 
 def markdown(report: dict) -> str:
-    """The table of docs/cluster.md, and what an artefact costs."""
+    """The table in docs/cluster.md, and the cost of writing an artefact."""
     cost, shares, asleep = (
         report["overhead per cell"],
         report["efficiency of two workers"],
@@ -253,9 +254,9 @@ def markdown(report: dict) -> str:
         (
             f"per cell, beside its training (goal: {1000 * OVERHEAD_GOAL:.0f} ms)",
             cost,
-            lambda found: f"{1000 * found['overhead']:.0f} ms",
+            lambda seconds: f"{1000 * seconds['overhead']:.0f} ms",
         ),
-        ("once a run: start and end", cost, lambda found: f"{found['once a run']:.0f} s"),
+        ("once a run: start and end", cost, lambda seconds: f"{seconds['once a run']:.0f} s"),
         ("two workers beside one", shares, lambda share: f"{2 * share:.1f} times"),
         (
             f"stages a second, where they only sleep, {SIZES[-1]:,} cells",
@@ -273,10 +274,9 @@ def markdown(report: dict) -> str:
         "| | " + " | ".join(f"`{engine}`" for engine in ENGINES) + " |",
         "|---" * (1 + len(ENGINES)) + "|",
     ]
-    for name, found, form in rows:
-        lines.append(
-            f"| {name} | {' | '.join(form(found[engine]) if engine in found else '' for engine in ENGINES)} |"
-        )
+    for name, values, form in rows:
+        texts = [form(values[engine]) if engine in values else "" for engine in ENGINES]
+        lines.append(f"| {name} | {' | '.join(texts)} |")
     beside = ", ".join(
         f"{ms:.1f} ms beside {int(n):,}"
         for n, ms in report["ms per artefact beside so many"].items()
@@ -312,10 +312,5 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     else:
-        print(
-            json.dumps(
-                measurements[sys.argv[1]](
-                    *(int(word) if word.isdigit() else word for word in sys.argv[2:])
-                )
-            )
-        )
+        arguments = [int(word) if word.isdigit() else word for word in sys.argv[2:]]
+        print(json.dumps(measurements[sys.argv[1]](*arguments)))

@@ -1,4 +1,4 @@
-"""What this machine is, the best it can do, and what stages took on it."""
+"""Description and peak speed of this machine, and the times of computed stages."""
 
 import json
 import os
@@ -12,19 +12,15 @@ SIZE, ROUNDS = 2048, 12
 
 
 def description() -> dict[str, str | int]:
-    """Processor, cores that this process may use, versions."""
-    found = (
-        [
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if Path("/proc/cpuinfo").exists()
-        else []
-    )
+    """Processor, number of usable cores, versions, and the GPU if there is one."""
+    processor, cpuinfo = platform.processor(), Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":")[1].strip()
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
-        "processor": found[0] if found else platform.processor(),
+        "processor": processor,
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -32,7 +28,7 @@ def description() -> dict[str, str | int]:
 
 
 def ceiling(precision: str, device: str = "cpu", size: int = SIZE) -> float:
-    """The best rate of a square matrix product in that precision ("float32", "bfloat16"), in FLOP/s."""
+    """The best rate of a square matrix product in float32 or bfloat16, in FLOP/s."""
     a, b = (torch.randn(size, size, device=device).to(getattr(torch, precision)) for _ in range(2))
     best = 0.0
     for _ in range(ROUNDS):
@@ -46,6 +42,6 @@ def ceiling(precision: str, device: str = "cpu", size: int = SIZE) -> float:
 
 
 def stage_seconds(cache: Path) -> list[float]:
-    """Of every stage whose artefact is in the cache, in the order in which they ended."""
+    """Seconds of every stage in the cache, in the order in which they ended."""
     files = sorted(cache.glob("*/*.json"), key=lambda path: path.stat().st_mtime_ns)
     return [json.loads(path.read_text())["meta"]["seconds"] for path in files]

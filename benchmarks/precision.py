@@ -1,7 +1,8 @@
-"""Does bfloat16 change a score? The same cells in both precisions, over seeds: differences with intervals.
+"""Does bfloat16 change a score? Differences between both precisions, with intervals over seeds.
 
-Run: make bench (or python benchmarks/precision.py SEEDS). The embedded MRPC and SST-2; float32 cells are those of
-`make table2`. bfloat16 where the hardware has it, else emulated: slow, the same numbers.
+Run `make bench` or `python benchmarks/precision.py SEEDS`. Uses the embedded MRPC and SST-2; the
+float32 cells are those of `make table2`. Without hardware support bfloat16 is emulated: slower, but
+with the same numbers.
 """
 
 import json
@@ -20,26 +21,25 @@ OUT = Path(__file__).parent / "results" / "precision.json"
 TASKS, METHODS = ("mini-MRPC", "mini-SST-2"), ("BERT-base", "BERT3-PatientKD", "PeaBERT3")
 
 
-def predicted(made: list[Cell], method: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def predicted(cells: list[Cell], row: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels (examples,) and predicted classes (seeds, examples)."""
-    frames = [results.predictions(cell) for cell in made if (cell.row, cell.task) == (method, name)]
+    frames = [results.predictions(cell) for cell in cells if (cell.row, cell.task) == (row, name)]
     classes = [frame.filter(like="logit_").to_numpy().argmax(1) for frame in frames]
     return frames[0]["label"].to_numpy(), np.stack(classes)
 
 
 def main(seeds: int) -> None:
-    made = {}
+    cells: dict[str, list[Cell]] = {}
     for precision in ("float32", "bfloat16"):
-        cells_ = plan(
-            "table2", tasks=",".join(TASKS), seeds=seeds, overrides={"precision": precision}
-        )
-        made[precision] = [cell for cell in cells_ if cell.row in METHODS]
-        engine.run_cells(made[precision])
+        overrides = {"precision": precision}
+        table = plan("table2", tasks=",".join(TASKS), seeds=seeds, overrides=overrides)
+        cells[precision] = [cell for cell in table if cell.row in METHODS]
+        engine.run_cells(cells[precision])
     rng, rows = np.random.default_rng(0), []
     for method in METHODS:
         for name in TASKS:
-            labels, first = predicted(made["float32"], method, name)
-            _, second = predicted(made["bfloat16"], method, name)
+            labels, first = predicted(cells["float32"], method, name)
+            _, second = predicted(cells["bfloat16"], method, name)
             metric = metrics.METRICS[task(name).metric]
             draws, _ = stats.bootstrap_pairs(metric, labels, first, second, rng)
             difference = np.mean(
@@ -56,12 +56,7 @@ def main(seeds: int) -> None:
                     "same answer": float((first == second).mean()),
                 }
             )
-            print(
-                {
-                    key: round(value, 3) if isinstance(value, float) else value
-                    for key, value in rows[-1].items()
-                }
-            )
+            print(json.dumps(rows[-1]))
     OUT.write_text(json.dumps({"seeds": seeds, "points": rows}, indent=1) + "\n")
 
 

@@ -1,7 +1,8 @@
-"""How fast is a distillation, beside the usual ways and the machine's ceiling? And what does each means bring?
+"""Speed of a distillation: other libraries, the machine's ceiling, gains of each optimisation.
 
-Run: make bench (MRPC and SST-2 of GLUE_DIR, else the embedded tasks). Every contender is a process of its own; ratios
-are within this run. Also: a whole Table 2 beside its trainings, and the time to start.
+Run `make bench`; it uses MRPC and SST-2 of GLUE_DIR, or the embedded tasks. Every contender is a
+process of its own, and ratios are within one run. Also measures a whole Table 2 compared with its
+trainings, and the time to start.
 """
 
 import json
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from contenders import CONTENDERS, MEANS
+from contenders import CONTENDERS, OPTIMISATIONS
 from machine import ceiling, description, stage_seconds
 
 HERE = Path(__file__).parent
@@ -25,11 +26,11 @@ GOALS = {
     ("SST-2", "trainer"): 30,
     ("SST-2", "cached"): 20,
 }
-REPEATS = {"package": 3, "package float32": 2}  # the short ones; the best counts
+REPEATS = {"package": 3, "package float32": 2}  # short runs are repeated; the best counts
 
 
 def contend(name: str, task: str, without: str = "", repeats: int = 1) -> dict:
-    """What one contender measured of itself, the best of its runs."""
+    """The measurements of a contender, from the fastest of its runs."""
     command = [
         sys.executable,
         str(HERE / "contenders.py"),
@@ -37,17 +38,17 @@ def contend(name: str, task: str, without: str = "", repeats: int = 1) -> dict:
         task,
         *([without] if without else []),
     ]
-    found = []
+    measurements = []
     for _ in range(repeats):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            return {"error": done.stderr.strip().splitlines()[-1]}
-        found.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    return max(found, key=lambda one: one["examples per second"])
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            return {"error": process.stderr.strip().splitlines()[-1]}
+        measurements.append(json.loads(process.stdout.strip().splitlines()[-1]))
+    return max(measurements, key=lambda row: row["examples per second"])
 
 
 def compared() -> pd.DataFrame:
-    """One row per task and contender, with the share of the ceiling of its precision and the package's ratio to it."""
+    """One row per task and contender, with its share of the ceiling and the package's speed-up."""
     rates = {precision: ceiling(precision) for precision in ("float32", "bfloat16")}
     rows = []
     for task in TASKS:
@@ -67,19 +68,19 @@ def compared() -> pd.DataFrame:
 
 
 def without_each() -> dict[str, dict[str, float]]:
-    """Examples a second of the package with one means taken away, over those with all: what it brings."""
-    shares: dict[str, dict[str, float]] = {}
+    """How many times slower the package is without each optimisation, by task."""
+    slower: dict[str, dict[str, float]] = {}
     for task in TASKS:
         whole = contend("package", task)["examples per second"]
-        for name in MEANS:
-            found = contend("package", task, name)
-            shares.setdefault(name, {})[task] = whole / found["examples per second"]
-            print(f"without {name}, {task}: {shares[name][task]:.2f} times slower", flush=True)
-    return shares
+        for name in OPTIMISATIONS:
+            without = contend("package", task, name)
+            slower.setdefault(name, {})[task] = whole / without["examples per second"]
+            print(f"without {name}, {task}: {slower[name][task]:.2f} times slower", flush=True)
+    return slower
 
 
 def table_over_trainings() -> dict[str, float]:
-    """Seconds of a whole Table 2 of mini-RTE over the sum of its stages' own seconds, one after the other."""
+    """Seconds of Table 2 on mini-RTE, compared with the sum of the seconds of its stages."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {
             f"REPRO_{n.upper()}": f"{folder}/{n}" for n in ("cache", "results", "figures")
@@ -104,10 +105,10 @@ def table_over_trainings() -> dict[str, float]:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds of a command that needs no model, and of importing everything that one needs."""
+    """Seconds of a command that needs no model, and of the imports of one that does."""
     commands = {
         "list": ["-m", "repro", "list", "table2"],
-        "pipeline": ["-c", "import repro.runs.compute, repro.backbones"],
+        "pipeline": ["-c", "import repro.runs.compute"],
     }
     seconds = {}
     for name, command in commands.items():
@@ -127,25 +128,23 @@ NAMES = {
 
 
 def markdown(report: dict) -> str:
-    """The comparison as the README's table: examples a second, times slower than the package, share of the ceiling."""
+    """The README's table: examples per second, speed-up of the package, share of the ceiling."""
     rows = {(row["task"], row["contender"]): row for row in report["rows"]}
     lines = [f"| student examples a second | {' | '.join(TASKS)} |", "|---|---|---|"]
     for name, shown in NAMES.items():
-        cells = [rows.get((task, name)) for task in TASKS]
-        told = [
-            f"{one['examples per second']:.1f} (×{one['package is faster by']:.1f}, {one['ceiling']:.0%})"
-            if one
-            else "not measured"
-            for one in cells
-        ]
-        lines.append(f"| {shown} | {' | '.join(told)} |")
+        texts = ["not measured"] * len(TASKS)
+        for column, task in enumerate(TASKS):
+            if row := rows.get((task, name)):
+                rate, faster = row["examples per second"], row["package is faster by"]
+                texts[column] = f"{rate:.1f} (×{faster:.1f}, {row['ceiling']:.0%})"
+        lines.append(f"| {shown} | {' | '.join(texts)} |")
     return "\n".join(lines)
 
 
 def torchdistill() -> str:
-    """How torchdistill and the torchvision that it wants fare beside this torch: "imports", or the error."""
+    """Whether torchdistill can be imported with this torch: "imports", or the error."""
     with tempfile.TemporaryDirectory() as folder:
-        wanted = ("torchdistill==1.1.5", "torchvision==0.28.0")
+        packages = ("torchdistill==1.1.5", "torchvision==0.28.0")
         pip = [
             sys.executable,
             "-m",
@@ -155,29 +154,29 @@ def torchdistill() -> str:
             "--disable-pip-version-check",
             "--no-deps",
         ]
-        subprocess.run([*pip, "--target", folder, *wanted], capture_output=True)
-        done = subprocess.run(
+        subprocess.run([*pip, "--target", folder, *packages], capture_output=True)
+        process = subprocess.run(
             [sys.executable, "-c", "import torchdistill.core.distillation"],
             text=True,
             capture_output=True,
             env=os.environ | {"PYTHONPATH": folder},
         )
-    return "imports" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
+    return "imports" if process.returncode == 0 else process.stderr.strip().splitlines()[-1]
 
 
 def main() -> None:
-    frame, means = compared(), without_each()
+    frame, slower = compared(), without_each()
     report = {
         "machine": description(),
         "rows": frame.round(4).to_dict("records"),
         "goals": {f"{task}, {name}": goal for (task, name), goal in GOALS.items()},
-        "means, times faster": means,
+        "means, times faster": slower,
         "table 2": table_over_trainings(),
         "seconds to start": start_up(),
         "torchdistill": torchdistill(),
     }
     OUT.write_text(json.dumps(report, indent=1) + "\n")
-    shown = [
+    columns = [
         "task",
         "contender",
         "precision",
@@ -188,7 +187,7 @@ def main() -> None:
         "peak memory GiB",
         "dev",
     ]
-    print(frame[shown].round(2).to_string(index=False))
+    print(frame[columns].round(2).to_string(index=False))
     print(json.dumps({name: value for name, value in report.items() if name != "rows"}, indent=1))
 
 

@@ -1,7 +1,7 @@
-"""What the README promises: seconds of `make table2`, of all tables, of a second run, of `make paper`; peak memory.
+"""The costs in the README: seconds of table 2, of all tables, of a second run and of the paper.
 
-Run: make bench (or python benchmarks/tables.py FOLDER, to keep what is made). Everything starts from an empty cache,
-in folders of its own; installation is not counted.
+Also measures peak memory. Run `make bench`, or `python benchmarks/tables.py FOLDER` to keep the
+results. The first run starts from an empty cache, in its own folders; installation is not counted.
 """
 
 import json
@@ -36,7 +36,7 @@ TABLES = [["make", f"table{n}"] for n in range(1, 6)]
 
 
 def measure(commands: list[list[str]], environment: dict[str, str]) -> tuple[float, float]:
-    """Wall seconds of the commands, and the peak of their processes' summed memory in GiB (shared pages once each)."""
+    """Wall seconds of the commands, and the peak of their proportional memory in GiB."""
     start, peak = time.perf_counter(), 0.0
     for command in commands:
         process = subprocess.Popen(
@@ -46,23 +46,23 @@ def measure(commands: list[list[str]], environment: dict[str, str]) -> tuple[flo
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        watch = Watch(process.pid)
+        sampler = MemorySampler(process.pid)
         if process.wait() != 0:
             sys.exit(f"{' '.join(command)} failed with exit code {process.returncode}")
-        peak = max(peak, watch.stop())
+        peak = max(peak, sampler.stop())
     return time.perf_counter() - start, peak
 
 
-class Watch(threading.Thread):
-    """Samples the proportional memory of a process and all its children every second: more often would slow them."""
+class MemorySampler(threading.Thread):
+    """Samples the proportional memory of a process and its children once per second."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.root, self.peak, self.ended = psutil.Process(pid), 0.0, threading.Event()
+        self.root, self.peak, self.stopped = psutil.Process(pid), 0.0, threading.Event()
         self.start()
 
     def run(self) -> None:
-        while not self.ended.wait(1.0):
+        while not self.stopped.wait(1.0):
             self.peak = max(self.peak, self._now())
 
     def _now(self) -> float:
@@ -75,13 +75,13 @@ class Watch(threading.Thread):
         return total / 2**30
 
     def stop(self) -> float:
-        self.ended.set()
+        self.stopped.set()
         self.join()
         return self.peak
 
 
 def markdown(report: dict) -> str:
-    """The measured costs as the README's table."""
+    """The README's table of costs."""
     seconds = {
         name: f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
         for name, value in report["seconds"].items()
@@ -107,11 +107,11 @@ def main() -> None:
             "other tables": TABLES,
             "paper": [["make", "paper"]],
         }
-        found = {}
+        measured = {}
         for name, commands in runs.items():
-            found[name] = measure(commands, environment)
-            print(f"{name}: {found[name][0]:.1f} s, {found[name][1]:.2f} GiB", flush=True)
-    seconds = {name: round(value, 1) for name, (value, _) in found.items()}
+            measured[name] = measure(commands, environment)
+            print(f"{name}: {measured[name][0]:.1f} s, {measured[name][1]:.2f} GiB", flush=True)
+    seconds = {name: round(value, 1) for name, (value, _) in measured.items()}
     seconds["all five tables, empty cache"] = round(
         seconds["table2, empty cache"] + seconds.pop("other tables"), 1
     )
@@ -119,7 +119,7 @@ def main() -> None:
     report = {
         "seconds": seconds,
         "share of goal": shares,
-        "peak memory GiB": round(max(memory for _, memory in found.values()), 2),
+        "peak memory GiB": round(max(memory for _, memory in measured.values()), 2),
         "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
     }
     OUT.parent.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ _OBJECT_STORE = 80 * 2**20  # bytes; small, because artefacts are exchanged thro
 
 
 class Need(NamedTuple):
-    """What Ray reserves for a stage: CPUs, one thread each, and a share of a GPU if there is one."""
+    """What Ray reserves for a stage: CPUs, one thread each, and a share of a GPU if any."""
 
     cpus: int
     gpus: float

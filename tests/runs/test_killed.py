@@ -17,7 +17,7 @@ SEED = 20
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """The folder of the attempts, and their log: ("killed", kind, place) or ("again", kind, key)."""
+    """The attempts' folder, and their log: ("killed", kind, place) or ("again", kind, key)."""
     folder = tmp_path_factory.mktemp("killed")
     program = [sys.executable, str(paths.ROOT / "tests" / "killing.py"), str(folder), str(SEED)]
     environment = os.environ | {"PYTHONPATH": str(paths.ROOT)}

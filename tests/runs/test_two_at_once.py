@@ -1,4 +1,4 @@
-"""Two processes share a cache: stages are computed once, files stay whole, locks end with owners."""
+"""Two processes share a cache: stages are computed once, files stay whole, locks end with owner."""
 
 import json
 import os
