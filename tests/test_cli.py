@@ -59,7 +59,7 @@ BAD = [
     (("list", "table2", "--set", "beta"), ("'beta'", "name=value")),
     (("list", "table2", "--colour", "red"), ("--colour", "--profile, --tasks")),
     (("list", "table2", "table3"), ("table3",)),
-    (("lost", "table2"), ("'lost'", "list, run, table")),
+    (("lost", "table2"), ("'lost'", "list, status, run, table")),
     (("run", "table2", "--method", "PeaBERT9"), ("'PeaBERT9'", "PeaBERT1, BERT2-PatientKD")),
     (("run", "table2", "--seed", "x"), ("'x'",)),
     (("run", "table2", "--seed", "-3"), ("-3", "0 to 99")),
@@ -175,7 +175,7 @@ def test_ctrl_c_is_one_line(repro, monkeypatch):
     assert code == 130
     assert (
         err.strip()
-        == "stopped; finished stages are kept; to go on from them: python -m repro run table2"
+        == "stopped; finished stages are kept; to resume, run: python -m repro run table2"
     )
 
 

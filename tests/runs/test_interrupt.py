@@ -114,7 +114,7 @@ def test_ctrl_c_stops_within_five_seconds(start, own_folders, command):
     assert program.returncode == 130
     assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
     again = shlex.join(["python", "-m", "repro", *command, *LONG])
-    assert err.splitlines()[-1] == f"stopped; finished stages are kept; to go on from them: {again}"
+    assert err.splitlines()[-1] == f"stopped; finished stages are kept; to resume, run: {again}"
     assert [word for word in ("Traceback", "Task was destroyed") if word in out + err] == []
     assert list(own_folders.glob("cache/teacher/*.partial.safetensors")) != []
     assert soon(until(lambda: alive(own_folders) == [], 60))
@@ -129,7 +129,7 @@ def test_sigterm_is_as_ctrl_c(start, own_folders, command):
     assert program.returncode == 143
     assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
     assert err.splitlines()[-1].startswith(
-        "stopped; finished stages are kept; to go on from them: python -m repro"
+        "stopped; finished stages are kept; to resume, run: python -m repro"
     )
     assert [
         word for word in ("Traceback", "Task was destroyed", "leaked") if word in out + err

@@ -62,7 +62,8 @@ def test_the_table_equals_the_uninterrupted_one(killed, name):
 
 def without_times(path: Path) -> dict:
     row = json.loads(path.read_text())
-    assert sealed(row) == row
+    if path.parent.name == "cells":
+        assert sealed(row) == row
     return {key: value for key, value in row.items() if key not in ("seconds", "sha256")}
 
 

@@ -155,7 +155,7 @@ def test_two_users_share_a_cache(monkeypatch, release):
         # Written by user nobody, read by root.
         assert store.get("teacher", "k", mine).meta == {"by": "the other"}
         os.waitpid(child, 0)
-        with store._alone("teacher", "i"):
+        with store._lock("teacher", "i"):
             pass
         other = os.fork()
         if other == 0:  # user nobody takes a lock whose file belongs to root
