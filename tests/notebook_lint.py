@@ -1,4 +1,4 @@
-"""Notebook lint, a part of `make lint`: sources stay thin, without outputs, with one cell of annotated parameters."""
+"""Notebook lint, part of `make lint`: thin code, no outputs, one cell of annotated parameters."""
 
 import ast
 import re
@@ -10,7 +10,7 @@ import papermill
 
 
 def problems(path: Path) -> list[str]:
-    """What is wrong with one notebook; [] if nothing."""
+    """List the problems of one notebook."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     found = [f"{len(notebook.cells)} cells, at most 12"] if len(notebook.cells) > 12 else []
@@ -21,39 +21,34 @@ def problems(path: Path) -> list[str]:
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:
         found.append(f"{len(tagged)} cells tagged parameters, 1 is needed")
+    readable = set(papermill.inspect_notebook(str(path))) if tagged else set()
     for cell in tagged:
-        found += _parameter_problems(
-            ast.parse(cell.source), set(papermill.inspect_notebook(str(path)))
-        )
+        found += _parameter_problems(ast.parse(cell.source), readable)
+    definitions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
     for cell in code:
-        found += _code_problems(ast.parse(cell.source))
+        found += [
+            f"a {type(node).__name__}: it belongs in repro/"
+            for node in ast.walk(ast.parse(cell.source))
+            if isinstance(node, definitions)
+        ]
     if re.search(r"[\"'](/|[A-Z]:\\)\w", "".join(cell.source for cell in notebook.cells)):
         found.append("an absolute path")
     return found
 
 
 def _parameter_problems(tree: ast.Module, readable: set[str]) -> list[str]:
+    """The first problem of a parameters cell. readable: the parameters that papermill sees."""
     for node in tree.body:
         if not isinstance(node, ast.AnnAssign) or node.value is None:
             return ["the parameters cell may hold annotated assignments only"]
+        name = ast.unparse(node.target)
         try:
             ast.literal_eval(node.value)
         except ValueError:
-            return [f"parameter {ast.unparse(node.target)} is not a literal"]
-        if ast.unparse(node.target) not in readable:
-            return [
-                f"papermill cannot read parameter {ast.unparse(node.target)}: one = per line, in its comment too"
-            ]
+            return [f"parameter {name} is not a literal"]
+        if name not in readable:
+            return [f"papermill cannot read parameter {name}: one = per line, comments included"]
     return []
-
-
-def _code_problems(tree: ast.Module) -> list[str]:
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-    return [
-        f"a {type(node).__name__}: it belongs in repro/"
-        for node in ast.walk(tree)
-        if isinstance(node, kinds)
-    ]
 
 
 if __name__ == "__main__":

@@ -197,16 +197,16 @@ def _splits(per_task: pd.DataFrame) -> str:
 
 
 def _checkpoints(per_task: pd.DataFrame) -> str:
-    """Which checkpoints were scored, and how much their selection raises the students' scores."""
+    """Which checkpoints were scored, and how much selecting them on dev raises the scores."""
     rules = sorted(set("; ".join(per_task["checkpoint"]).split("; ")))
     selected = f"Checkpoint: {'; '.join(_CHECKPOINTS.get(rule, rule) for rule in rules)}."
-    students = per_task[per_task["last"].notna()]
-    if students.empty:
+    on_dev = per_task[per_task["last"].notna()]
+    if on_dev.empty:
         return selected
-    gap = (students["mean"] - students["last"]).mean()
+    gap = (on_dev["mean"] - on_dev["last"]).mean()
     return (
-        f"{selected} Students are selected on the examples they are scored on, which is "
-        f"optimistic: {gap:.1f} points above the last step on average."
+        f"{selected} Checkpoints selected on the scored examples are optimistic: {gap:.1f} points "
+        "above the last step on average."
     )
 
 

@@ -1,4 +1,4 @@
-"""LaTeX, the document and the notebook that makes them, from made-up tables."""
+"""LaTeX tables, the document, and the notebook that makes them, from synthetic tables."""
 
 import re
 import shutil
@@ -25,7 +25,7 @@ def folders(tmp_path, monkeypatch):
 
 
 def make(*names, tasks="RTE,MRPC", seeds=2, **options):
-    """Tables in the results folder, as a run leaves them; returns them as the report reads them."""
+    """Write tables as a run does; return them as the report reads them."""
     for name in names:
         cells = finished(name, tasks, seeds, rows=40, **options)
         frame = tables.table1(cells) if name == "table1" else tables.aggregate(cells)
@@ -60,8 +60,8 @@ def test_a_table_in_latex():
     assert r"\multicolumn{3}{c}{Avg of 2}" in text
 
 
-def test_the_caption_says_what_the_numbers_are():
-    said = latex.caption(make("table2")["table2"])
+def test_the_caption_describes_the_numbers():
+    caption = latex.caption(make("table2")["table2"])
     words = (
         "2 seeds",
         "embedded miniature tasks: not GLUE",
@@ -71,10 +71,10 @@ def test_the_caption_says_what_the_numbers_are():
         "optimistic",
         "encoder: embedded (float32)",
     )
-    assert [word for word in words if word not in said] == []
+    assert [word for word in words if word not in caption] == []
 
 
-def test_no_special_character_is_left_bare():
+def test_special_characters_are_escaped():
     for name, frame in make("table1", "table4").items():
         if name == "thresholds":
             continue
@@ -87,7 +87,7 @@ def test_changed_settings_are_escaped_in_the_caption():
     assert r"Changed settings: student.batch\_size=16." in latex.caption(tables.aggregate(cells))
 
 
-def test_the_document_inputs_what_was_written(folders):
+def test_the_document_includes_the_files_that_were_written(folders):
     frames = make("table1", "table4")
     written = {path.name for path in document.write_tables("demo", frames)}
     assert written == {"table1.tex", "table4.tex", "comparisons4.tex", "paper.tex"}
@@ -134,7 +134,7 @@ def test_without_latex_one_line_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not installed")
-def test_paper_pdf_and_a_failure_s_message(folders):
+def test_paper_pdf_and_the_message_of_a_failure(folders):
     folder = folders / "figures/demo"
     frames = make("table1", "table3", tasks="RTE")
     document.write_tables("demo", frames)
@@ -170,23 +170,23 @@ def test_the_notebook_is_thin():
 
 
 def run_notebook(**parameters):
-    """Execute the notebook's code in this process, parameters replaced."""
+    """Execute the notebook's code in this process with other parameters."""
     space: dict = {}
     for cell in code_cells():
         exec(cell.source, space)
         space |= parameters
 
 
-def test_the_notebook_makes_everything(folders, capsys, monkeypatch):
+def test_the_notebook_writes_all_files(folders, capsys, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)  # paper.pdf has its own test
     make("table4", tasks="RTE", seeds=1)
     run_notebook(tables="4")
     assert "Table 4, profile demo: Ablation of SPS" in capsys.readouterr().out
-    made = {path.name for path in (folders / "figures/demo").iterdir()}
+    written = {path.name for path in (folders / "figures/demo").iterdir()}
     pictures = {
         f"{name}.{kind}" for name in ("figure1", "figure2", "table4") for kind in ("pdf", "png")
     }
-    assert made == pictures | {"paper.tex", "table4.tex", "comparisons4.tex"}
+    assert written == pictures | {"paper.tex", "table4.tex", "comparisons4.tex"}
 
 
 def test_the_notebook_stops_at_missing_tables(folders):

@@ -1,4 +1,4 @@
-"""Pictures: what is drawn is what the structure and the tables say; saving is repeatable."""
+"""Figures show what the layer lists and the tables contain; saving is deterministic."""
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -38,7 +38,7 @@ def arrows(ax):
 
 
 @pytest.mark.parametrize("order", ["top_appended", "top_interleaved", "all_appended"])
-def test_figure_1_is_the_structure(order):
+def test_figure_1_shows_the_layer_list(order):
     axes = diagrams.figure1(order)
     for ax, (layers, sharing) in zip(
         axes, [(3, "paired"), (3, "shuffled"), (6, "shuffled")], strict=True
@@ -61,7 +61,7 @@ def test_figure_1_is_the_structure(order):
 @pytest.mark.parametrize(
     ("depth", "rule"), [(12, "authors"), (6, "authors"), (12, "uniform"), (12, "none")]
 )
-def test_figure_2_draws_the_layer_pairs(depth, rule):
+def test_figure_2_shows_the_matched_layers(depth, rule):
     ax = diagrams.figure2(3, depth, rule)
     matched = [
         arrow
@@ -83,7 +83,7 @@ def test_one_panel_per_task_and_average(name, panels):
     assert all(isinstance(ax, Axes) for ax in axes)
 
 
-def test_comparison_draws_both_numbers():
+def test_comparison_shows_our_scores_and_the_paper_s():
     frame = frame_of("table4", "RTE")
     given = plt.subplots(1, 1, squeeze=False)[1][0]
     axes = figures.comparison(frame, given)
@@ -105,7 +105,7 @@ def test_printed_rows_have_no_point_of_ours():
     ]
 
 
-def test_label_counts_are_written_out():
+def test_label_counts_are_shown_as_text():
     frame = frame_of("table1", "RTE")
     (ax,) = figures.label_shares(frame)
     counts = frame[(frame["task"] == "mini-RTE") & (frame["gold"] != "all")]["count"]
@@ -115,21 +115,21 @@ def test_label_counts_are_written_out():
     assert widths == pytest.approx(200, abs=0.01)  # two classes of 100 %
 
 
-def test_thresholds_mark_the_authors_own():
+def test_thresholds_in_use_are_marked():
     sweep = tables.threshold_sweep(finished("table1", "RTE,MRPC", 1, rows=30))
     axes = figures.thresholds(sweep)
     assert axes.shape == (2, 2)
     assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [*task("mini-MRPC").thresholds]
 
 
-def test_no_line_of_the_sweep_leaves_its_panel():
+def test_threshold_lines_stay_within_their_panels():
     sweep = tables.threshold_sweep(finished("table1", "RTE,MRPC,SST-2,QNLI", 1, rows=60))
     for ax in np.ravel(figures.thresholds(sweep)):
         assert max(line.get_ydata().max() for line in ax.lines[:2]) <= ax.get_ylim()[1]
         assert ax.get_ylim()[0] == 0
 
 
-def test_no_text_leaves_the_picture_or_meets_another(folder):
+def test_texts_do_not_overlap(folder):
     for axes in (diagrams.figure1(), diagrams.figure2(), figures.of_table(frame_of("table5", ""))):
         figure = figures.figure_of(axes)
         figure.canvas.draw()

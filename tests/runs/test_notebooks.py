@@ -1,4 +1,4 @@
-"""The runner's behaviours, one small notebook each; the lint; and every table's notebook on a budget of seconds."""
+"""The notebook runner, the notebook lint, and each table's notebook with a tiny budget."""
 
 import json
 
@@ -18,7 +18,7 @@ PARAMETERS = 'number: float = 1.0  # any\nname: str = "a"\nmany: int = 3\nextra:
 
 
 def write(folder, *code, parameters=PARAMETERS, name="tiny"):
-    """A notebook of that code after a parameters cell."""
+    """Write a notebook with a parameters cell and the given code cells."""
     new = nbformat.v4.new_code_cell
     cells = [new(parameters, metadata={"tags": ["parameters"]}), *map(new, code)]
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
@@ -31,32 +31,32 @@ def write(folder, *code, parameters=PARAMETERS, name="tiny"):
     ("parameters", "words"),
     [
         ({"seed": 3}, "unknown parameter of tiny 'seed'; use one of: number, name, many, extra"),
-        ({"number": "5e-5"}, r"parameter number must be a float, got '5e-5' \(str\)"),
-        ({"many": 1.0}, r"parameter many must be a int, got 1.0 \(float\)"),
+        ({"number": "5e-5"}, r"parameter number must be of type float, got '5e-5' \(str\)"),
+        ({"many": 1.0}, r"parameter many must be of type int, got 1.0 \(float\)"),
         ({"many": True}, r"got True \(bool\)"),
-        ({"name": 1}, r"parameter name must be a str, got 1 \(int\)"),
-        ({"extra": [1]}, r"must be a dict, got \[1\] \(list\)"),
+        ({"name": 1}, r"parameter name must be of type str, got 1 \(int\)"),
+        ({"extra": [1]}, r"must be of type dict, got \[1\] \(list\)"),
     ],
 )
-def test_wrong_names_and_types_are_refused(tmp_path, parameters, words):
+def test_unknown_names_and_wrong_types_are_rejected(tmp_path, parameters, words):
     with pytest.raises(InputError, match=words):
         notebooks.run_notebook(write(tmp_path, "1 / 0"), parameters, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_a_whole_number_will_do_for_a_float(tmp_path):
+def test_integers_are_accepted_for_floats(tmp_path):
     checked = notebooks.check_parameters(write(tmp_path), {"number": 2})
     assert checked == {"number": 2.0}
     assert type(checked["number"]) is float
 
 
-def test_an_unknown_notebook_is_refused_with_those_there_are(tmp_path):
+def test_the_error_for_an_unknown_notebook_lists_the_notebooks(tmp_path):
     write(tmp_path, name="one")
     with pytest.raises(InputError, match="unknown notebook 'two'; use one of: one"):
         notebooks.run_notebook(tmp_path / "two.ipynb", {}, tmp_path)
 
 
-def test_a_kernel_writes_nothing_at_home(tmp_path, own_folders, monkeypatch):
+def test_the_kernel_writes_nothing_to_the_home_folder(tmp_path, own_folders, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("IPYTHONDIR", "MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
         monkeypatch.setenv(name, "")
@@ -66,17 +66,20 @@ def test_a_kernel_writes_nothing_at_home(tmp_path, own_folders, monkeypatch):
     assert {path.name for path in (own_folders / "cache").iterdir()} == {"ipython", "matplotlib"}
 
 
-def test_a_run_shows_its_progress_and_leaves_one_whole_copy_without_paths(tmp_path, capsys):
-    show = 'import sys, pandas\nprint("half way", file=sys.stderr)\nprint("the plan", number, many, extra)'
+def test_a_run_shows_progress_and_saves_one_copy_without_local_paths(tmp_path, capsys):
+    show = (
+        'import sys, pandas\nprint("half way", file=sys.stderr)\n'
+        'print("the plan", number, many, extra)'
+    )
     source = write(tmp_path, show, f'"{paths.ROOT}/results"', 'pandas.DataFrame({"secret": [1]})')
     out = tmp_path / "out"
     out.mkdir()
     (out / "tiny.failed.ipynb").write_text("of an earlier run")
     made = notebooks.run_notebook(source, {"number": 2, "extra": {"beta": 1.5}}, out)
-    said = capsys.readouterr()
-    assert "half way" in said.err
-    assert "the plan 2.0 3 {'beta': 1.5}" in said.out
-    assert "secret" not in said.out + said.err
+    printed = capsys.readouterr()
+    assert "half way" in printed.err
+    assert "the plan 2.0 3 {'beta': 1.5}" in printed.out
+    assert "secret" not in printed.out + printed.err
     assert [path.name for path in out.iterdir()] == ["tiny.ipynb"]
     notebook = nbformat.read(made, as_version=4)
     assert notebook.cells[-1].outputs[0]["output_type"] == "execute_result"
@@ -85,7 +88,7 @@ def test_a_run_shows_its_progress_and_leaves_one_whole_copy_without_paths(tmp_pa
     assert str(tmp_path) not in json.dumps(notebook)
 
 
-def test_the_packages_own_error_comes_through_as_it_was(tmp_path):
+def test_errors_of_the_package_keep_type_and_message(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "tiny.ipynb").write_text("of an earlier run")
@@ -98,7 +101,7 @@ def test_the_packages_own_error_comes_through_as_it_was(tmp_path):
     assert [path.name for path in out.iterdir()] == ["tiny.ipynb"]
 
 
-def test_any_other_error_is_one_line(tmp_path):
+def test_other_errors_become_one_line(tmp_path):
     with pytest.raises(
         ReproError, match=r"^tiny.ipynb stopped with ZeroDivisionError: .*zero; see tiny.failed"
     ):
@@ -107,7 +110,7 @@ def test_any_other_error_is_one_line(tmp_path):
     assert "ZeroDivisionError" in (tmp_path / "out" / "tiny.failed.ipynb").read_text()
 
 
-def test_a_kernel_that_dies_leaves_no_result(tmp_path):
+def test_a_dead_kernel_leaves_no_result(tmp_path):
     with pytest.raises(ReproError, match=r"tiny\.ipynb stopped with DeadKernelError"):
         notebooks.run_notebook(write(tmp_path, "import os\nos._exit(9)"), {}, tmp_path / "out")
     assert not (tmp_path / "out" / "tiny.ipynb").exists()
@@ -119,7 +122,7 @@ def test_a_kernel_that_dies_leaves_no_result(tmp_path):
 @pytest.mark.parametrize(
     "path", sorted(paths.NOTEBOOKS.rglob("*.ipynb")), ids=lambda path: path.stem
 )
-def test_our_notebooks_are_thin(path):
+def test_notebooks_pass_the_lint(path):
     assert problems(path) == []
 
 
@@ -156,7 +159,7 @@ def test_the_lint_finds_outputs_and_missing_parameters(tmp_path):
     ]
 
 
-# the tables' notebooks, through the command line
+# notebooks through the command line
 
 
 BUDGET = {
@@ -167,21 +170,19 @@ BUDGET = {
     "ptp.stop_epoch": 0,
     "student.epochs": 1,
 }
+CHANGES = [word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")]
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
-    """One for all tables: they share teachers and students."""
+    """One cache for all tables, which share teachers and students."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache, name):
+def test_a_table_notebook_writes_its_csv(repro, own_folders, monkeypatch, cache, name):
     monkeypatch.setenv("REPRO_CACHE", str(cache))
-    changes = [
-        word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")
-    ]
-    code, out, err = repro("table", name, "--task", "RTE", "--engine", "serial", *changes)
+    code, out, err = repro("table", name, "--task", "RTE", "--engine", "serial", *CHANGES)
     assert code == 0, err
     variant = experiments.variant("authors", BUDGET)
     frame = tables.read_table(name, "demo", variant)
@@ -194,19 +195,15 @@ def test_a_tables_notebook_makes_its_csv(repro, own_folders, monkeypatch, cache,
     assert {path.name for path in folder.glob("*.csv")} == {
         f"{made}.{variant}.csv" for made in [name, *compared]
     }
-    reading = (
-        nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4).cells[-1].outputs[-1]
-    )
+    executed = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+    summary = executed.cells[-1].outputs[-1]["data"]["text/markdown"]
     first = frame[frame["mean"].notna()].iloc[0]
-    assert f"{first['mean']:.1f}" in reading["data"]["text/markdown"]
+    assert f"{first['mean']:.1f}" in summary
 
 
-def test_the_ptp_notebook_makes_its_csvs_and_pictures(repro, own_folders, monkeypatch, cache):
+def test_the_ptp_notebook_writes_its_csvs_and_figures(repro, own_folders, monkeypatch, cache):
     monkeypatch.setenv("REPRO_CACHE", str(cache))
-    changes = [
-        word for setting, value in BUDGET.items() for word in ("--set", f"{setting}={value}")
-    ]
-    code, out, err = repro("ptp", "--task", "RTE", "--seeds", "2", "--engine", "serial", *changes)
+    code, out, err = repro("ptp", "--task", "RTE", "--seeds", "2", "--engine", "serial", *CHANGES)
     assert code == 0, err
     variant = experiments.variant("authors", BUDGET)
     names = ("ptp_labels", "ptp_difficulty", "ptp_agreement")
@@ -214,10 +211,11 @@ def test_the_ptp_notebook_makes_its_csvs_and_pictures(repro, own_folders, monkey
     assert set(shares["seed"]) == {0, 1} and set(agreement["pairs"]) <= {0, 1}
     assert difficulty["count"].tolist()[-1] == 32 == difficulty["count"].iloc[:-1].sum()
     assert all(label in out for label in difficulty["label"])
-    pictures = {path.name for path in (own_folders / "figures" / "demo").iterdir()}
-    assert pictures == {f"{name}.{variant}.{kind}" for name in names[:2] for kind in ("pdf", "png")}
+    written = {path.name for path in (own_folders / "figures" / "demo").iterdir()}
+    assert written == {f"{name}.{variant}.{kind}" for name in names[:2] for kind in ("pdf", "png")}
     executed = nbformat.read(
         own_folders / "results" / "demo" / "notebooks" / "ptp.ipynb", as_version=4
     )
-    said = executed.cells[-1].outputs[0]["data"]["text/markdown"]
-    assert f"kappa {agreement[agreement['label'] == 'all'].iloc[0]['kappa']:.2f}" in said
+    summary = executed.cells[-1].outputs[0]["data"]["text/markdown"]
+    kappa = agreement[agreement["label"] == "all"].iloc[0]["kappa"]
+    assert f"kappa {kappa:.2f}" in summary
