@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 
 import pandas as pd
-from contenders import CONTENDERS, OPTIMISATIONS
+from contenders import CONTENDERS
 from machine import ceiling, description, stage_seconds
+from optimisations import OPTIMISATIONS
 
 HERE = Path(__file__).parent
 OUT = HERE / "results" / "speed.json"
