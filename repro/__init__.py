@@ -1,3 +1,3 @@
-"""Pea-KD, reproduced: shuffled parameter sharing and pretraining with the teacher's predictions (Cho & Kang)."""
+"""Pea-KD reproduced: shuffled parameter sharing, and pretraining with teacher predictions."""
 
 __version__ = "0.1.0"

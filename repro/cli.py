@@ -185,8 +185,8 @@ def sweep(
     parameters |= {"sampler": sampler, "pruner": pruner, "seed": seed}
     parameters |= {"recipe": recipe_name, "engine": engine, "overrides": changed}
     table_notebook("sweep", profile, parameters)
-    typer.echo(f"\n{sweeps.sentence(sweeps.load(plan.path))}")
-    typer.echo(f"written: {shown(plan.path)}")
+    path = sweeps.study_path(plan)
+    typer.echo(f"\n{sweeps.sentence(sweeps.load(path))}\nwritten: {shown(path)}")
 
 
 @app.command()

@@ -21,7 +21,7 @@ os.environ.update(
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Tensors here are tiny: a second thread costs more than it gives, most of all on a busy machine."""
+    """Tensors in the tests are tiny: a second thread costs more than it gains."""
     import torch
 
     torch.set_num_threads(1)
@@ -43,7 +43,7 @@ def own_folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def repro(own_folders, monkeypatch, capsys):
-    """`python -m repro` in this process: call it with arguments; it returns (exit code, stdout, stderr)."""
+    """Run `python -m repro` with arguments in this process: (exit code, stdout, stderr)."""
     from repro import cli
 
     def call(*arguments):
@@ -59,7 +59,7 @@ def repro(own_folders, monkeypatch, capsys):
 
 @pytest.fixture
 def committed_results(tmp_path, monkeypatch):
-    """Results are read as they were committed, not as they lie there: a run may have written other seeds or digits."""
+    """Read committed results, not those of the working tree, which a run may have changed."""
     exported = ["git", "checkout-index", "--all", f"--prefix={tmp_path}/"]
     if subprocess.run(exported, cwd=paths.ROOT, capture_output=True).returncode != 0:
         pytest.skip("not a checkout")

@@ -1,4 +1,4 @@
-"""The command line: what it prints, and that bad input is one line, exit code 2 and nothing written."""
+"""The command line: output, and bad input as one line with exit code 2 and nothing written."""
 
 import json
 import os

@@ -104,10 +104,10 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
 @contextmanager
 def _alone(sweep: Sweep) -> Iterator[None]:
     """Hold the sweep's lock: a trial that another process runs would be taken for a killed one."""
-    sweep.path.parent.mkdir(parents=True, exist_ok=True)
+    study_path(sweep).parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(
-            sweep.path.with_suffix(".lock"), timeout=0, mode=0o666, fallback_to_soft=False
+            study_path(sweep).with_suffix(".lock"), timeout=0, mode=0o666, fallback_to_soft=False
         ):
             yield
     except Timeout:
@@ -116,14 +116,14 @@ def _alone(sweep: Sweep) -> Iterator[None]:
 
 def _open_study(sweep: Sweep, key: str) -> optuna.Study:
     """Create or continue the study; enqueue the trials of a killed process and a grid's points."""
-    content = sweep.path.read_bytes() if sweep.path.exists() else b""
+    content = study_path(sweep).read_bytes() if study_path(sweep).exists() else b""
     if not content.endswith(b"\n"):  # a full disk left an incomplete last line
         content = content[: content.rfind(b"\n") + 1]
-        sweep.path.write_bytes(content)
+        study_path(sweep).write_bytes(content)
     if content:
-        load(sweep.path)  # says what to do if the file is damaged
+        load(study_path(sweep))  # says what to do if the file is damaged
     study = optuna.create_study(
-        storage=storage(sweep.path),
+        storage=storage(study_path(sweep)),
         pruner=_PRUNERS[sweep.pruner],
         study_name=sweep.name,
         direction="maximize",
@@ -132,7 +132,7 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
     cell, computation = sweep.cell, digest({"student": key, "space": sweep.space})
     if study.user_attrs.get("computation", computation) != computation:
         raise InputError(
-            f"{paths.shown(sweep.path)} is of other data, settings or code; "
+            f"{paths.shown(study_path(sweep))} is of other data, settings or code; "
             "delete it and run the sweep again"
         )
     for name, value in {
@@ -151,6 +151,11 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
     for point in sweep.grid if sweep.sampler == "grid" else []:
         study.enqueue_trial(point, skip_if_exists=True)  # GridSampler fails on retried trials
     return study
+
+
+def study_path(sweep: Sweep) -> Path:
+    """The journal of a sweep: results/<profile>/sweeps/<name>.log."""
+    return paths.results(sweep.cell.profile) / "sweeps" / f"{sweep.name}.log"
 
 
 def storage(path: Path) -> JournalStorage:

@@ -4,15 +4,13 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from repro import paths
 from repro.config.cells import Cell, variant
 from repro.config.cells import plan as plan_cells
-from repro.config.profiles import PROFILES, Setting, override, profile
+from repro.config.profiles import PROFILES, Setting, profile
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import table as table_of
 from repro.errors import InputError, one_of
@@ -84,16 +82,6 @@ class Sweep:
         words = (cell.table, cell.row, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
         slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
         return f"{slug}.{changed}" if changed else slug
-
-    @property
-    def path(self) -> Path:
-        """results/<profile>/sweeps/<name>.log"""
-        return paths.results(self.cell.profile) / "sweeps" / f"{self.name}.log"
-
-    def trial_cell(self, params: dict[str, Any]) -> Cell:
-        """The cell of a trial; it makes no choice on dev."""
-        setting = override(self.cell.setting, settings(params))
-        return replace(self.cell, setting=setting, recipe=blind(self.cell.recipe))
 
 
 def scaled_space(profile_name: str) -> dict[str, tuple[int | float, ...]]:

@@ -1,4 +1,4 @@
-"""The paper's tables as data: their rows, what each row trains, and which rows the text compares."""
+"""The paper's tables as data: rows, what each row trains, and the pairs that the text compares."""
 
 from dataclasses import dataclass, replace
 
@@ -25,7 +25,13 @@ class Method:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the paper's name for it, its stored layers (0: the teacher's), what it trains."""
+    """One line of a table.
+
+    Attributes:
+        name: The paper's name for it.
+        layers: Stored layers; 0 for the teacher's.
+        method: What it trains.
+    """
 
     name: str
     layers: int

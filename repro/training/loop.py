@@ -1,4 +1,7 @@
-"""The training loop and prediction. Neither knows a method: `fit` minimises the objective it is given."""
+"""The training loop and prediction.
+
+Neither depends on a method: `fit` minimises the objective that it is given.
+"""
 
 import math
 from collections.abc import Callable, Iterator, Sequence

@@ -281,7 +281,8 @@ def test_sentences_have_the_numbers_of_the_csvs():
     assert f"{CC} 56 %" in said and f"{UW} 0 %" in said
     assert "excludes 0, in points: none." in said
     assert (
-        "**mini-RTE** (rule two): same label on 90.0 % of the examples (chance 31.0 %; kappa 0.86), "
+        "**mini-RTE** (rule two): same label on 90.0 % of the examples (chance 31.0 %; "
+        "kappa 0.86), "
         "mean over 1 pair of teachers." in said
     )
     alone = study(1)

@@ -149,7 +149,7 @@ def test_bad_input_is_refused(options, words):
 def test_a_larger_budget_continues_the_study(sampler, no_training, monkeypatch):
     once = params(sweeps.run(tiny(sampler, budget=14, seed=1), "serial"))
     assert len({json.dumps(values) for values in once}) == 14
-    tiny(sampler, budget=14, seed=1).path.unlink()
+    sweeps.study_path(tiny(sampler, budget=14, seed=1)).unlink()
     first = params(sweeps.run(tiny(sampler, budget=5, seed=1), "serial"))
     more = params(sweeps.run(tiny(sampler, budget=14, seed=1), "serial"))
     assert (first, more) == (once[:5], once)
@@ -174,7 +174,7 @@ def test_a_grid_ends_with_its_last_point(no_training):
 def test_a_killed_trial_is_run_again(sampler, no_training, monkeypatch):
     sweep, run_trial = tiny(sampler, budget=14), trials.run_trial
     uninterrupted = params(sweeps.run(sweep, "serial"))
-    sweep.path.unlink()
+    sweeps.study_path(sweep).unlink()
 
     def interrupt(stage, trial):
         if trial.number == 11:
@@ -184,9 +184,9 @@ def test_a_killed_trial_is_run_again(sampler, no_training, monkeypatch):
     monkeypatch.setattr(trials, "run_trial", interrupt)
     with pytest.raises(KeyboardInterrupt):
         sweeps.run(sweep, "serial")
-    killed = sweeps.load(sweep.path).trials[11]
+    killed = sweeps.load(sweeps.study_path(sweep)).trials[11]
     assert killed.state == TrialState.RUNNING
-    with sweep.path.open("ab") as file:  # the last line may be incomplete
+    with sweeps.study_path(sweep).open("ab") as file:  # the last line may be incomplete
         file.write(b'{"op_code":4')
     monkeypatch.setattr(trials, "run_trial", run_trial)
     study = sweeps.run(sweep, "serial")
@@ -224,9 +224,12 @@ def test_a_study_of_other_data_is_refused(no_training, monkeypatch):
 
 def test_a_sweep_runs_in_one_process_at_a_time(no_training):
     sweep = tiny(budget=1)
-    sweep.path.parent.mkdir(parents=True)
+    sweeps.study_path(sweep).parent.mkdir(parents=True)
     message = "another process runs the sweep table2-peabert1-mini-rte-s0-random-none"
-    with FileLock(sweep.path.with_suffix(".lock")), pytest.raises(ReproError, match=message):
+    with (
+        FileLock(sweeps.study_path(sweep).with_suffix(".lock")),
+        pytest.raises(ReproError, match=message),
+    ):
         sweeps.run(sweep, "serial")
     assert len(sweeps.run(sweep, "serial").trials) == 1
 
@@ -237,7 +240,7 @@ def test_a_sweep_runs_in_one_process_at_a_time(no_training):
 def test_two_workers_train_the_trials_of_one():
     changes = {"student.epochs": 2, "student.batch_size": 16}
     one = sweeps.run(tiny(budget=3, overrides=changes), "serial")
-    tiny(budget=3, overrides=changes).path.unlink()
+    sweeps.study_path(tiny(budget=3, overrides=changes)).unlink()
     two = sweeps.run(tiny(budget=3, overrides=changes), "processes", 2)
     assert params(two) == params(one)  # those of "random" do not depend on scores
     for trial, other in zip(two.trials, one.trials, strict=True):
@@ -431,7 +434,7 @@ def test_a_tuned_plan_needs_a_sweep_of_every_student(swept):
 @pytest.mark.parametrize("content", ["", "x", '{"op_code":0}\n{"op', "\0\n\n", "[]\n"])
 def test_a_damaged_study_is_named(swept, content):
     sweep = searches.plan("table4", method="SPS-2")
-    sweep.path.write_text(content)
+    sweeps.study_path(sweep).write_text(content)
     with pytest.raises(
         MissingError,
         match=r"-sps-2-.*\.log cannot be read \(.*\); restore it, or delete it and run",

@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM ends a run in seconds; no process outlives a killed one; a killed worker costs one stage."""
+"""Ctrl-C and SIGTERM end a run in seconds; workers end with their parent."""
 
 import os
 import shlex
@@ -42,13 +42,13 @@ def alive(folder: Path) -> list[int]:
 
 
 def _heeds_ctrl_c() -> None:
-    """As in a terminal: what a shell starts with & ignores Ctrl-C, and so do its children, such as these tests."""
+    """Undo the SIGINT setting of a shell that started the tests with `&`."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def start(own_folders):
-    """Start `python -m repro ...` in a session of its own; return once its training has written a checkpoint."""
+    """Start `python -m repro` in a session of its own; return after its first checkpoint."""
     started = []
 
     def call(*arguments):
@@ -92,7 +92,7 @@ def until(condition, seconds: float) -> float:
 
 
 def soon(seconds: float) -> bool:
-    """Whether that is within SECONDS, or would be, were this machine now as fast as the one they are said of."""
+    """Whether that is within SECONDS, scaled by how long this machine now takes to import torch."""
     if seconds < SECONDS:
         return True
     begin = time.monotonic()

@@ -11,7 +11,7 @@ from tiny_cells import tiny
 
 from repro import paths
 from repro.runs import compute, stages
-from repro.runs.tensorboard import TensorBoard
+from repro.runs.callbacks import TensorBoard
 from repro.training.loop import Progress
 
 

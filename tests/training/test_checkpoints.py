@@ -1,4 +1,4 @@
-"""A training that is stopped anywhere and goes on ends in bitwise the numbers of one that was not."""
+"""Interrupted and resumed trainings give bitwise the numbers of uninterrupted ones."""
 
 import errno
 import itertools

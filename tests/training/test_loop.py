@@ -1,4 +1,4 @@
-"""The training loop: it learns, keeps the right checkpoint, is repeatable, and stops where it must."""
+"""The training loop learns, keeps the right checkpoint, is repeatable and stops when it must."""
 
 import math
 from dataclasses import replace
