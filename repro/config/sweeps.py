@@ -83,6 +83,11 @@ class Sweep:
         slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
         return f"{slug}.{changed}" if changed else slug
 
+    def trial_cell(self, params: dict[str, Any]) -> Cell:
+        """The cell of a trial; it makes no choice on dev."""
+        setting = override(self.cell.setting, settings(params))
+        return replace(self.cell, setting=setting, recipe=blind(self.cell.recipe))
+
 
 def scaled_space(profile_name: str) -> dict[str, tuple[int | float, ...]]:
     """The paper's grid, scaled to a profile.
