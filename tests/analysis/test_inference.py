@@ -395,6 +395,25 @@ def test_committed_coverage_meets_the_goals(simulation):
     assert max(row["error"] for row in ours) <= 0.5
 
 
+def test_the_page_on_statistics_quotes_the_committed_coverage():
+    report = json.loads((BENCHMARKS / "results" / "coverage.json").read_text())
+    page = (BENCHMARKS.parent / "docs" / "statistics.md").read_text().splitlines()
+    tables = [line for line in page if line.startswith("| ")]
+    for seeds, sd in itertools.product((3, 5, 10), (0.0, 1.9, 3.5, 6.4)):
+        covered = [
+            row["covered"]
+            for row in report["coverage"]
+            if (row["seeds"], row["sd"]) == (seeds, sd)
+            and row["task"] != "average"
+            and row["quantity"] != "bootstrap"
+        ]
+        quoted = f"| {seeds} | {sd} | {min(covered):.1f} to {max(covered):.1f} |"
+        assert any(line.startswith(quoted) for line in tables), quoted
+    for row in report["family"]:
+        wrong = [f"{row[name]['wrong']:.1f}" for name in ("pairs", "ledger", "all", "all, one t")]
+        assert " | ".join([f"| {row['seeds']}", str(row["sd"]), *wrong]) + " |" in tables
+
+
 def test_a_comparison_on_four_tasks_takes_milliseconds():
     tasks = [(answers(5, 2000, k), answers(5, 2000, k + 9)) for k in range(4)]
     inference.difference(*tasks[0])
