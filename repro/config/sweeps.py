@@ -10,7 +10,7 @@ import numpy as np
 
 from repro.config.cells import Cell, variant
 from repro.config.cells import plan as plan_cells
-from repro.config.profiles import PROFILES, Setting, profile
+from repro.config.profiles import PROFILES, Setting, override, profile
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import table as table_of
 from repro.errors import InputError, one_of
