@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 
+from repro.config.profiles import PROFILES
 from repro.data import mini
 from repro.data.mini import corpus, entailment, events, lexicon, questions
 
@@ -301,3 +302,8 @@ def test_tokens_are_known_and_few(task):
     }  # all letters but the plural's
     assert not used & (spelled | {tokenizer.unk_token})
     assert max(lengths) <= 40 and 10 <= np.mean(lengths) <= 28
+
+
+def test_flipped_labels_are_disclosed():
+    note = f"{mini.FLIPPED} of the {mini.TRAIN_ROWS:,} training labels"
+    assert note in PROFILES["demo"].note
