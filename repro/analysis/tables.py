@@ -336,6 +336,7 @@ def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataF
     """
     parts = [part.strip() for part in tables.split(",") if part.strip()]
     names = [table(part if part.startswith("table") else f"table{part}").name for part in parts]
+    names = list(dict.fromkeys(names))
     names += [name for name, target in DERIVED.items() if target in names]
     missing = [name for name in names if not table_path(name, profile_name).is_file()]
     if missing:

@@ -112,7 +112,7 @@ class Profile:
     task_prefix: str = ""
 
     def tasks(self, names: tuple[str, ...] = ()) -> list[str]:
-        """This profile's names of tasks.
+        """This profile's names of tasks, each once.
 
         Args:
             names: The paper's (RTE) or this profile's (mini-RTE) names; none for all four.
@@ -124,7 +124,7 @@ class Profile:
         for name in names:
             if name not in own_names and name not in own_names.values():
                 raise one_of(f"task for profile {self.name}", name, own_names)
-        return [own_names.get(name, name) for name in names or own_names]
+        return list(dict.fromkeys(own_names.get(name, name) for name in names or own_names))
 
 
 def beta_for(hidden: int) -> float:
