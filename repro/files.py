@@ -9,7 +9,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
@@ -36,7 +36,8 @@ def _fill(temporary_path: Path, write: Callable[[Path], object], path: Path) -> 
         write(temporary_path)
         with temporary_path.open("rb+") as file:
             os.fsync(file.fileno())
-        temporary_path.chmod(0o644)
+        with suppress(OSError):  # some mounts (CIFS, exFAT) have no modes
+            temporary_path.chmod(0o644)
         temporary_path.replace(path)
     finally:
         temporary_path.unlink(missing_ok=True)
@@ -45,22 +46,33 @@ def _fill(temporary_path: Path, write: Callable[[Path], object], path: Path) -> 
 def temporary(path: Path) -> Path:
     """Create a temporary file in the folder of `path`.
 
-    Its name holds the host and process that own it. Files of processes of this host that no longer
-    exist are removed from the folder.
+    Its name holds the process that owns it, and where that number means something. Files of
+    processes that no longer exist there are removed from the folder.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(path.parent)
-    owner = f"{path.name[:40]}.{socket.gethostname()}.{os.getpid()}"  # a name has at most 255 bytes
+    owner = f"{path.name[:40]}.{process_space()}.{os.getpid()}"  # a name has at most 255 bytes
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{owner}.")
     os.close(handle)
     return Path(name)
 
 
+@cache
+def process_space() -> str:
+    """Names the host, its boot and the container, within which a process has one number."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8")
+        inside = boot + os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        return socket.gethostname()
+    return f"{socket.gethostname()}-{hashlib.sha256(inside.encode()).hexdigest()[:12]}"
+
+
 @cache  # once per process: listing 10,000 artefacts takes longer than writing one
 def _remove_leftovers(folder: Path) -> None:
-    host = re.escape(socket.gethostname())
+    space = re.escape(process_space())
     for name in os.listdir(folder):
-        leftover = re.fullmatch(rf"\..+\.{host}\.(\d{{1,9}})\.\w+", name)
+        leftover = re.fullmatch(rf"\..+\.{space}\.(\d{{1,9}})\.\w+", name)
         if leftover and not _alive(int(leftover[1])):
             with suppress(OSError):  # it may belong to another user
                 (folder / name).unlink()
@@ -74,6 +86,11 @@ def _alive(process: int) -> bool:
     except PermissionError:  # another user's process
         return True
     return True
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """Paths in order, without hidden files: macOS writes ._name beside a file on other disks."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def set_aside(*paths: Path) -> None:

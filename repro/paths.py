@@ -1,7 +1,8 @@
 """Folders and settings from the environment, all read here.
 
-REPRO_CACHE, REPRO_RESULTS, REPRO_FIGURES and GLUE_DIR name folders; REPRO_CHECKPOINT_STEPS is a
-number. An empty variable counts as not set: as a path it would be the current folder.
+REPRO_CACHE, REPRO_RESULTS, REPRO_FIGURES, REPRO_REMOTE and GLUE_DIR name folders, where ~ is the
+home folder; REPRO_CHECKPOINT_STEPS and REPRO_KERNEL_SECONDS are numbers. An empty variable counts
+as not set: as a path it would be the current folder.
 """
 
 import os
@@ -14,17 +15,17 @@ from repro.errors import InputError, on_disk
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 _CODE = ("repro", "constraints.txt")  # what a number depends on; runs write results and figures
-_CHECKPOINT_STEPS = 100
+_FOLDERS = ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES", "REPRO_REMOTE", "GLUE_DIR", "HF_HOME")
 
 
 def cache() -> Path:
     """The folder of the stages' artefacts: REPRO_CACHE, or cache/."""
-    return Path(os.environ.get("REPRO_CACHE") or ROOT / "cache")
+    return Path(folder("REPRO_CACHE") or ROOT / "cache")
 
 
 def all_results() -> Path:
     """The folder with one folder of results per profile: REPRO_RESULTS, or results/."""
-    return Path(os.environ.get("REPRO_RESULTS") or ROOT / "results")
+    return Path(folder("REPRO_RESULTS") or ROOT / "results")
 
 
 def results(profile: str) -> Path:
@@ -34,13 +35,24 @@ def results(profile: str) -> Path:
 
 def figures(profile: str) -> Path:
     """The folder of a profile's LaTeX tables and figures, in REPRO_FIGURES or figures/."""
-    return below(Path(os.environ.get("REPRO_FIGURES") or ROOT / "figures"), profile)
+    return below(Path(folder("REPRO_FIGURES") or ROOT / "figures"), profile)
 
 
 def glue() -> Path | None:
     """The folder of GLUE's TSV files, GLUE_DIR; None to read GLUE from the hub."""
-    folder = os.environ.get("GLUE_DIR")
-    return Path(folder).expanduser() if folder else None
+    path = folder("GLUE_DIR")
+    return Path(path) if path else None
+
+
+def folder(variable: str) -> str:
+    """The absolute path in an environment variable, or its URL; "" if it is not set."""
+    text = os.environ.get(variable, "")
+    return os.path.abspath(os.path.expanduser(text)) if text and "://" not in text else text
+
+
+def use_absolute_folders() -> None:
+    """Make the folders in the environment absolute, for processes with another current folder."""
+    os.environ.update({name: folder(name) for name in _FOLDERS if os.environ.get(name)})
 
 
 def checkpoint_steps() -> int:
@@ -51,11 +63,22 @@ def checkpoint_steps() -> int:
     Raises:
         InputError: If it is not a whole number from 1.
     """
-    text = os.environ.get("REPRO_CHECKPOINT_STEPS") or str(_CHECKPOINT_STEPS)
+    return _number("REPRO_CHECKPOINT_STEPS", 100, "steps")
+
+
+def kernel_seconds() -> int:
+    """How long a notebook's kernel may take to start: REPRO_KERNEL_SECONDS, or 300.
+
+    Raises:
+        InputError: If it is not a whole number from 1.
+    """
+    return _number("REPRO_KERNEL_SECONDS", 300, "seconds")
+
+
+def _number(variable: str, default: int, unit: str) -> int:
+    text = os.environ.get(variable) or str(default)
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(
-            f"REPRO_CHECKPOINT_STEPS must be a whole number of steps from 1, got {text!r}"
-        )
+        raise InputError(f"{variable} must be a whole number of {unit} from 1, got {text!r}")
     return int(text)
 
 
@@ -63,13 +86,14 @@ def check() -> None:
     """Check the environment before a run, so that it does not fail after hours.
 
     Raises:
-        InputError: If REPRO_CHECKPOINT_STEPS is not a number.
+        InputError: If REPRO_CHECKPOINT_STEPS or REPRO_KERNEL_SECONDS is not a number.
         DiskError: If the folder of the cache or of the results cannot be created.
     """
     checkpoint_steps()
-    for folder in (cache(), all_results()):
-        with on_disk(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+    kernel_seconds()
+    for path in (cache(), all_results()):
+        with on_disk(path):
+            path.mkdir(parents=True, exist_ok=True)
 
 
 def below(folder: Path, *names: str) -> Path:
@@ -95,16 +119,20 @@ def shown(path: Path) -> str:
 def commit() -> str:
     """The package's git commit, with "-dirty" if code has changed since.
 
-    It is "unknown" outside a checkout.
+    It is "unknown" outside a checkout, also if a folder above belongs to another repository.
     """
-    git = ["git", "-C", os.fspath(ROOT)]
+    # without GIT_DIR and the like, which hooks set, and without a search in the folders above
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_CEILING_DIRECTORIES"] = os.fspath(ROOT.parent)
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", os.fspath(ROOT), *arguments]
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", *_CODE], capture_output=True, check=True
-        )
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + "-dirty" * bool(git("status", "--porcelain", "--", *_CODE))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return head.stdout.strip() + "-dirty" * bool(changed.stdout)

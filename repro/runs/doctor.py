@@ -1,17 +1,16 @@
 """Checks of this machine: what a run needs, what is missing and how to get it."""
 
-import os
 import platform
 import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 from repro import paths
 from repro.config.tasks import GLUE
 from repro.data.pypi_encoders import ENCODERS
 from repro.errors import ReproError
+from repro.runs import machine
 
 
 def findings() -> Iterator[tuple[bool, str]]:
@@ -41,17 +40,17 @@ def _hardware() -> str:
     gpu = "no GPU (the paper profile wants one)"
     if torch.cuda.is_available():
         gpu = torch.cuda.get_device_name()
-    cores, precision = len(os.sched_getaffinity(0)), resolve_precision("auto")
-    return f"{cores} cores, {gpu}; precision auto means {precision}"
+    cores, precision = machine.cores(), resolve_precision("auto")
+    return f"{platform.system()}, {cores} cores, {gpu}; precision auto means {precision}"
 
 
 def _glue() -> Iterator[tuple[bool, str]]:
-    folder = os.environ.get("GLUE_DIR")
-    if not folder:
+    folder = paths.glue()
+    if folder is None:
         yield True, "GLUE_DIR is not set: real GLUE comes from the hub; the demo profile needs none"
         return
     for task in GLUE:
-        files = [Path(folder) / task.name / f"{split}.tsv" for split in ("train", "dev")]
+        files = [folder / task.name / f"{split}.tsv" for split in ("train", "dev")]
         complete = all(file.is_file() for file in files)
         state = "is there" if complete else "lacks train.tsv or dev.tsv"
         yield complete, f"GLUE_DIR: {task.name} {state}"

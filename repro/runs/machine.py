@@ -2,14 +2,54 @@
 
 import ctypes
 import hashlib
+import os
 import platform
+from collections.abc import Iterator
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from repro import paths
+from repro import files, paths
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
+
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """How many cores this process may use: its CPU affinity and its container's CPU quota count."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    available = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, int(min([available, *_quotas()])))
+
+
+def _quotas() -> Iterator[float]:
+    """CPU quotas, in cores, of this process's control groups and of the groups above them."""
+    try:
+        groups = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = _CGROUPS / "cpu" if controllers else _CGROUPS  # version 1 or 2
+        group = top / path.lstrip("/")
+        for folder in (group, *group.parents):
+            if not folder.is_relative_to(top):
+                break
+            try:
+                if controllers:
+                    quota = (folder / "cpu.cfs_quota_us").read_text(encoding="utf-8")
+                    period = (folder / "cpu.cfs_period_us").read_text(encoding="utf-8")
+                else:
+                    quota, period = (folder / "cpu.max").read_text(encoding="utf-8").split()
+                if quota != "max" and int(quota) > 0:  # -1: no quota
+                    yield int(quota) / int(period)
+            except (OSError, ValueError):  # a group above the container's is not visible in it
+                continue
 
 
 def hardware() -> dict[str, Any]:
@@ -32,7 +72,7 @@ def versions() -> dict[str, str]:
 def code() -> str:
     """One checksum of this package's modules and the versions: equal on equal installations."""
     total = hashlib.sha256(repr(versions()).encode())
-    for module in sorted((paths.ROOT / "repro").rglob("*.py")):
+    for module in files.visible((paths.ROOT / "repro").rglob("*.py")):
         total.update(module.read_bytes())
     return total.hexdigest()
 

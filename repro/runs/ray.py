@@ -140,18 +140,13 @@ def _check_port(address: str) -> None:
 
 def environment() -> dict[str, str]:
     """The environment variables of the workers: where data, cache, remote and this code are."""
-    variables = {
-        name: os.path.abspath(os.environ[name])
-        for name in ("GLUE_DIR", "HF_HOME")
-        if os.environ.get(name)
-    }
-    for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT"):
+    folders = ("GLUE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "REPRO_REMOTE")
+    variables = {name: paths.folder(name) for name in folders if os.environ.get(name)}
+    for name in ("HF_HUB_OFFLINE", "HF_ENDPOINT", "REPRO_CHECKPOINT_STEPS"):
         if os.environ.get(name):
             variables[name] = os.environ[name]
     code = [str(paths.ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     variables["PYTHONPATH"] = os.pathsep.join(code)
-    if remote.remote():
-        variables["REPRO_REMOTE"] = remote.remote()
     if not remote.remote() or os.environ.get("REPRO_CACHE"):
         variables["REPRO_CACHE"] = os.path.abspath(paths.cache())
     return variables

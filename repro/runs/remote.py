@@ -22,8 +22,7 @@ class _NotInRemoteError(Exception):
 
 def remote() -> str:
     """REPRO_REMOTE, a folder as an absolute path; "" if it is not set."""
-    place = os.environ.get("REPRO_REMOTE", "")
-    return os.path.abspath(place) if place and "://" not in place else place
+    return paths.folder("REPRO_REMOTE")
 
 
 def write(target: Path, fill: Callable[[Path], object]) -> None:

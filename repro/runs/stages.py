@@ -5,12 +5,11 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
-import os
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from repro import methods
+from repro import methods, paths
 from repro.config.cells import Cell, digest
 from repro.config.profiles import PROFILES, Budget
 from repro.config.tasks import task
@@ -300,7 +299,7 @@ def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:
         name: The task.
         setting: Anything with `train_cap` and `dev_cap`, such as a Setting or Inputs.
     """
-    return _load_splits(name, setting.train_cap, setting.dev_cap, os.environ.get("GLUE_DIR", ""))
+    return _load_splits(name, setting.train_cap, setting.dev_cap, paths.folder("GLUE_DIR"))
 
 
 @lru_cache(maxsize=4)

@@ -1,11 +1,11 @@
 """Predictions of finished cells' models for GLUE's test files."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from repro import paths
 from repro.config.cells import Cell
 from repro.config.tasks import task
 from repro.data import encoders, glue
@@ -89,8 +89,8 @@ def public_labels(split: glue.Split) -> np.ndarray:
         InputError: If the file has other pairs of sentences than the split.
         MissingError: If there is no such file.
     """
-    folder = os.environ.get("GLUE_DIR", "")
-    path = Path(folder).expanduser() / "MRPC" / PUBLIC
+    folder = paths.folder("GLUE_DIR")
+    path = Path(folder, "MRPC", PUBLIC)
     if not (folder and path.is_file()):
         raise MissingError(
             f"MRPC's test labels, MRPC/{PUBLIC}, are not in GLUE_DIR, which is {folder!r}; "
