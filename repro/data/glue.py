@@ -111,8 +111,13 @@ def _from_records(
                 f"{source}: record {number} has label {record['label']!r}; "
                 f"use one of: {', '.join(map(str, label_ids))}"
             )
-        label = int(record["label"]) if labelled else NO_LABEL
-        rows.append((tuple(str(record[column]) for column in task.columns), label))
+        texts = tuple(record[column] for column in task.columns)
+        for column, text in zip(task.columns, texts, strict=True):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"{source}: record {number} has {text!r} as its {column}; it must be a text"
+                )
+        rows.append((texts, int(record["label"]) if labelled else NO_LABEL))
     return rows
 
 

