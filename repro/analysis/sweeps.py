@@ -29,6 +29,7 @@ from repro.config.cells import Cell, digest, variant
 from repro.config.profiles import override
 from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
 from repro.errors import InputError, MissingError, ReproError, on_disk
+from repro.files import visible
 
 # No trial is pruned before its second epoch: the first is mostly warm-up.
 _PRUNERS = {
@@ -58,8 +59,8 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
         InputError: If the study is of other data, settings or code.
         ReproError: If another process runs this sweep, a shared stage fails, or no trial completes.
     """
+    from repro.runs import cache, trials
     from repro.runs import engine as engines
-    from repro.runs import trials
     from repro.runs.progress import Progress
     from repro.runs.stages import resolve
 
@@ -71,6 +72,7 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
         else CategoricalDistribution(values)
         for name, values in sweep.space.items()
     }
+    cache.check()
     with engines.open_workers(engine, workers) as pool, on_disk(), _alone(sweep):
         study = _open_study(sweep, shared.stage("student").key)
         total = len(sweep.grid) if sweep.sampler == "grid" else sweep.budget
@@ -217,7 +219,7 @@ def best(profile_name: str, variant_name: str = "") -> dict[tuple[str, str, str]
         MissingError: If a study cannot be read.
     """
     studies: dict[tuple[str, str, str], optuna.Study] = {}
-    for path in sorted((paths.results(profile_name) / "sweeps").glob("*.log")):
+    for path in visible((paths.results(profile_name) / "sweeps").glob("*.log")):
         study = load(path)
         origin = study.user_attrs
         if study.get_trials(states=[TrialState.COMPLETE]) and origin["variant"] == variant_name:

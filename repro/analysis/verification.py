@@ -26,6 +26,7 @@ from repro.config.cells import Cell
 from repro.config.profiles import profile
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError, ReproError, one_of
+from repro.files import visible
 from repro.paths import shown
 from repro.runs import results as files
 
@@ -124,11 +125,11 @@ def verify(profile_name: str) -> Verdict:
         InputError: The profile is unknown.
     """
     folder = paths.results(profile(profile_name).name)
-    results = sorted(folder.glob("cells/*.json"))
-    predictions = sorted(folder.glob("predictions/*.parquet"))
+    results = visible(folder.glob("cells/*.json"))
+    predictions = visible(folder.glob("predictions/*.parquet"))
     csv_paths = [
         path
-        for path in sorted(folder.glob("*.csv"))
+        for path in visible(folder.glob("*.csv"))
         if path.name.partition(".")[0] != tables.LEDGER  # made from the other CSVs
     ]
     if not (csv_paths or results or predictions):

@@ -189,9 +189,8 @@ def write_pdf(profile_name: str) -> str:
             error = _first_error(Path(build) / "paper.log") or process.stderr
             message = " ".join(error.split())
             raise ReproError(f"latexmk could not make paper.pdf from {source}: {message}")
-        write_atomic(
-            source.with_suffix(".pdf"), lambda path: shutil.copy(Path(build) / "paper.pdf", path)
-        )
+        pdf = Path(build) / "paper.pdf"
+        write_atomic(source.with_suffix(".pdf"), lambda path: shutil.copyfile(pdf, path))
     return f"wrote {source.with_suffix('.pdf')}"
 
 

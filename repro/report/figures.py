@@ -69,7 +69,7 @@ def new(width: float, height: float, rows: int = 1, columns: int = 1, **options:
     Returns:
         The axes, or an array of axes, as `plt.subplots` returns them.
     """
-    plt.style.use(STYLE)
+    plt.style.use(["default", STYLE])  # a user's matplotlibrc must not change the figures
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)[1]
 
 

@@ -22,6 +22,7 @@ def write(profile: str, study: optuna.Study) -> list[Path]:
     scores = [trial.value for trial in study.get_trials(states=[TrialState.COMPLETE])]
     with plt.rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        plt.style.use("default")  # not a user's matplotlibrc
         label = "inner score (%)"
         axes: dict[str, Axes] = {
             "history": plots.plot_optimization_history(study, target_name=label),

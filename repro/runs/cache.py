@@ -5,6 +5,7 @@ checksums. Files are written atomically, verified when they are read, and comput
 several processes need them.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from torch import Tensor
 from repro import paths
 from repro.config.cells import digest
 from repro.errors import of_disk, on_disk
-from repro.files import set_aside, sha256, verified
+from repro.files import process_space, set_aside, sha256, verified, write_atomic
 from repro.runs import remote
 from repro.training.states import UNREADABLE, write_tensors
 
@@ -31,6 +32,23 @@ class Artefact:
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
+
+
+def check() -> None:
+    """Check, before the first training, that cache and results can be written, renamed and locked.
+
+    Raises:
+        DiskError: If not.
+    """
+
+    def lock(temporary: Path) -> None:
+        with temporary.open("rb+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    for folder in (paths.cache(), paths.all_results()):
+        written = folder / f".check.{process_space()}.{os.getpid()}"
+        write_atomic(written, lock)
+        written.unlink()
 
 
 def location(kind: str, key: str) -> Path:
@@ -54,7 +72,7 @@ def finished(kind: str) -> set[str]:
     with on_disk(folder):
         names = {*os.listdir(folder)} if folder.is_dir() else set()
     names |= remote.names(folder)
-    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    return {name[:-5] for name in names if name.endswith(".json") and name[0] != "."}
 
 
 def damaged(kind: str, key: str) -> bool:
