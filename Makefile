@@ -8,6 +8,7 @@ PROFILE ?= demo
 TASKS ?=
 SEEDS ?= 0
 ENGINE ?= processes
+WORKERS ?= 0
 RECIPE ?= authors
 TABLES ?= 1,2,3,4,5
 METHOD ?= PeaBERT3
@@ -21,7 +22,7 @@ TUNED ?=
 # the first interpreter that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-SETTINGS := PROFILE TASKS SEEDS ENGINE RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED
+SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED
 # Values are not expanded by make, and reach the shell as environment variables: a value cannot become a command.
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -29,7 +30,7 @@ export $(SETTINGS)
 BIN := .venv/bin
 REPRO := $(BIN)/python -m repro
 OPTIONS := --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}" --engine "$${ENGINE:-processes}" \
-	--recipe "$${RECIPE:-authors}"
+	--workers "$${WORKERS:-0}" --recipe "$${RECIPE:-authors}"
 # the encoder that the profile needs and that is not part of this package
 ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROFILE)),.venv/.mpnet))
 NUMBERS := 1 2 3 4 5
@@ -39,7 +40,7 @@ STUDENTS := 2 3 4 5
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
-	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial|ray RECIPE=authors|textbook'
+	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial|ray WORKERS=2 RECIPE=authors|textbook'
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is required," \
@@ -81,15 +82,17 @@ table3: ## PeaBERT with six layers
 table4: ## ablation of SPS
 table5: ## ablation of PTP
 tables: setup  ## all five tables
-	@for n in $(if $(TUNED),$(STUDENTS),$(NUMBERS)); do $(REPRO) table table$$n $(OPTIONS) $${TUNED:+--tuned}; done
+	@PATH="$(CURDIR)/$(BIN):$$PATH" NUMBERS="$(if $(TUNED),$(STUDENTS),$(NUMBERS))" \
+		exec bash deploy/tables.sh $(OPTIONS) $${TUNED:+--tuned}
 
 sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \
 		--layers "$${LAYERS:-0}" --task "$${TASK:-RTE}" --budget "$${BUDGET:-20}" --sampler "$${SAMPLER:-tpe}" \
-		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}"
+		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}" --workers "$${WORKERS:-0}"
 
 decisions: setup  ## the headline difference with each of the 21 open decisions changed in turn
-	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}"
+	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}" \
+		--workers "$${WORKERS:-0}"
 
 ptp: setup  ## PTP labels: their difficulty, and their agreement between teachers
 	@$(REPRO) ptp $(OPTIONS)
@@ -120,7 +123,8 @@ lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/python tests/notebook_lint.py notebooks/*.ipynb
 
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@exec $(BIN)/python -c 'import os, sys; from repro import paths; paths.use_absolute_folders(); os.execv(sys.argv[1], sys.argv[1:])' \
+		$(BIN)/jupyter lab notebooks
 
 # The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev
@@ -136,7 +140,8 @@ bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes;
 	@$(BIN)/python benchmarks/embedded.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
-	@for task in MRPC SST-2; do $(BIN)/python benchmarks/where.py $$task; done
+	@$(BIN)/python benchmarks/where.py MRPC
+	@$(BIN)/python benchmarks/where.py SST-2
 	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
 

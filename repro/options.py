@@ -1,5 +1,6 @@
 """Arguments that several commands share, and how a command line ends: errors and exit codes."""
 
+import io
 import shlex
 import signal
 import sys
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from repro import paths
 from repro.errors import InputError, ReproError, on_disk
 
 _STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (as typer has it) and after SIGTERM
@@ -17,6 +19,10 @@ def run_app(app: typer.Typer) -> None:
     from typer.exceptions import TyperException
 
     signal.signal(signal.SIGTERM, _terminate)
+    paths.use_absolute_folders()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has every character
     try:
         arguments = sys.argv[1:] or ["--help"]
         command = typer.main.get_command(app)
@@ -55,7 +61,7 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise InputError(
-            f"seeds, layers and trials are given as a whole number, got {text!r}"
+            f"seeds, layers, trials and workers are given as a whole number, got {text!r}"
         ) from None
 
 
@@ -88,4 +94,5 @@ Changes = Annotated[
 ]
 Tuned = Annotated[bool, typer.Option("--tuned", help="each student at its sweep's best settings")]
 Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
+Workers = Annotated[int, number("--workers", "how many processes; 0: one per core")]
 OnlyRow = Annotated[str, typer.Option("--method", help="only this row, e.g. PeaBERT3")]

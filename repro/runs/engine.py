@@ -4,7 +4,6 @@ Stages that cells share run once. torch is imported only if there is something t
 for its engine.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
@@ -17,8 +16,8 @@ import pandas as pd
 from repro import paths
 from repro.config.cells import Cell
 from repro.config.profiles import PROFILES
-from repro.errors import FullError, ReproError, one_of
-from repro.runs import results
+from repro.errors import FullError, InputError, ReproError, one_of
+from repro.runs import machine, results
 from repro.runs.pool import Inline, Processes
 from repro.runs.progress import Progress, clock
 from repro.runs.ray import Cluster
@@ -31,10 +30,12 @@ Workers = Inline | Processes | Cluster  # `slots`: calls at once; `limit`: calls
 Ended = Iterator[tuple["Stage", BaseException | None]]
 
 
-def check_engine(engine: str) -> None:
-    """Raise InputError unless this is one of ENGINES."""
+def check_engine(engine: str, workers: int = 0) -> None:
+    """Raise InputError unless this is one of ENGINES, with a number of workers or 0."""
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
+    if workers < 0:
+        raise InputError(f"workers must be a whole number, 0 for one per core, got {workers}")
 
 
 def describe(cells: list[Cell]) -> pd.DataFrame:
@@ -60,9 +61,9 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
         ReproError: At the end, with every failure.
         FullError: At once, if the disk is full.
     """
-    check_engine(engine)
+    check_engine(engine, workers)
     results.fetch(cells)
-    from repro.runs import stages  # imports torch
+    from repro.runs import cache, stages  # import torch
     from repro.runs.finish import outdated
 
     resolved = [stages.resolve(cell) for cell in cells]
@@ -76,6 +77,8 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
     if not todo:
         return
     missing = missing_stages(stage for plan in plans for stage in plan.stages)
+    if missing:
+        cache.check()
     try:
         with open_workers(engine if missing else "serial", workers) as pool:
             _announce(plans, missing, pool.slots)
@@ -107,13 +110,13 @@ def open_workers(engine: str, workers: int = 0) -> Workers:
         InputError: For an unknown engine or an environment variable that cannot be used.
         DiskError: If cache or results cannot be written.
     """
-    check_engine(engine)
+    check_engine(engine, workers)
     paths.check()
     if engine == "serial":
         return Inline()
     import torch
 
-    cores = len(os.sched_getaffinity(0))
+    cores = machine.cores()
     if engine == "ray":
         return Cluster(workers or cores)
     return Processes(workers or (1 if torch.cuda.is_available() else cores))

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 
 from repro import errors, paths
 from repro.errors import InputError, MissingError, ReproError, one_of
-from repro.files import write_atomic
+from repro.files import visible, write_atomic
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (str, int, float, bool, dict, list)}
 _KERNEL_OPTIONS = (
@@ -30,6 +33,15 @@ _KERNEL_OPTIONS = (
     "--IPKernelApp.exec_lines="
     "__import__('signal').signal(15, __import__('signal').default_int_handler)",
 )
+
+
+class _ThisPython(AsyncKernelManager):
+    """Starts kernels of the Python that runs this process, whatever Jupyter finds as python3."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The specification of an IPython kernel of this Python."""
+        return KernelSpec(**get_kernel_dict())
 
 
 def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
@@ -98,7 +110,7 @@ def check_parameters(source: Path, parameters: dict[str, Any]) -> dict[str, Any]
         InputError: If the notebook or a parameter does not exist, or a value has the wrong type.
     """
     if not source.is_file():
-        names = sorted(path.stem for path in source.parent.glob("*.ipynb"))
+        names = [path.stem for path in visible(source.parent.glob("*.ipynb"))]
         raise one_of("notebook", source.stem, names)
     import papermill
 
@@ -125,6 +137,7 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
     from nbclient.exceptions import DeadKernelError
 
     _set_environment()
+    limit = paths.kernel_seconds()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -133,6 +146,8 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
                 str(target),
                 parameters,
                 kernel_name="python3",
+                kernel_manager_class=_ThisPython,
+                start_timeout=limit,
                 progress_bar=False,
                 stdout_file=sys.stdout,
                 stderr_file=sys.stderr,
@@ -142,6 +157,12 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
         raise _one_line(error.ename, error.evalue, source) from None
     except DeadKernelError as error:
         raise _one_line("DeadKernelError", f"{error} (out of memory?)", source) from None
+    except RuntimeError as error:  # of Jupyter, before the first cell
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ReproError(
+            f"the kernel of {source.name} did not start: {reason}; the limit is {limit} seconds, "
+            "set REPRO_KERNEL_SECONDS to more if the disk is slow"
+        ) from None
     except KeyboardInterrupt:
         logging.getLogger("asyncio").disabled = True  # it would print a second, longer message
         raise
@@ -160,6 +181,7 @@ def _set_environment() -> None:
         "MPLCONFIGDIR": os.path.abspath(paths.cache() / "matplotlib"),
     }.items():
         os.environ.setdefault(name, value)
+    os.environ["MATPLOTLIBRC"] = os.devnull  # a user's settings must not change the figures
 
 
 def _one_line(name: str, message: str, source: Path) -> ReproError:

@@ -23,7 +23,11 @@ class Inline(Executor):
     slots = limit = 1
 
     def __init__(self) -> None:
+        import torch
+
         machine.keep_memory()
+        if torch.get_num_threads() > machine.cores():  # torch does not know a container's quota
+            torch.set_num_threads(machine.cores())
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Call fn; its result or error is in the future that is returned."""
@@ -99,7 +103,7 @@ def _start_worker(workers: int, lifeline: Connection) -> None:
     import torch
 
     machine.keep_memory()
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // workers))
+    torch.set_num_threads(max(1, machine.cores() // workers))
 
 
 def _end_with_parent(lifeline: Connection) -> None:
