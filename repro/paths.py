@@ -13,19 +13,27 @@ from pathlib import Path
 from repro.errors import InputError, on_disk
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = ROOT / "notebooks"
+_CHECKOUT = (ROOT / "pyproject.toml").is_file()
+# pip puts the notebooks of an installed package into share/ beside or above site-packages
+_SHARED = [folder / "share" / "repro" / "notebooks" for folder in (ROOT, *ROOT.parents)]
+NOTEBOOKS = next(filter(Path.is_dir, [] if _CHECKOUT else _SHARED), ROOT / "notebooks")
 _CODE = ("repro", "constraints.txt")  # what a number depends on; runs write results and figures
 _FOLDERS = ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES", "REPRO_REMOTE", "GLUE_DIR", "HF_HOME")
 
 
+def base() -> Path:
+    """Where cache/, results/ and figures/ are: the checkout, or else the current folder."""
+    return ROOT if _CHECKOUT else Path.cwd()
+
+
 def cache() -> Path:
     """The folder of the stages' artefacts: REPRO_CACHE, or cache/."""
-    return Path(folder("REPRO_CACHE") or ROOT / "cache")
+    return Path(folder("REPRO_CACHE") or base() / "cache")
 
 
 def all_results() -> Path:
     """The folder with one folder of results per profile: REPRO_RESULTS, or results/."""
-    return Path(folder("REPRO_RESULTS") or ROOT / "results")
+    return Path(folder("REPRO_RESULTS") or base() / "results")
 
 
 def results(profile: str) -> Path:
@@ -35,7 +43,7 @@ def results(profile: str) -> Path:
 
 def figures(profile: str) -> Path:
     """The folder of a profile's LaTeX tables and figures, in REPRO_FIGURES or figures/."""
-    return below(Path(folder("REPRO_FIGURES") or ROOT / "figures"), profile)
+    return below(Path(folder("REPRO_FIGURES") or base() / "figures"), profile)
 
 
 def glue() -> Path | None:

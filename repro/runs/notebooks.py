@@ -198,5 +198,5 @@ def _store(executed: Path, target: Path) -> None:
     notebook = nbformat.read(executed, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
-    text = nbformat.writes(notebook).replace(f"{paths.ROOT}/", "") + "\n"
+    text = nbformat.writes(notebook).replace(f"{paths.base()}/", "") + "\n"
     write_atomic(target, lambda path: path.write_text(text, encoding="utf-8"))
