@@ -64,6 +64,9 @@ BAD = [
     (("run", "table2", "--seed", "x"), ("'x'",)),
     (("run", "table2", "--seed", "-3"), ("-3", "0 to 99")),
     (("run", "table2", "--engine", "cloud"), ("'cloud'", "processes, serial")),
+    (("run", "table2", "--workers", "-1"), ("-1", "0 for one per core")),
+    (("ptp", "--workers", "-1"), ("-1", "0 for one per core")),
+    (("sensitivity", "--engine", "cloud"), ("'cloud'", "processes, serial")),
     (("table", "table0"), ("'table0'", TABLES)),
     (("table", "table2", "--engine", "cloud"), ("'cloud'", "processes, serial")),
     (("table", "table2", "--set", "alpha=2.0"), ("2.0", "0 .. 1")),
@@ -141,7 +144,7 @@ def test_a_setting_needs_a_name():
 def chosen(monkeypatch):
     """The cells that `run` hands to the engine; nothing is computed."""
     made = []
-    monkeypatch.setattr(engine, "run_cells", lambda plan, engine: made.extend(plan))
+    monkeypatch.setattr(engine, "run_cells", lambda plan, engine, workers: made.extend(plan))
     monkeypatch.setattr(results, "read", lambda cell: {"metrics": {"accuracy": 61.25}})
     return made
 
@@ -248,3 +251,14 @@ def test_listing_loads_nothing_heavy():
     code = "import sys; from repro import cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "datasets", "papermill"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("changes", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONOPTIMIZE": "2"}])
+def test_neither_an_encoding_nor_missing_docstrings_stop_a_command(changes):
+    done = subprocess.run(
+        [sys.executable, "-m", "repro", "decisions"],
+        env=os.environ | {"PYTHONPATH": str(paths.ROOT)} | changes,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b"\n") > 21

@@ -1,8 +1,10 @@
 """The files that start a cluster: the Slurm script with stand-ins, and the Kubernetes manifest."""
 
 import re
+import shutil
 import subprocess
 import sys
+import time
 from typing import NamedTuple
 
 import pytest
@@ -133,3 +135,41 @@ def test_kubernetes_and_the_image_use_the_pinned_ray():
     _, job = yaml.safe_load_all(YAML.read_text())
     assert job["spec"]["rayClusterSpec"]["rayVersion"] == pinned
     assert f"FROM rayproject/ray:{pinned}-py311" in (ROOT / "deploy" / "Dockerfile").read_text()
+
+
+TABLES = ("bash", "deploy/tables.sh", "--profile", "demo")
+MAKE = ("make", "-o", ".venv/.base", "tables")
+
+
+@pytest.mark.parametrize("command", [TABLES, MAKE], ids=["tables.sh", "make"])
+def test_sigterm_reaches_python(tmp_path, command):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(
+        "#!/bin/bash\ntrap 'echo stopped >>log; exit 143' TERM\n"
+        "echo $* >>log; sleep 60 & wait $!; kill %1\n"
+    )
+    python.chmod(0o755)
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
+    environment = {"PATH": f"{python.parent}:/usr/bin:/bin"}
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    log = tmp_path / "log"
+    until(lambda: log.exists() and log.read_text())
+    process.terminate()
+    assert process.wait(30) != 0
+    until(lambda: "stopped" in log.read_text())
+    started, stopped = log.read_text().splitlines()
+    assert started.startswith("-m repro table table1 --profile")
+    assert stopped == "stopped"
+
+
+def until(condition):
+    """Wait for it, at most 30 seconds."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("nothing happened")

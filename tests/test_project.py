@@ -387,6 +387,20 @@ def test_a_profile_brings_its_encoder(profile, packages):
     assert "repro table table2 --profile" in said
 
 
+def test_the_number_of_workers_reaches_every_command_that_trains():
+    for target in ("table2", "tables", "sweep", "decisions", "ptp"):
+        assert '--workers "${WORKERS:-0}"' in dry(target), target
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_git_changes_no_line_ends():
+    files = ["deploy/tables.sh", "results/cpu/table2.csv", "repro/data/mini/encoder/vocab.json"]
+    done = subprocess.run(
+        ["git", "check-attr", "text", "--", *files], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout.count(": text: unset") == len(files)
+
+
 def test_each_target_sets_up_what_it_needs():
     assert "[dev]" in dry("test")
     assert "[dev]" in dry("lint")

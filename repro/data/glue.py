@@ -113,9 +113,10 @@ def _from_records(
             )
         texts = tuple(record[column] for column in task.columns)
         for column, text in zip(task.columns, texts, strict=True):
-            if not isinstance(text, str):
+            if not isinstance(text, str) or not text.strip():
                 raise InputError(
-                    f"{source}: record {number} has {text!r} as its {column}; it must be a text"
+                    f"{source}: record {number} has {text!r} as its {column}; "
+                    "it must be a text that is not empty"
                 )
         rows.append((texts, int(record["label"]) if labelled else NO_LABEL))
     return rows
@@ -178,6 +179,10 @@ def read_tsv(path: Path, task: Task, labelled: bool = True) -> list[Row]:
         keep_default_na=False,
     )
     *texts, last = (table.iloc[:, header.index(column)] for column in wanted)
+    for column, values in zip(wanted, texts, strict=False):
+        for number, text in enumerate(values, start=2):
+            if not text.strip():
+                _refuse(path, number, f"{column} is {_shorten(text)}", "each text must have a word")
     labels = _label_ids(path, task, last) if labelled else _check_index(path, last)
     return list(zip(zip(*texts, strict=True), labels, strict=True))
 

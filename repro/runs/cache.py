@@ -35,11 +35,13 @@ class Artefact:
 
 
 def check() -> None:
-    """Check, before the first training, that cache and results can be written, renamed and locked.
+    """Check, before the first training, the environment, and cache and results for locks.
 
     Raises:
-        DiskError: If not.
+        InputError: As `paths.check`.
+        DiskError: If a file in one of the two folders cannot be written, renamed or locked.
     """
+    paths.check()
 
     def lock(temporary: Path) -> None:
         with temporary.open("rb+") as file:

@@ -30,6 +30,10 @@ def test_the_papers_tables():
     assert [cell.task for cell in plan("table1", "cpu", "RTE")] == ["RTE"]
 
 
+def test_a_task_that_is_named_twice_counts_once():
+    assert plan("table2", tasks="RTE,MRPC,mini-RTE,RTE") == plan("table2", tasks="RTE,MRPC")
+
+
 def test_a_cell_is_restored_from_its_json():
     for cell in plan("table5", recipe="textbook", seeds=1):
         restored = Cell.from_dict(cell.as_dict())

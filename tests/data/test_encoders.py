@@ -21,6 +21,7 @@ from repro import files
 from repro.data import encoders, pypi_encoders
 from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError, ReproError
+from repro.models.sps import ADAPTERS
 
 Disk = namedtuple("Disk", "total used free")
 
@@ -373,3 +374,52 @@ def test_changed_unpacked_files_are_refused_with_a_remedy(parts):
     with pytest.raises(InputError) as caught:
         encoders.load("all-mpnet-base-v2")
     assert str(weights) in one_line(caught) and "delete that folder" in str(caught.value)
+
+
+# encoders that do not fit
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_every_architecture_has_an_adapter_and_others_are_refused(bert):
+    assert set(encoders.ARCHITECTURES) == set(ADAPTERS)
+    edit_json(bert / "config.json", model_type="albert")
+    for use in (encoders.depth, encoders.load, encoders.load_tokenizer):
+        with pytest.raises(InputError) as caught:
+            use(str(bert))
+        assert "'albert'; use one of: bert, roberta" in one_line(caught)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "words"),
+    [
+        ("config.json", {"vocab_size": 20}, "the encoder has embeddings for ids below 20"),
+        ("config.json", {"type_vocab_size": 1}, "token types up to 1, the encoder has 1"),
+        ("tokenizer.json", {"post_processor": None}, r"does not put [CLS] in front"),
+    ],
+)
+def test_a_tokenizer_that_does_not_fit_its_encoder_is_refused(bert, file, changes, words):
+    edit_json(bert / file, **changes)
+    if "post_processor" in changes:  # BertTokenizer would restore it
+        edit_json(bert / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    with pytest.raises(InputError) as caught:
+        encoders.load_tokenizer(str(bert))
+    assert words in one_line(caught)
+
+
+@pytest.mark.parametrize(("kind", "pad", "usable"), [("roberta", 0, 127), ("mpnet", 1, 126)])
+def test_positions_that_start_after_the_paddings_are_not_counted(bert, kind, pad, usable):
+    edit_json(bert / "config.json", model_type=kind, pad_token_id=pad)
+    assert encoders.load_tokenizer(str(bert)).model_max_length == usable
+
+
+def test_a_name_is_never_a_local_folder(bert, monkeypatch):
+    monkeypatch.chdir(bert.parent)
+    monkeypatch.setenv("HOME", str(bert.parent))
+    for name in ("./bert", "~/bert", "../" + bert.parent.name + "/bert"):
+        assert encoders.depth(name) == 3
+    with pytest.raises(MissingError) as caught:
+        encoders.locate("bert")
+    assert "the folder of this name is ./bert" in one_line(caught)

@@ -107,6 +107,7 @@ def test_a_cap_keeps_the_first_examples_and_still_checks_the_whole_file(glue):
         (HEADER + b"0\ta\tb\tmaybe\n", ["line 2", "label 'maybe'", "entailment, not_entailment"]),
         (HEADER + b"0\ta\tb\t\n", ["line 2", "label ''", "entailment, not_entailment"]),
         (HEADER + b"0\ta\tb\tx\ry\n", ["line 2", "label 'x\\ry'"]),
+        (HEADER + b"0\ta\t\tentailment\n", ["line 2", "sentence2 is ''", "must have a word"]),
         (HEADER + b"0\ta\tb\t" + b"z" * 5000 + b"\n", ["line 2", "zzz...'"]),
         (
             HEADER + b"0\ta\tb\tentailment\n1\tcaf\xe9\tb\tentailment\n",
@@ -244,6 +245,8 @@ def test_an_embedded_task_needs_neither_files_nor_network(monkeypatch, tmp_path)
         ({"sentence1": "a", "sentence2": "b", "label": 2}, ["record 0", "label 2", "0, 1"]),
         ({"sentence1": "a", "sentence2": "b", "label": "1"}, ["record 0", "label '1'", "0, 1"]),
         ({"sentence1": "a", "label": 1}, ["record 0", "'sentence2'", "sentence1, label"]),
+        ({"sentence1": None, "sentence2": "b", "label": 1}, ["record 0", "None as its sentence1"]),
+        ({"sentence1": "a", "sentence2": " ", "label": 1}, ["record 0", "' ' as its sentence2"]),
     ],
 )
 def test_a_record_without_the_tasks_columns_or_labels_is_refused(monkeypatch, record, told):

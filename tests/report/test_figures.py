@@ -151,3 +151,10 @@ def test_saving_twice_gives_the_same_bytes(folder):
     assert first[1].startswith(b"\x89PNG")
     assert sorted(path.name for path in (folder / "a").iterdir()) == ["stack.pdf", "stack.png"]
     assert not plt.get_fignums()
+
+
+def test_a_users_matplotlibrc_does_not_reach_the_figures():
+    with plt.rc_context({"text.usetex": True, "axes.facecolor": "red"}):
+        ax = figures.new(2, 2)
+        assert ax.get_facecolor() == (1, 1, 1, 1)
+        assert not ax.set_title("x").get_usetex()

@@ -1,5 +1,7 @@
 """Artefacts: written whole, found damaged, computed once."""
 
+import errno
+import fcntl
 import json
 import os
 import socket
@@ -11,6 +13,8 @@ from threading import Event
 import pytest
 import torch
 
+from repro import files
+from repro.errors import DiskError
 from repro.runs import cache
 from repro.runs.cache import Artefact
 
@@ -68,10 +72,12 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
     names = {
-        f".{key}.json.{socket.gethostname()}.{pid.strip()}.a_1b"
+        f".{key}.json.{files.process_space()}.{pid.strip()}.a_1b"
         for key, pid in (("x", dead.stdout), ("y", str(os.getpid())))
     }
-    other = {".x.json.another-host.1.ab", ".hidden", "x.json"}
+    # a container may have this host's name, and other processes
+    elsewhere = f".x.json.{socket.gethostname()}-0123456789ab.{dead.stdout.strip()}.ab"
+    other = {elsewhere, ".x.json.another-host.1.ab", ".hidden", "x.json"}
     for name in names | other:
         (tmp_path / "teacher" / name).touch()
     cache.save("teacher", "k", MADE)
@@ -99,3 +105,32 @@ def test_a_failed_computation_leaves_nothing(tmp_path):
         cache.get("teacher", "k", lambda: (_ for _ in ()).throw(RuntimeError("no")))
     assert not cache.exists("teacher", "k")
     assert {path.suffix for path in (tmp_path / "teacher").iterdir()} <= {".lock"}
+
+
+def test_a_mount_without_modes_keeps_what_is_written(monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    assert cache.get("teacher", "k", lambda: MADE).meta == MADE.meta
+    assert cache.exists("teacher", "k")
+
+
+def test_a_folder_without_locks_is_refused_before_the_first_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))
+    cache.check()
+    assert [path.name for path in tmp_path.rglob("*")] == ["results"]
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DiskError, match="has no file locks; set REPRO_CACHE"):
+        cache.check()
+
+
+def test_files_that_macos_writes_beside_artefacts_are_none():
+    cache.save("teacher", "k", MADE)
+    cache.location("teacher", "._k").touch()
+    assert cache.finished("teacher") == {"k"}

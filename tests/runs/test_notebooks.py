@@ -1,6 +1,7 @@
 """The notebook runner, the notebook lint, and each table's notebook with a tiny budget."""
 
 import json
+import sys
 
 import nbformat
 import pytest
@@ -64,6 +65,30 @@ def test_the_kernel_writes_nothing_to_the_home_folder(tmp_path, own_folders, mon
     notebooks.run_notebook(write(tmp_path, "import matplotlib.font_manager"), {}, tmp_path / "out")
     assert not (tmp_path / "home").exists()
     assert {path.name for path in (own_folders / "cache").iterdir()} == {"ipython", "matplotlib"}
+
+
+def test_the_kernel_is_of_this_python_whatever_jupyter_finds(tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    foreign = {"argv": ["false", "{connection_file}"], "display_name": "x", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(foreign))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "own-settings"))
+    code = "import os, sys\nassert os.environ['MATPLOTLIBRC'] == os.devnull\nprint(sys.executable)"
+    made = notebooks.run_notebook(write(tmp_path, code), {}, tmp_path / "out")
+    assert sys.executable in json.dumps(nbformat.read(made, as_version=4))
+
+
+def test_a_kernel_that_does_not_start_in_time_is_one_line(tmp_path, monkeypatch):
+    slow = "import sys, time\nif any('ipykernel' in word for word in sys.orig_argv): time.sleep(30)"
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("REPRO_KERNEL_SECONDS", "1")
+    with pytest.raises(
+        ReproError, match=r"^the kernel of tiny.ipynb did not start: .* set REPRO_KERNEL_SECONDS"
+    ) as caught:
+        notebooks.run_notebook(write(tmp_path), {}, tmp_path / "out")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_shows_progress_and_saves_one_copy_without_local_paths(tmp_path, capsys):

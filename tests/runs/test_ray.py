@@ -173,7 +173,11 @@ def test_slots_are_limited_by_the_scarcer_resource(cpus, gpus, slots):
 def test_workers_get_absolute_paths(own_folders, monkeypatch):
     monkeypatch.chdir(own_folders)
     monkeypatch.setenv("GLUE_DIR", "glue")
+    monkeypatch.setenv("HF_HOME", "~/hf")
+    monkeypatch.setenv("REPRO_CHECKPOINT_STEPS", "7")
     variables = ray_engine.environment()
+    assert variables["HF_HOME"] == os.path.expanduser("~/hf")
+    assert variables["REPRO_CHECKPOINT_STEPS"] == "7"
     assert variables["GLUE_DIR"] == str(own_folders / "glue")
     assert variables["REPRO_CACHE"] == str(own_folders / "cache")
     assert variables["PYTHONPATH"].split(os.pathsep)[0] == str(paths.ROOT)
