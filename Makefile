@@ -110,7 +110,7 @@ mrpc: setup  ## MRPC's test score, from its public labels, and its dev score
 	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-1}"
 
 test: .venv/.dev  ## run every test, offline
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/ruff format --check --quiet .
