@@ -136,6 +136,7 @@ bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes;
 	@$(BIN)/python benchmarks/embedded.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
+	@$(BIN)/python benchmarks/coverage.py
 	@for task in MRPC SST-2; do $(BIN)/python benchmarks/where.py $$task; done
 	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
