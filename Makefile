@@ -113,7 +113,7 @@ mrpc: setup  ## MRPC's test score, from its public labels, and its dev score
 	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-1}"
 
 test: .venv/.dev  ## run every test, offline
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/ruff format --check --quiet .
@@ -140,8 +140,13 @@ bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes;
 	@$(BIN)/python benchmarks/embedded.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
+<<<<<<< HEAD
 	@$(BIN)/python benchmarks/where.py MRPC
 	@$(BIN)/python benchmarks/where.py SST-2
+=======
+	@$(BIN)/python benchmarks/coverage.py
+	@for task in MRPC SST-2; do $(BIN)/python benchmarks/where.py $$task; done
+>>>>>>> main
 	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
 

@@ -68,8 +68,8 @@ def _compute(stage: Stage) -> Artefact:
     earlier = checkpoints.seconds(cache.partial(stage.kind, stage.key))  # of interrupted processes
     start = time.perf_counter() - earlier
     artefact = COMPUTE[stage.kind](stage)
-    made = {"seconds": time.perf_counter() - start} | machine.hardware()
-    return Artefact(artefact.tensors, artefact.meta | made)
+    made_by = {"seconds": time.perf_counter() - start} | machine.description()
+    return Artefact(artefact.tensors, artefact.meta | made_by)
 
 
 def load_data(inputs: Inputs) -> Data:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from repro import paths
 from repro.data import encoders, metrics
 from repro.runs import cache, machine, results
 from repro.runs.compute import read
@@ -20,9 +19,11 @@ def finish(plan: Plan) -> None:
     student, on_train = cell.method.kind == "student", cell.method.kind == "labels"  # Table 1
     # Tensors first: reading them recomputes what is damaged, and with it what the metas report.
     tensors = read(plan.stage("student" if student else "outputs")).tensors
-    metas = {
-        stage.kind: cache.meta(stage.kind, stage.key) or read(stage).meta for stage in plan.stages
-    }
+    metas: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}  # by kind; the candidates of a search count as students
+    for stage in plan.stages:
+        metas[stage.kind] = cache.meta(stage.kind, stage.key) or read(stage).meta
+        seconds[stage.kind] = seconds.get(stage.kind, 0.0) + metas[stage.kind]["seconds"]
     labels = train.labels if on_train else dev.labels
     logits = tensors["train.logits" if on_train else "dev.logits"].numpy()
     trained = metas[plan.trained.kind]
@@ -34,7 +35,7 @@ def finish(plan: Plan) -> None:
         "metrics": {
             name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS
         },
-        "seconds": {kind: meta["seconds"] for kind, meta in metas.items()},
+        "seconds": seconds,
         "stages": {stage.kind: stage.key for stage in plan.stages},
         "selection": selection,
         "parameters": trained["parameters"],
@@ -51,12 +52,8 @@ def finish(plan: Plan) -> None:
             "sha256": encoders.locate(encoder).sha256,
             "fingerprint": encoders.fingerprint(encoder),
         },
-        "device": trained["device"],
-        "threads": trained["threads"],
         "precision": plan.trained.spec.training.precision,
-        "commit": paths.commit(),
-        "versions": machine.versions(),
-    }
+    } | {name: trained[name] for name in ("device", "threads", "commit", "versions")}
     if "ptp" in metas:
         names = ("thresholds", "label_counts", "best_score")
         result["ptp"] = {name: metas["ptp"][name] for name in names}

@@ -52,12 +52,16 @@ def _quotas() -> Iterator[float]:
                 continue
 
 
-def hardware() -> dict[str, Any]:
-    """The device's name and the number of threads."""
+def description() -> dict[str, Any]:
+    """What this process computes on and with: device, threads, commit and versions."""
     import torch
 
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {"device": name, "threads": torch.get_num_threads()}
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "threads": torch.get_num_threads(),
+        "commit": paths.commit(),
+        "versions": versions(),
+    }
 
 
 @lru_cache(maxsize=1)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_cells import tiny
 
+from repro import paths
 from repro.analysis import verification
 from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, ReproError
@@ -87,6 +88,23 @@ def test_nothing_is_computed_twice(table5, monkeypatch, capsys):
     assert "4 cells, 4 already there, 0 to do" in capsys.readouterr().out
     engine.run_cells(tiny("table4")[2:], "serial")  # a new cell of stages that are all there
     assert results.done(tiny("table4")[2])
+
+
+def test_a_result_reports_the_commit_that_trained_it(table5, monkeypatch):
+    before = results.read(table5[0])["commit"]
+    results.path(table5[0]).unlink()
+    monkeypatch.setattr(paths, "commit", lambda: "another")
+    engine.run_cells(table5[:1], "serial")
+    assert results.read(table5[0])["commit"] == before != "another"
+
+
+def test_the_cost_of_a_search_includes_its_candidates():
+    (cell,) = tiny("table5", "authors+hyperparameters=searched")[:1]
+    engine.run_cells([cell], "serial")
+    trained = [stage for stage in stages.resolve(cell).stages if stage.kind == "student"]
+    costs = [cache.meta("student", stage.key)["seconds"] for stage in trained]
+    assert len(costs) == 5
+    assert results.read(cell)["seconds"]["student"] == pytest.approx(sum(costs))
 
 
 def test_two_processes_give_the_same_as_one(table5, tmp_path, monkeypatch):
