@@ -1,7 +1,7 @@
 """A PeaBERT3 cell against plain transformers code: start, loss terms and first optimiser steps.
 
-The expected values use no loss, model, method or optimiser of this package. Numbers are float64,
-so that both agree to 1e-8.
+The expected values use no loss, model, method or optimiser of this package. Students are float64,
+so that both agree to 1e-8; the teacher's outputs are stored in float32.
 """
 
 from types import SimpleNamespace
@@ -208,7 +208,7 @@ def test_the_loss_terms_are_those_written_out(run):
         expected = terms(run.record.states[step], rows, run.teacher)
         assert logged.keys() == expected.keys()
         for name, value in expected.items():
-            assert logged[name] == pytest.approx(value.item(), rel=1e-6), (step, name)
+            assert logged[name] == pytest.approx(value.item(), rel=1e-5), (step, name)
 
 
 def test_the_first_steps_are_those_of_bertadam_written_out(run):
