@@ -36,7 +36,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -114,6 +114,9 @@ mrpc: setup  ## MRPC's test score, from its public labels, and its dev score
 
 test: .venv/.dev  ## run every test, offline
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+mutants: .venv/.dev  ## check that the tests find each of the wrong lines in tests/mutants.csv
+	@$(BIN)/python tests/run_mutants.py
 
 lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/ruff format --check --quiet .

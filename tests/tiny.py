@@ -17,6 +17,8 @@ from transformers import (
 )
 
 from repro.data.encode import Encoded
+from repro.models.classifier import Classifier
+from repro.training.states import state_of
 
 _COMMON = {
     "vocab_size": 50,
@@ -76,3 +78,12 @@ def problem(examples: int = 48, seed: int = 0) -> tuple[Encoded, np.ndarray]:
             ids[rng.integers(len(ids))] = 7
         rows.append({"input_ids": [2, *ids.tolist(), 3]})
     return Encoded(rows, 0), labels
+
+
+def parameters(model: Classifier) -> dict[str, torch.Tensor]:
+    """A copy of a model's parameters in the middle of its training, with all word embeddings."""
+    words = model.encoder.get_input_embeddings()
+    words.update()
+    state = state_of(model)
+    del state["encoder.embeddings.word_embeddings.rows"]
+    return state | {"encoder.embeddings.word_embeddings.weight": words.full.clone()}

@@ -26,6 +26,8 @@ def test_four_labels_by_hand():
 
 
 def test_confident_means_strictly_above():
+    at_threshold = float(ptp_labels.confidence(MADE[:1])[0])
+    assert ptp_labels.labels(MADE[:1], GOLD[:1], (at_threshold, 0.6)).tolist() == [1]
     exact = np.array([[0.0, 0.0, -np.inf]])  # confidence 1/2 exactly, in three classes
     assert ptp_labels.labels(
         np.array([[np.log(3), 0.0]]), np.array([0]), (0.7500001, 0.6)

@@ -9,6 +9,14 @@ from repro.models.layers import LAYER_MAPS, SHARINGS, Use, effective_layers, lay
 def test_three_layers_run_twice():
     assert [use.layer for use in effective_layers(3, "paired")] == [0, 1, 2, 0, 1, 2]
     assert [use.swapped for use in effective_layers(3, "shuffled")] == [False] * 3 + [True] * 3
+    assert not any(use.swapped for use in effective_layers(3, "paired"))
+
+
+@pytest.mark.parametrize("order", ["top_appended", "top_interleaved", "all_appended"])
+@pytest.mark.parametrize("layers", range(1, 6))
+def test_below_six_layers_all_run_twice(layers, order):
+    uses = effective_layers(layers, "paired", order)
+    assert [use.layer for use in uses] == [*range(layers)] * 2
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_stop_epoch_ends_within_the_longer_schedule():
     )
 
 
+def test_the_last_step_is_evaluated_too():
+    plan = replace(PLAN, batch_size=10, epochs=2, stop_epoch=1)  # five steps, evaluated every two
+    fitted, _ = run(plan, lambda made: 0.0)
+    assert [entry["step"] for entry in fitted.history] == [2, 4, 5]
+
+
 def test_unshuffled_reads_in_order_and_shuffled_reads_all():
     assert [
         rows.tolist()
@@ -125,7 +131,10 @@ def test_an_empty_training_set_is_refused():
 def test_prediction_does_not_depend_on_order_or_padding():
     made = model()
     whole, states = predict(made, DATA, states=True)
-    backwards, _ = predict(made, DATA, ROWS[::-1].copy(), batch_size=5)
+    backwards, turned = predict(made, DATA, ROWS[::-1].copy(), batch_size=5, states=True)
     np.testing.assert_allclose(backwards[::-1], whole, rtol=0, atol=1e-5)
-    assert states is not None
+    assert states is not None and turned is not None
+    torch.testing.assert_close(turned.flip(0), states, rtol=0, atol=1e-5)
+    alone = made.eval()(**DATA.batch([7])).cls_states[0]
+    torch.testing.assert_close(states[7], alone, rtol=0, atol=1e-5)
     assert states.shape == (48, 2, 16)

@@ -55,6 +55,14 @@ def test_cross_entropy_by_hand():
     assert cross_entropy(TEACHER, torch.tensor([1])).item() == pytest.approx(math.log(4 / 3))
 
 
+def test_weighted_cross_entropy_by_hand():
+    """Each example counts by the weight of its label."""
+    logits, labels = TEACHER.repeat(3, 1), torch.tensor([0, 1, 1])
+    weights = torch.tensor([3.0, 1.0], dtype=torch.float64)
+    expected = (3 * math.log(4) + 2 * math.log(4 / 3)) / 5
+    assert cross_entropy(logits, labels, weights).item() == pytest.approx(expected)
+
+
 def test_balanced_weights_have_mean_one_over_the_examples():
     labels = torch.tensor([0, 0, 0, 1])
     weights = balanced_weights(labels, 4)
