@@ -143,13 +143,9 @@ bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes;
 	@$(BIN)/python benchmarks/embedded.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
-<<<<<<< HEAD
+	@$(BIN)/python benchmarks/coverage.py
 	@$(BIN)/python benchmarks/where.py MRPC
 	@$(BIN)/python benchmarks/where.py SST-2
-=======
-	@$(BIN)/python benchmarks/coverage.py
-	@for task in MRPC SST-2; do $(BIN)/python benchmarks/where.py $$task; done
->>>>>>> main
 	@$(BIN)/python benchmarks/grid.py
 	@$(BIN)/python benchmarks/gpu.py
 

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from repro.config import cells, recipe
-from repro.config.cells import Cell
 from repro.config.profiles import assignments
 from repro.config.tables import TABLES
 from repro.config.tables import table as declared_table
@@ -24,6 +23,7 @@ from repro.options import (
     Profile,
     RecipeName,
     Seeds,
+    SweptRow,
     Table,
     Tasks,
     Tuned,
@@ -31,7 +31,7 @@ from repro.options import (
     number,
     run_app,
 )
-from repro.paths import shown
+from repro.paths import figures, shown
 from repro.runs import results
 
 app = typer.Typer(
@@ -102,7 +102,10 @@ def run(
     if method and method not in names:
         raise one_of(f"method of {table}", method, names)
     chosen = [cell for cell in plan if method in ("", cell.row) and seed in (None, cell.seed)]
-    chosen = _with_tuned(chosen, recipe_name, changed) if tuned else chosen
+    if tuned:
+        from repro.analysis import sweeps
+
+        chosen = sweeps.tuned(chosen, recipe_name, changed)
     from repro.runs.engine import run_cells
 
     run_cells(chosen, engine, workers)
@@ -131,7 +134,9 @@ def make_table(
     changed = assignments(changes)  # bad input is refused before a kernel starts
     plan = cells.plan(table, profile, tasks, seeds, recipe_name, changed)
     if tuned:
-        _with_tuned(plan, recipe_name, changed)
+        from repro.analysis import sweeps
+
+        sweeps.tuned(plan, recipe_name, changed)
     variant = cells.variant(recipe_name, changed, tuned)
     target = tables.table_path(table, profile, variant)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
@@ -149,19 +154,11 @@ def _parameters(engine: str, workers: int, **others: Any) -> dict[str, Any]:
     return {"engine": engine, "workers": workers} | others
 
 
-def _with_tuned(plan: list[Cell], recipe_name: str, changed: dict[str, Any]) -> list[Cell]:
-    from repro.analysis import sweeps
-
-    return sweeps.tuned(plan, recipe_name, changed)
-
-
 @app.command()
 def sweep(
     table: Table,
     profile: Profile = "demo",
-    method: Annotated[
-        str, typer.Option(help="a row, e.g. PeaBERT3, or PeaBERT with --layers 3")
-    ] = "PeaBERT3",
+    method: SweptRow = "PeaBERT3",
     layers: Annotated[int, number("--layers", "0: as the method's name says")] = 0,
     task: Annotated[str, typer.Option(help="one task")] = "RTE",
     budget: Annotated[int, number("--budget", "trials")] = 20,
@@ -257,9 +254,8 @@ def claims(profile: Profile = "demo") -> None:
 
     target = tables.table_path("ledger", profile)
     table_notebook("claims", profile, {})
-    typer.echo(
-        f"{sentences.claims(tables.read_table('ledger', profile))}\nwritten: {shown(target)}"
-    )
+    ledger = tables.read_table("ledger", profile)
+    typer.echo(f"{sentences.claims(ledger)}\nwritten: {shown(target)}")
 
 
 @app.command()
@@ -268,13 +264,12 @@ def report(
     tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5",
 ) -> None:
     """Write LaTeX tables, figures and, where TeX is installed, paper.pdf from the CSVs."""
-    from repro import paths
     from repro.analysis.tables import read_all
     from repro.runs.notebooks import table_notebook
 
     read_all(profile, tables)  # what is missing is named before a kernel starts
     table_notebook("paper", profile, {"tables": tables})
-    typer.echo(f"written: {shown(paths.figures(profile))}")
+    typer.echo(f"written: {shown(figures(profile))}")
 
 
 @app.command()

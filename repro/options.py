@@ -95,4 +95,5 @@ Changes = Annotated[
 Tuned = Annotated[bool, typer.Option("--tuned", help="each student at its sweep's best settings")]
 Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
 Workers = Annotated[int, number("--workers", "how many processes; 0: one per core")]
+SweptRow = Annotated[str, typer.Option(help="a row, e.g. PeaBERT3, or PeaBERT with --layers 3")]
 OnlyRow = Annotated[str, typer.Option("--method", help="only this row, e.g. PeaBERT3")]
