@@ -290,6 +290,26 @@ def test_a_result_has_the_split_of_its_table(table, row):
     assert results.done(resolved.cell) and finish.outdated(resolved) == ""
 
 
+def test_a_result_reports_the_score_after_the_last_step():
+    resolved = planned("table2", "BERT2-PatientKD", **EACH)
+    for stage in resolved.stages:
+        compute.run_stage(stage)
+    finish.finish(resolved)
+    scores = [entry["score"] for entry in compute.read(resolved.trained).meta["history"]]
+    selection = results.read(resolved.cell)["selection"]
+    assert (selection["last_score"], selection["best_score"]) == (scores[-1], max(scores))
+    assert scores[0] != scores[-1]
+
+
+def test_the_median_thresholds_are_those_of_train():
+    resolved = planned("table5", "BERT3+SPS+PTP", "authors+ptp_thresholds=median")
+    outputs = compute.read(resolved.stage("outputs")).tensors["train.logits"].double()
+    labels = compute.load_data(resolved.trained.spec.inputs).train.labels
+    sure, right = outputs.softmax(-1).amax(-1).numpy(), outputs.argmax(-1).numpy() == labels
+    expected = [np.median(sure[right]), np.median(sure[~right])]
+    assert compute.read(resolved.stage("ptp")).meta["thresholds"] == pytest.approx(expected)
+
+
 def test_a_result_of_other_stages_is_outdated():
     resolved = planned("table1", "PTP labels")
     if not results.done(resolved.cell):
