@@ -254,8 +254,8 @@ def claims(profile: Profile = "demo") -> None:
 
     target = tables.table_path("ledger", profile)
     table_notebook("claims", profile, {})
-    ledger = tables.read_table("ledger", profile)
-    typer.echo(f"{sentences.claims(ledger)}\nwritten: {shown(target)}")
+    typer.echo(sentences.claims(tables.read_table("ledger", profile)))
+    typer.echo(f"written: {shown(target)}")
 
 
 @app.command()
@@ -338,12 +338,8 @@ def check_reference(
     from repro.runs import reference
 
     rows = reference.check_reference(folder)
-    for row in rows:
-        state = "ok  " if row.agrees else "OVER"
-        typer.echo(f"{state}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})")
-    wrong = sum(not row.agrees for row in rows)
-    typer.echo(f"{len(rows) - wrong} of {len(rows)} agree")
-    raise typer.Exit(1 if wrong else 0)
+    typer.echo(reference.as_text(rows))
+    raise typer.Exit(0 if all(row.agrees for row in rows) else 1)
 
 
 @app.command()

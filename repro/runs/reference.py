@@ -33,6 +33,15 @@ class Comparison(NamedTuple):
         return self.error <= self.bound
 
 
+def as_text(rows: list[Comparison]) -> str:
+    """One line per comparison, then how many agree."""
+    lines = [
+        f"{'ok  ' if row.agrees else 'OVER'}  {row.case:32} {row.error:.1e} (bound {row.bound:.0e})"
+        for row in rows
+    ]
+    return "\n".join([*lines, f"{sum(row.agrees for row in rows)} of {len(rows)} agree"])
+
+
 def check_reference(folder: Path) -> list[Comparison]:
     """Compare SPS and the losses with reference vectors.
 
