@@ -297,28 +297,6 @@ def bootstrap_within(
     return 100.0 * (weight * (drawn @ gain.T)).sum(axis=1)[total > 0] / total[total > 0]
 
 
-def expected_best(scores: np.ndarray) -> np.ndarray:
-    """The expected maximum of 1, 2, .. B scores drawn with replacement from B.
-
-    Expected validation performance (Dodge et al. 2019, "Show Your Work"): the k-th smallest score
-    is the maximum of n with probability (k / B)^n - ((k - 1) / B)^n. Exact for these scores; biased
-    low for the distribution they come from (Tang et al. 2020).
-
-    Args:
-        scores: (B,), of trials in any order.
-
-    Returns:
-        (B,).
-
-    Raises:
-        ValueError: As `mean_sd`.
-    """
-    mean_sd(scores)
-    ordered, count = np.sort(np.asarray(scores, float)), len(scores)
-    below = np.arange(count + 1) / count  # P(a draw <= the k-th smallest)
-    return np.array([np.diff(below**n) @ ordered for n in range(1, count + 1)])
-
-
 def _over_seeds(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The mean over seeds drawn with replacement. scores: (draws, seeds, ...) -> (draws, ...)."""
     draws, seeds = scores.shape[:2]

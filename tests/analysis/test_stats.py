@@ -1,7 +1,5 @@
 """Means, intervals and tests: small cases by hand, and properties such as coverage."""
 
-import itertools
-
 import numpy as np
 import pytest
 
@@ -295,18 +293,3 @@ def test_the_interval_of_few_examples_covers_where_the_plain_one_does_not():
         low, high = stats.interval(100 * gain[random.integers(0, 5, (300, 5))].mean(axis=1))
         plain += low <= 10 <= high
     assert covered >= 95 > 85 > plain
-
-
-@pytest.mark.parametrize("scores", [[3.0], [1.0, 5.0], [2.0, 2.0, 7.0], [4.0, 1.0, 3.0, 8.0]])
-def test_the_expected_best_is_the_mean_over_all_draws_with_replacement(scores):
-    brute = [
-        np.mean([max(draw) for draw in itertools.product(scores, repeat=n)])
-        for n in range(1, len(scores) + 1)
-    ]
-    np.testing.assert_allclose(stats.expected_best(np.array(scores)), brute)
-
-
-def test_the_expected_best_of_nothing_or_of_nan_is_refused():
-    for scores in ([], [1.0, np.nan]):
-        with pytest.raises(ValueError, match="finite"):
-            stats.expected_best(np.array(scores))
