@@ -52,6 +52,8 @@ class Setting:
         max_length: Tokens to which examples are truncated.
         train_cap: Use only the first so many training examples; 0 for all.
         dev_cap: The same for dev examples.
+        label_noise: Share of training labels that are replaced by a wrong one, the same for every
+            seed, so that the teacher errs, at times confidently.
         precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
         evaluations_per_epoch: How often a model is evaluated (the authors: every 2 to 80 steps).
     """
@@ -66,18 +68,18 @@ class Setting:
     max_length: int = 128
     train_cap: int = 0
     dev_cap: int = 0
+    label_noise: float = 0.0
     precision: str = "auto"
     evaluations_per_epoch: int = 4
 
     def __post_init__(self) -> None:
         _check_positive(self, "temperature", "max_length", "evaluations_per_epoch")
-        not_negative = all(value >= 0 for value in (self.beta, self.train_cap, self.dev_cap))
-        if not (0 <= self.alpha <= 1 and not_negative):
-            raise InputError(
-                "alpha must lie in 0 .. 1, and beta and the caps must not be negative, "
-                f"got alpha {self.alpha}, beta {self.beta}, train_cap {self.train_cap}, "
-                f"dev_cap {self.dev_cap}"
-            )
+        for name in ("alpha", "label_noise"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in 0 .. 1, got {getattr(self, name)}")
+        for name in ("beta", "train_cap", "dev_cap"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.precision not in PRECISIONS:
             raise one_of("precision", self.precision, PRECISIONS)
 

@@ -10,7 +10,8 @@ class Task:
     """One classification task.
 
     Attributes:
-        name: GLUE's name, with the prefix "mini-" for a miniature.
+        name: GLUE's name, with the prefix "mini-" for a miniature, or "calibration-" for its
+            other edition, on which the demo's settings were chosen.
         columns: The text columns of GLUE on the hub.
         labels: The hub's labels, in the order of their ids.
         metric: "accuracy" or "f1" (of class 1).
@@ -36,7 +37,7 @@ class Task:
     @property
     def paper_name(self) -> str:
         """The paper's task that this one is, or is a miniature of."""
-        return self.name.removeprefix("mini-")
+        return self.name.partition("-")[2] if self.embedded else self.name
 
     @property
     def label_strings(self) -> tuple[str, ...]:
@@ -58,9 +59,10 @@ GLUE = (
 # fmt: on
 _MINI_THRESHOLDS = (0.80, 0.60)  # the authors' for RTE: the embedded teacher is as rarely confident
 TASKS = {task.name: task for task in GLUE} | {
-    f"mini-{task.name}": replace(
-        task, name=f"mini-{task.name}", embedded=True, thresholds=_MINI_THRESHOLDS
+    f"{edition}-{task.name}": replace(
+        task, name=f"{edition}-{task.name}", embedded=True, thresholds=_MINI_THRESHOLDS
     )
+    for edition in ("mini", "calibration")
     for task in GLUE
 }
 

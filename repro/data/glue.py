@@ -51,7 +51,7 @@ class Split:
         return digest([self.texts, self.labels.tolist()], 16)
 
 
-def load(task: Task, split: str, cap: int = 0) -> Split:
+def load(task: Task, split: str, cap: int = 0, label_noise: float = 0.0) -> Split:
     """Load a split of a task.
 
     Embedded tasks come with the package. GLUE is read from the folder GLUE_DIR if that is set, and
@@ -62,6 +62,7 @@ def load(task: Task, split: str, cap: int = 0) -> Split:
         split: "train" or "dev"; for GLUE also "test", in the order of the index that GLUE's server
             expects.
         cap: Keep only the first `cap` examples; 0 for all.
+        label_noise: Share of labels that are replaced by a wrong one; for the training split.
 
     Raises:
         InputError: If the split is unknown, the cap negative or the source malformed or empty.
@@ -90,7 +91,22 @@ def load(task: Task, split: str, cap: int = 0) -> Split:
     if not rows:
         raise InputError(f"{task.name} {split} from {source} has no examples; at least 1 is needed")
     texts, labels = zip(*rows[: cap or None], strict=True)
-    return Split(texts, np.array(labels, np.int64), split, source)
+    noisy = with_noise(np.array(labels, np.int64), len(task.labels), label_noise)
+    return Split(texts, noisy, split, source)
+
+
+def with_noise(labels: np.ndarray, classes: int, share: float) -> np.ndarray:
+    """Labels of which a share is wrong; which ones depends on nothing but their number.
+
+    Args:
+        labels: (examples,) ids in 0 .. classes - 1.
+        classes: The number of classes.
+        share: In 0 .. 1; rounded to whole examples.
+    """
+    rng, noisy = np.random.default_rng(0), labels.copy()
+    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
+    noisy[chosen] = (labels[chosen] + rng.integers(1, classes, len(chosen))) % classes
+    return noisy
 
 
 def _from_records(

@@ -21,7 +21,7 @@ def finish(plan: Plan) -> None:
     tensors = read(plan.stage("student" if student else "outputs")).tensors
     metas: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}  # by kind; the candidates of a search count as students
-    for stage in plan.stages:
+    for stage in plan.own:
         metas[stage.kind] = cache.meta(stage.kind, stage.key) or read(stage).meta
         seconds[stage.kind] = seconds.get(stage.kind, 0.0) + metas[stage.kind]["seconds"]
     labels = train.labels if on_train else dev.labels
@@ -36,7 +36,7 @@ def finish(plan: Plan) -> None:
             name: float(metrics.score(name, labels, predicted)) for name in metrics.METRICS
         },
         "seconds": seconds,
-        "stages": {stage.kind: stage.key for stage in plan.stages},
+        "stages": {stage.kind: stage.key for stage in plan.own},
         "selection": selection,
         "parameters": trained["parameters"],
         "effective_layers": plan.effective_layers,
@@ -67,7 +67,7 @@ def outdated(plan: Plan) -> str:
         plan: The cell as it would be computed now.
     """
     stored = results.read(plan.cell)
-    if stored["stages"] == {stage.kind: stage.key for stage in plan.stages}:
+    if stored["stages"] == {stage.kind: stage.key for stage in plan.own}:
         return ""
     spec = plan.trained.spec
     now = {

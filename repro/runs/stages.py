@@ -20,6 +20,7 @@ from repro.models.layers import Use, effective_layers, layer_map
 from repro.runs.code_version import code_version
 from repro.training.loop import Hyperparameters, resolve_precision
 
+SEARCH_SEED = 0  # the seed whose inner split chooses the learning rate of all seeds (decision D13)
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
 
 
@@ -27,13 +28,14 @@ PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
 class Inputs:
     """Data and encoder of a stage.
 
-    The first five fields say how to load them; only the length limit and the fingerprints, which
+    The first six fields say how to load them; only the length limit and the fingerprints, which
     say what was found when the stage was planned, are part of its key.
     """
 
     task: str
     train_cap: int = field(compare=False)
     dev_cap: int = field(compare=False)
+    label_noise: float = field(compare=False)
     encoder: str = field(compare=False)
     max_length: int
     train: str
@@ -153,15 +155,24 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """A resolved cell: its stages, each after its parents, and what its result reports of them."""
+    """A resolved cell.
+
+    Attributes:
+        cell: The cell.
+        stages: All stages it needs, each after its parents.
+        effective_layers: Layers that its model runs.
+        own: The stages that its result reports: without those of SEARCH_SEED that the choice of the
+            learning rate needs.
+    """
 
     cell: Cell
     stages: tuple[Stage, ...]
     effective_layers: int
+    own: tuple[Stage, ...]
 
     def stage(self, kind: str) -> Stage:
-        """The cell's stage of that kind; of several students the last is the cell's own."""
-        return [stage for stage in self.stages if stage.kind == kind][-1]
+        """The cell's stage of that kind; of several students the last is the one it scores."""
+        return [stage for stage in self.own if stage.kind == kind][-1]
 
     @property
     def trained(self) -> Stage:
@@ -194,12 +205,12 @@ def resolve(cell: Cell) -> Plan:
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
     outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
     if cell.method.kind != "student":
-        return Plan(cell, (teacher, outputs), depth)
+        return Plan(cell, (teacher, outputs), depth, (teacher, outputs))
 
     owner, structure = f" of {cell.row}", _structure(cell)
     effective = len(structure.uses)
     parents: tuple[Stage, ...] = (outputs,)
-    made = [teacher, outputs]
+    made, borrowed = [teacher, outputs], tuple[Stage, ...]()
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
         work = effective * pretraining.training.stop_epoch
@@ -208,14 +219,21 @@ def resolve(cell: Cell) -> Plan:
     spec = _student(cell, inputs, structure, depth)
     work = effective * spec.training.stop_epoch
     if recipe.hyperparameters == "searched":  # decision D13
-        candidates = tuple(
-            stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
-            for rate in PROFILES[cell.profile].search_rates
-        )
-        search = stage(Search(), candidates, 0.0, owner)
+        if cell.seed != SEARCH_SEED:
+            borrowed = resolve(replace(cell, seed=SEARCH_SEED)).stages[:-1]
+            search = borrowed[-1]
+        else:
+            candidates = tuple(
+                stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
+                for rate in PROFILES[cell.profile].search_rates
+            )
+            search = stage(Search(), candidates, 0.0, owner)
+            made += candidates
+        made.append(search)
         spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
-        made += [*candidates, search]
-    return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+    own = (*made, stage(spec, parents, work, owner))
+    needed = tuple(other for other in borrowed if other not in own)
+    return Plan(cell, (*needed, *own), effective, own)
 
 
 def _inputs(cell: Cell) -> Inputs:
@@ -224,6 +242,7 @@ def _inputs(cell: Cell) -> Inputs:
         cell.task,
         setting.train_cap,
         setting.dev_cap,
+        setting.label_noise,
         setting.backbone,
         setting.max_length,
         train.fingerprint,
@@ -297,13 +316,15 @@ def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:
 
     Args:
         name: The task.
-        setting: Anything with `train_cap` and `dev_cap`, such as a Setting or Inputs.
+        setting: Anything with `train_cap`, `dev_cap` and `label_noise`, such as a Setting or Inputs.
     """
-    return _load_splits(name, setting.train_cap, setting.dev_cap, paths.folder("GLUE_DIR"))
+    values = setting.train_cap, setting.dev_cap, setting.label_noise
+    return _load_splits(name, *values, paths.folder("GLUE_DIR"))
 
 
 @lru_cache(maxsize=4)
 def _load_splits(
-    name: str, train_cap: int, dev_cap: int, folder: str
+    name: str, train_cap: int, dev_cap: int, label_noise: float, folder: str
 ) -> tuple[glue.Split, glue.Split]:
-    return glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)
+    train = glue.load(task(name), "train", train_cap, label_noise)
+    return train, glue.load(task(name), "dev", dev_cap)

@@ -16,32 +16,34 @@ from repro.data.mini import entailment, paraphrase, questions, sentiment
 ENCODER_DIR = Path(__file__).parent / "encoder"
 MODEL_SHA256 = "5c600dc9d4f6ded0fb3d7fd67c16f51cb842d817cd7be329df7f11ee70b0b514"
 
-DEV_ROWS, TRAIN_ROWS = 500, 2000
-# Training labels that are flipped, like annotators' errors. They make the teacher wrong, at times
-# confidently.
-FLIPPED = 80
+DEV_ROWS = 2000
 
 
 class _Grammar(NamedTuple):
     columns: tuple[str, ...]
     builders: ModuleType
     positive: float  # share of label 1
+    train_rows: int
 
 
 _GRAMMARS = {
-    "mini-RTE": _Grammar(("sentence1", "sentence2"), entailment, 1 / 2),
-    "mini-MRPC": _Grammar(("sentence1", "sentence2"), paraphrase, 2 / 3),
-    "mini-SST-2": _Grammar(("sentence",), sentiment, 1 / 2),
-    "mini-QNLI": _Grammar(("question", "sentence"), questions, 1 / 2),
+    "RTE": _Grammar(("sentence1", "sentence2"), entailment, 1 / 2, 6000),
+    "MRPC": _Grammar(("sentence1", "sentence2"), paraphrase, 2 / 3, 6000),
+    "SST-2": _Grammar(("sentence",), sentiment, 1 / 2, 10_000),
+    "QNLI": _Grammar(("question", "sentence"), questions, 1 / 2, 10_000),
 }
-TASKS, SPLITS = tuple(_GRAMMARS), ("train", "dev")
+# The tables use the first edition. Settings were chosen on the second, which has other examples of
+# the same kind (docs/calibration.md).
+EDITIONS = ("mini", "calibration")
+TASKS = tuple(f"{edition}-{task}" for edition in EDITIONS for task in _GRAMMARS)
+SPLITS = ("train", "dev")
 
 
 def rows(task: str, split: str) -> list[dict]:
     """The examples of one split, the same on every machine.
 
     Args:
-        task: "mini-RTE", "mini-MRPC", "mini-SST-2" or "mini-QNLI".
+        task: "mini-RTE", "mini-MRPC", "mini-SST-2", "mini-QNLI", or "calibration-RTE" and so on.
         split: "train" or "dev".
 
     Returns:
@@ -59,20 +61,18 @@ def rows(task: str, split: str) -> list[dict]:
 @cache
 def _splits(task: str) -> dict[str, list[dict]]:
     """Both splits, from one stream without repetition; dev first, independent of train's size."""
-    grammar = _GRAMMARS[task]
-    rng = Random(int.from_bytes(hashlib.sha256(task.encode()).digest()[:4]))
+    grammar = _GRAMMARS[task.partition("-")[2]]
+    seed = hashlib.sha256(f"{task}, second version".encode()).digest()[:4]
+    rng = Random(int.from_bytes(seed))
     labels: dict[tuple[str, ...], int] = {}
-    while len(labels) < DEV_ROWS + TRAIN_ROWS:
+    while len(labels) < DEV_ROWS + grammar.train_rows:
         *texts, label = _draw(rng, grammar)
         labels.setdefault(tuple(texts), label)
     examples = [
         dict(zip(grammar.columns, texts, strict=True)) | {"label": label}
         for texts, label in labels.items()
     ]
-    dev, train = examples[:DEV_ROWS], examples[DEV_ROWS:]
-    for row in rng.sample(train, FLIPPED):
-        row["label"] = int(not row["label"])
-    return {"train": train, "dev": dev}
+    return {"train": examples[DEV_ROWS:], "dev": examples[:DEV_ROWS]}
 
 
 def _draw(rng: Random, grammar: _Grammar) -> tuple:

@@ -3,7 +3,7 @@
 In a related pair, the second sentence follows from the first, rephrases it, answers it, or is the
 verdict of a review. An unrelated ("broken") pair has the second sentence of another pair, or
 changed words. Words are changed by word class, without regard to meaning or to the tasks' labels.
-The corpus contains no sentence of a task, train or dev.
+The corpus contains no sentence of a task.
 """
 
 from collections.abc import Iterator

@@ -178,9 +178,9 @@ def recall(rng: Random) -> Pair:
 
 
 BUILDERS: tuple[Callable[[Random], Pair], ...] = (
-    *(recall,) * 14,
-    quantifier,
-    negation,
+    *(recall,) * 8,
+    *(negation,) * 3,
+    *(quantifier,) * 2,
     attitude,
     comparison,
     reference,

@@ -13,6 +13,8 @@ Review = tuple[str, int]
 NEGATORS = ("not", "never", "hardly", "far from")
 INTENSIFIERS = ("very", "so", "truly")
 DIMINISHERS = ("a bit", "slightly", "somewhat")
+AFFIRMATIONS = ("it is true that", "it is clear that", "i know that")
+DENIALS = ("it is not true that", "it is false that", "i doubt that")
 
 
 def _word(rng: Random, positive: int) -> str:
@@ -61,8 +63,17 @@ def _clause(rng: Random, positive: int) -> str:
 
 def denied(rng: Random, positive: int) -> str:
     """A denied clause."""
-    denial = rng.choice(("it is not true that", "it is false that", "i doubt that"))
-    return f"{denial} {_clause(rng, 1 - positive)}"
+    return f"{rng.choice(DENIALS)} {_clause(rng, 1 - positive)}"
+
+
+def stacked(rng: Random, positive: int) -> str:
+    """Two to four denials and affirmations of a clause: the parity of the denials decides."""
+    words, inner = [], positive
+    for _ in range(rng.randrange(2, 5)):
+        turned = rng.randrange(2)
+        words.append(rng.choice(DENIALS if turned else AFFIRMATIONS))
+        inner ^= turned
+    return " ".join([*words, _clause(rng, inner)])
 
 
 def contrast(rng: Random, positive: int) -> str:
@@ -89,7 +100,8 @@ def outweighed(rng: Random, positive: int) -> str:
 
 
 CONSTRUCTS: tuple[Callable[[Random, int], str], ...] = (
-    *(praise,) * 6,
+    *(praise,) * 4,
+    *(stacked,) * 4,
     contrast,
     contrast,
     denied,
