@@ -16,6 +16,7 @@ from repro.analysis import sidecar, tables
 from repro.analysis.groups import Group, groups
 from repro.analysis.inference import (
     ALPHA,
+    INCONCLUSIVE,
     NOT_ADJUSTED,
     VERDICT_SEEDS,
     Compound,
@@ -39,14 +40,8 @@ Fields = dict[Hashable, Any]  # columns of a claim or of the ledger
 Groups = dict[tuple[str, str], Group]  # by row and the paper's name of the task
 BERT_LAYER = 7_087_872  # parameters of one layer of BERT-base: 768 hidden, 3,072 intermediate
 BERT_BASE = 109_482_240  # with 23,837,184 in the embeddings and 590,592 in the pooler
-DIRECTIONS = (
-    "reproduced",
-    "not reproduced",
-    "inconclusive",
-    "inconclusive after adjustment",
-    "not testable here",
-)
-SIZES = ("reproduced in size", "refuted in size", "inconclusive", "not comparable", "")
+DIRECTIONS = ("reproduced", "not reproduced", INCONCLUSIVE, NOT_ADJUSTED, "not testable here")
+SIZES = ("reproduced in size", "refuted in size", INCONCLUSIVE, "not comparable", "")
 COLUMNS = tuple(
     "id section statement unit printed recomputed adds_up ours ci_low ci_high seeds p p_holm "
     "direction size reason profile".split()
@@ -200,13 +195,13 @@ def ours(claim: Fields, finished: Groups, profile_name: str) -> Fields:
         gains = [_lead(claimed, other, finished) for other in others]
         return _count(gains, everywhere(gains))
     gain = _gain(_pairs(claim), claim["task"], finished)
-    extra = {"p": gain.p, "detectable": detectable(gain), "examples": gain.examples}
-    return _interval(gain) | extra
+    sample: Fields = {"detectable": detectable(gain), "examples": gain.examples}
+    return _interval(gain) | sample | {"p": gain.p}
 
 
 def _interval(estimate: Estimate) -> Fields:
-    ends = {"ci_low": estimate.low, "ci_high": estimate.high}
-    return {"ours": estimate.estimate, "seeds": estimate.seeds} | ends
+    value, seeds = estimate.estimate, estimate.seeds
+    return {"ours": value, "ci_low": estimate.low, "ci_high": estimate.high, "seeds": seeds}
 
 
 def _count(gains: list[Estimate], test: Compound) -> Fields:
@@ -286,11 +281,7 @@ def direction(claim: Fields, found: Fields) -> str:
     """Whether the claim holds, by the p value adjusted over the ledger: one of DIRECTIONS.
 
     Every claimed difference is a gain. A parameter count is reproduced if it agrees with the
-    printed one. A score claims no direction: "".
-
-    Args:
-        claim: A row of `ledger`.
-        found: The result of `ours`, and p_holm.
+    printed one. A score claims no direction: "". `found`: the result of `ours`, and p_holm.
     """
     if "reason" in found:
         return "not testable here"
@@ -302,7 +293,7 @@ def direction(claim: Fields, found: Fields) -> str:
     sign = found["ours"] if claim["kind"] not in _COUNTS else (1 if found["holds"] else -1)
     shown = verdict(sign, found["p"], found["p_holm"], found["seeds"])
     names = {"better": "reproduced", "worse": "not reproduced", NOT_ADJUSTED: NOT_ADJUSTED}
-    return names.get(shown, "inconclusive")
+    return names.get(shown, INCONCLUSIVE)
 
 
 def size(claim: Fields, found: Fields, profile_name: str) -> str:
@@ -311,35 +302,25 @@ def size(claim: Fields, found: Fields, profile_name: str) -> str:
     A gain is "reproduced in size" if the interval excludes 0 and contains the printed gain, a score
     if the interval contains it and is no wider than SCORE_MARGIN on either side. Both are "refuted
     in size" if the interval excludes the printed value. Miniature tasks are no GLUE tasks: "not
-    comparable". "" for counts and for what is not testable.
-
-    Args:
-        claim: A row of `ledger`.
-        found: The result of `ours`.
-        profile_name: The profile.
+    comparable". "" for counts and for what is not testable. `found`: the result of `ours`.
     """
     if "reason" in found or claim["kind"] not in ("difference", "mean difference", "score"):
         return ""
     if profile(profile_name).task_prefix:
         return "not comparable"
     if found["seeds"] < VERDICT_SEEDS:
-        return "inconclusive"
+        return INCONCLUSIVE
     low, high = found["ci_low"], found["ci_high"]
     if not low <= claim["printed"] <= high:
         return "refuted in size"
     if claim["kind"] == "score":
         precise = max(found["ours"] - low, high - found["ours"]) <= SCORE_MARGIN
-        return "reproduced in size" if precise else "inconclusive"
-    return "reproduced in size" if low > 0 or high < 0 else "inconclusive"
+        return "reproduced in size" if precise else INCONCLUSIVE
+    return "reproduced in size" if low > 0 or high < 0 else INCONCLUSIVE
 
 
 def reason(claim: Fields, found: Fields) -> str:
-    """Why the verdict is what it is; for an inconclusive difference, the sample that would decide.
-
-    Args:
-        claim: A row of `ledger`.
-        found: The result of `ours`, and p_holm.
-    """
+    """Why the verdicts are what they are; where inconclusive, the sample that would decide."""
     if "reason" in found:
         return found["reason"]
     if claim["kind"] in _PARAMETERS:

@@ -48,7 +48,7 @@ _CLAIMS = (
     "The rules are in docs/statistics.md."
 )
 _DECISIONS = (
-    "PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, one decision changed "
+    "PeaBERT3 minus BERT3-PatientKD in points with 95 % intervals, one decision changed "
     "at a time; seeds: {seeds}. –: the change does not affect these two students. Data: {data}."
 )
 

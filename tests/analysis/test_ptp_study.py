@@ -136,6 +136,8 @@ def test_difficulty_by_hand():
         frame["difference"] <= frame["ci_high"]
     ).all()
     assert frame.loc[UW, ["ci_low", "ci_high"]].tolist() == [-100, 100]  # one example shows nothing
+    assert set(frame["verdict"]) == {"no verdict: fewer than 5 seeds"}
+    assert (frame["p_holm"] >= frame["p"]).all()
     assert set(frame["split"]) == {"dev"} and set(frame["checkpoint"]) == {"best_dev"}
 
 
