@@ -67,7 +67,8 @@ def differences(pairs: pd.DataFrame) -> list[str]:
     for row in pairs[pairs["task"] == "Avg"].to_dict("records"):
         finding = row["verdict"]
         if finding in ("better", "worse", NOT_ADJUSTED):
-            finding += f" (adjusted p = {row['p_holm']:.2g})"
+            p = row["p_holm"]  # stored with four decimals
+            finding += f" (adjusted p {f'= {p:.2g}' if p >= 1e-4 else '< 0.0001'})"
         elif finding == INCONCLUSIVE:
             finding += f" (minimum detectable difference {row['detectable']:.1f} points)"
         paper = f"paper: {row['paper']:+.1f}"
