@@ -44,7 +44,7 @@ PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied 
 DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
-LEDGER = "ledger"  # made from the other CSVs, not from cells
+LEDGER = "ledger"  # made from the cells of several tables
 EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
 
 THRESHOLDS = np.arange(51, 100) / 100  # of `threshold_sweep`

@@ -225,7 +225,10 @@ def _check_ledger(path: Path) -> list[str]:
     """Derive the ledger again from the cells of the tables; one line per difference."""
     if not path.is_file():
         return []
-    derived = claims.of(path.parent.name)
+    try:
+        derived = claims.of(path.parent.name)
+    except ReproError as error:
+        return [f"{shown(path)}: cannot be derived again: {error}"]
     return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]
 
 

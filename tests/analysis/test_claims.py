@@ -244,6 +244,15 @@ def test_an_edited_verdict_is_found(folder):
     )
 
 
+def test_a_ledger_without_its_cells_is_a_finding(folder):
+    make("table4", seeds=1)
+    tables.write_table("ledger", "demo", claims.of("demo"))
+    for path in (folder / "demo" / "cells").iterdir():
+        path.unlink()
+    findings = verification.verify("demo").findings
+    assert any("ledger.csv: cannot be derived again: 12 of 12 cells" in line for line in findings)
+
+
 def test_no_tables_is_one_line():
     with pytest.raises(MissingError, match="make tables PROFILE=cpu"):
         claims.of("cpu")
