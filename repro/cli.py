@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from repro import student_commands
 from repro.config import cells, recipe
 from repro.config.profiles import assignments
 from repro.config.tables import TABLES
@@ -40,6 +41,7 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Pea-KD reproduced: compute the paper's tables, and see where each number comes from.",
 )
+student_commands.register(app)
 
 
 def main() -> None:
@@ -200,8 +202,7 @@ def sensitivity(
     from repro.runs.notebooks import table_notebook
 
     decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
-    parameters = _parameters(engine, workers, tasks=tasks, seeds=seeds)
-    table_notebook("decisions", profile, parameters)
+    table_notebook("decisions", profile, _parameters(engine, workers, tasks=tasks, seeds=seeds))
     typer.echo("\n" + decisions.view(tables.read_table("decisions", profile)).to_string())
     typer.echo(f"written: {shown(tables.table_path('decisions', profile))}")
 
@@ -223,8 +224,7 @@ def ptp(
     changed = assignments(changes)  # bad input is refused before a kernel starts
     ptp_study.plan(profile, tasks, seeds, recipe_name, changed)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
-    parameters = _parameters(engine, workers, **given)
-    table_notebook("ptp", profile, parameters)
+    table_notebook("ptp", profile, _parameters(engine, workers, **given))
     where = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
     typer.echo("\n" + ptp_study.view(tables.read_table(*where)).to_string())
     typer.echo(f"written: {shown(tables.table_path(*where))}")

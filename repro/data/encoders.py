@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repro.config.cells import digest
 from repro.data import pypi_encoders
@@ -41,6 +41,15 @@ class Backbone:
     name: str
     folder: str
     sha256: str
+
+
+def folder_or_name(name: str | Path) -> str:
+    """An encoder's name for `locate`: of an existing folder the absolute path, else unchanged."""
+    text = str(name)
+    known = text == "embedded" or text in ENCODERS
+    if not known and Path(text).expanduser().is_dir():
+        return str(Path(text).expanduser().resolve())
+    return text
 
 
 def locate(name: str) -> Backbone:
@@ -165,6 +174,55 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
             f"the first is {missing[0]}"
         )
     return encoder, load_tokenizer(name)
+
+
+def load_classifier(name: str) -> "PreTrainedModel":
+    """Load an encoder with a fine-tuned classification head, in float32.
+
+    Args:
+        name: As for `locate`.
+
+    Raises:
+        InputError: If a weight, such as one of the head, is missing.
+        MissingError: If the encoder is not there.
+    """
+    backbone = locate(name)
+    _config(backbone)
+    from transformers import AutoModelForSequenceClassification
+
+    with _loading(backbone, "classifier"):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            backbone.folder,
+            dtype="float32",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{backbone.folder}/{WEIGHTS} lacks {missing[0]}; a teacher must be fine-tuned and "
+            "saved as a sequence classification model"
+        )
+    return model
+
+
+def teacher_labels(name: str) -> list[str]:
+    """The labels of a fine-tuned teacher, in the order of its logits.
+
+    Raises:
+        InputError: If it is not of a supported architecture.
+        MissingError: If it is not there.
+    """
+    names: Any = _config(locate(name)).id2label or {}
+    return [names[number] for number in sorted(names)]
+
+
+def width(name: str) -> int:
+    """The number of dimensions of an encoder's hidden states."""
+    hidden: int = _config(locate(name)).hidden_size
+    return hidden
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
