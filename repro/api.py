@@ -155,17 +155,17 @@ def distill(
     if not (encoder or teacher):
         raise InputError("encoder is missing; give a folder, or 'embedded' to try it")
     name = encoders.folder_or_name(encoder or teacher)
-    hidden, positions = encoders.width(name), encoders.load_tokenizer(name).model_max_length
-    # checks the options; the data are only stored once everything is known to be right
-    wanted = (name, hidden, positions, method, layers, epochs, seed, recipe, settings)
-    configuration.cell("", *wanted)
+    teacher_name = encoders.folder_or_name(teacher or name)
+    hidden = encoders.width(name)
+    positions = min(encoders.load_tokenizer(n).model_max_length for n in {name, teacher_name})
+    options = (name, hidden, positions, method, layers, epochs, seed, recipe, settings)
     from repro.runs import distil, stages
 
-    given = distil.given_teacher(encoders.folder_or_name(teacher), classes) if teacher else None
-    paths.check()
-    cell = configuration.cell(own.store(*splits), *wanted)
-    plan = stages.resolve(cell, given)
-    distil.check(plan)
+    # the data are only stored once everything is known to be right
+    distil.check(configuration.cell("", *options), teacher_name, splits[0].texts[0])
+    given = distil.given_teacher(teacher_name, classes) if teacher else None
+    paths.checkpoint_steps()
+    plan = stages.resolve(configuration.cell(own.store(*splits), *options), given)
     return _trained(plan, f"{method} on {sources[0]}")
 
 

@@ -257,8 +257,8 @@ def _check_tokens(
 ) -> None:
     """InputError if the encoder has no embedding for a token or a type, or no [CLS] comes first."""
     pair = tokenizer("a", "a")
-    ids, types = pair["input_ids"], pair.get("token_type_ids", [0])
-    highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types)
+    ids, types = pair["input_ids"], pair.get("token_type_ids", [])
+    highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types, default=-1)
     problem = ""
     if tokenizer.cls_token_id is None or ids[0] != tokenizer.cls_token_id:
         problem = "does not put [CLS] in front of a text; save it with its post-processor"
@@ -267,9 +267,9 @@ def _check_tokens(
             f"has ids up to {highest_id}, the encoder has embeddings for ids below "
             f"{config.vocab_size}; resize them"
         )
-    elif highest_type >= getattr(config, "type_vocab_size", 2):
+    elif highest_type >= (known_types := getattr(config, "type_vocab_size", 0)):
         problem = (
-            f"has token types up to {highest_type}, the encoder has {config.type_vocab_size}; "
+            f"has token types up to {highest_type}, the encoder has {known_types}; "
             "save it without token_type_ids in model_input_names"
         )
     if problem:

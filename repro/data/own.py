@@ -6,6 +6,7 @@ interrupted run or another run on the same data finds them there, like GLUE's by
 
 import json
 import numbers
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.errors import ParserWarning
 
 from repro.config.cells import digest
 from repro.config.tasks import OWN, own_path
@@ -60,13 +62,22 @@ def read_table(path: Path) -> pd.DataFrame:
         raise InputError(f"there is no file {path}")
     try:
         if path.suffix.lower() == ".jsonl":
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            return pd.DataFrame([json.loads(line) for line in lines if line.strip()], dtype=object)
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
+            rows = [json.loads(line) for line in lines if line.strip()]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError('each line must be an object, such as {"text": ...}')
+            return pd.DataFrame(rows, dtype=object)
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        return pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )
-    except (OSError, ValueError) as error:  # ValueError: of pandas, json and decoding
+        with warnings.catch_warnings(action="error"):  # pandas warns of rows that are too long
+            return pd.read_csv(
+                path,
+                sep=separator,
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+            )
+    except (OSError, ValueError, ParserWarning) as error:  # ValueError: pandas, json, decoding
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"cannot read {path} as {path.suffix[1:].upper()}: {reason}") from error
 
@@ -174,9 +185,7 @@ def _check_labels(values: list[Any], source: str) -> tuple[Label, ...]:
     for number, value in enumerate(values, start=1):
         if isinstance(value, bool | np.bool_) or (isinstance(value, str) and value.strip()):
             labels.append(str(value))
-        elif isinstance(value, numbers.Integral) or (
-            isinstance(value, float) and value.is_integer()
-        ):
+        elif isinstance(value, numbers.Integral | float) and float(value).is_integer():
             labels.append(int(value))
         else:
             raise InputError(

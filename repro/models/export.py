@@ -25,6 +25,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from repro.data.pypi_encoders import WEIGHTS
 from repro.errors import InputError, ReproError
 from repro.models import onnx_file
 from repro.models.classifier import Classifier
@@ -150,6 +151,8 @@ def write(
     if onnx:
         onnx_file.check()
     disable_progress_bar()
+    for name in (WEIGHTS, SHARED, onnx_file.NAME):  # of an earlier export
+        (folder / name).unlink(missing_ok=True)
     tokenizer.save_pretrained(folder)
     if shared:
         model.config.architectures = [type(model).__name__]
@@ -172,7 +175,7 @@ def write(
 def load(folder: Path) -> PreTrainedModel:
     """The stock model of a folder, in evaluation mode; of either form."""
     disable_progress_bar()
-    if not (folder / "model.safetensors").is_file() and (folder / SHARED).is_file():
+    if not (folder / WEIGHTS).is_file() and (folder / SHARED).is_file():
         return load_shared(folder)
     return AutoModelForSequenceClassification.from_pretrained(
         folder, local_files_only=True, dtype=torch.float32

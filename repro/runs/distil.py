@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from repro.config.cells import Cell
 from repro.config.own import RECIPE
 from repro.config.recipe import parse
 from repro.config.tasks import OWN, task
 from repro.data import encoders, own
+from repro.data.encode import encode
+from repro.data.glue import Split
 from repro.errors import InputError
 from repro.models import export
 from repro.models.classifier import Classifier
-from repro.runs import cache, compute, machine
-from repro.runs.engine import missing_stages, open_workers, run_stages
+from repro.runs import compute, machine
+from repro.runs.engine import missing_stages, run_stages
+from repro.runs.pool import Inline
 from repro.runs.progress import Progress
-from repro.runs.stages import GivenOutputs, Plan, load_splits
+from repro.runs.stages import GivenOutputs, Plan, check_depth, load_splits
 
 
 def given_teacher(folder: str, labels: list[own.Label]) -> tuple[str, tuple[int, ...]]:
@@ -40,22 +44,30 @@ def given_teacher(folder: str, labels: list[own.Label]) -> tuple[str, tuple[int,
     return folder, tuple(names.index(label) for label in wanted)
 
 
-def check(plan: Plan) -> None:
-    """Check, before the first training, what the stages of a plan would only find out later.
+def check(cell: Cell, teacher: str, example: tuple[str, ...]) -> None:
+    """Check, before anything is stored, what the stages of a cell would only find out later.
+
+    Args:
+        cell: The cell; its task need not be stored.
+        teacher: The folder of a given teacher, or the cell's encoder.
+        example: The texts of one example.
 
     Raises:
-        InputError: If states of teacher and student cannot be compared, or the texts do not fit.
+        InputError: If the encoder has too few layers, `max_length` does not fit, or the states of
+            teacher and student cannot be compared.
     """
-    cell, teacher = plan.cell, plan.stage("outputs").spec.inputs.encoder
-    widths = encoders.width(teacher), encoders.width(cell.setting.backbone)
+    encoder = cell.setting.backbone
+    check_depth(cell)
+    split = Split((example,), np.zeros(1, np.int64), "train", "own data")
+    for name in {encoder, teacher}:
+        encode(split, encoders.load_tokenizer(name), cell.setting.max_length)
+    widths = encoders.width(teacher), encoders.width(encoder)
     if cell.method.loss == "patient_kd" and widths[0] != widths[1]:
         raise InputError(
             f"{cell.row} compares hidden states, but those of the teacher {teacher} have "
-            f"{widths[0]} dimensions and those of the encoder {cell.setting.backbone} {widths[1]}; "
+            f"{widths[0]} dimensions and those of the encoder {encoder} {widths[1]}; "
             "use an encoder as wide as the teacher, or --method kd"
         )
-    for inputs in {stage.spec.inputs for stage in plan.stages if hasattr(stage.spec, "inputs")}:
-        compute.load_data(inputs)
 
 
 def run(plan: Plan, title: str) -> None:
@@ -67,9 +79,8 @@ def run(plan: Plan, title: str) -> None:
     missing = missing_stages(plan.stages)
     if not missing:
         return
-    cache.check()
     with (
-        open_workers("serial") as pool,
+        Inline() as pool,
         Progress(sum(stage.work for stage in missing) or 1.0, title) as bar,
     ):
         for _, error in run_stages(missing, pool, bar):

@@ -191,12 +191,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         InputError: If the student has more layers than its encoder.
     """
     setting, recipe = cell.setting, cell.recipe
-    depth = encoders.depth(setting.backbone)
-    if cell.layers > depth:
-        raise InputError(
-            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
-            f"{setting.backbone}; use 1 .. {depth}"
-        )
+    depth = check_depth(cell)
     inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
 
     def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
@@ -237,6 +232,21 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
         made += [*candidates, search]
     return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+
+
+def check_depth(cell: Cell) -> int:
+    """The number of layers of a cell's encoder.
+
+    Raises:
+        InputError: If the student has more.
+    """
+    depth = encoders.depth(cell.setting.backbone)
+    if cell.layers > depth:
+        raise InputError(
+            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
+            f"{cell.setting.backbone}; use 1 .. {depth}"
+        )
+    return depth
 
 
 def _inputs(cell: Cell) -> Inputs:
