@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from tiny_cells import tiny
 
 import repro as package
+from repro import paths
 from repro.config import own as configuration
 from repro.config.profiles import PROFILES
 from repro.config.recipe import parse
@@ -313,3 +316,26 @@ def test_a_teacher_without_names_of_labels_has_them_in_order(monkeypatch):
     assert distil.given_teacher("teacher", ["no", "yes"]) == ("teacher", (0, 1))
     monkeypatch.setattr(encoders, "teacher_labels", lambda folder: ["1", "0"])
     assert distil.given_teacher("teacher", [0, 1]) == ("teacher", (1, 0))
+
+
+# the documentation
+
+
+def test_the_quick_start_runs(repro, own_folders, monkeypatch):
+    """With fewer examples and epochs, and without the network."""
+    page = (paths.ROOT / "docs" / "own-data.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    commands = [
+        shlex.split(line)[3:]
+        for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    monkeypatch.chdir(own_folders)
+    exec(first, {})
+    for split, rows in ROWS.items():
+        pd.read_csv(f"{split}.csv")[:rows].to_csv(f"{split}.csv", index=False)
+    for words in commands:
+        code, _, err = repro(*(word if word != "6" else "1" for word in words))
+        assert code == 0, err
+    assert {"distilled", "predictions.csv", "unrolled", "small"} <= set(os.listdir())
+    exec(second.replace("epochs=6", "epochs=1"), {})
