@@ -157,7 +157,10 @@ def distill(
     name = encoders.folder_or_name(encoder or teacher)
     teacher_name = encoders.folder_or_name(teacher or name)
     hidden = encoders.width(name)
-    positions = min(encoders.load_tokenizer(n).model_max_length for n in {name, teacher_name})
+    positions = min(
+        encoders.load_tokenizer(encoder_name).model_max_length
+        for encoder_name in {name, teacher_name}
+    )
     options = (name, hidden, positions, method, layers, epochs, seed, recipe, settings)
     from repro.runs import distil, stages
 

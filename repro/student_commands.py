@@ -117,10 +117,10 @@ def _columns(text: str) -> list[str]:
 
 def _check_out(folder: Path, report: str) -> None:
     """InputError, before anything is trained, if results cannot go to a folder."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / report).is_file():
-        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing} is a file; name a folder")
+    if existing == folder and any(folder.iterdir()) and not (folder / report).is_file():
+        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{existing} is not writable; name another folder")

@@ -45,6 +45,23 @@ _AS_BERT = (
     ("ffn.lin2.", "output.dense."),
     ("output_layer_norm.", "output.LayerNorm."),
 )
+_CONFIG_OF_BERT = (
+    "vocab_size",
+    "hidden_size",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "pad_token_id",
+)
+_CONFIG_OF_DISTILBERT = {
+    "intermediate_size": "hidden_dim",
+    "hidden_act": "activation",
+    "hidden_dropout_prob": "dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+}
 # The names of pooler and classifier, from the model on.
 _HEADS = {
     "bert": ("bert.pooler.dense", "classifier"),
@@ -93,28 +110,19 @@ def _stock(model: Classifier) -> tuple[PreTrainedConfig, dict[str, Tensor]]:
             "an ELECTRA with embeddings narrower than its hidden states has no stock architecture "
             "with our classifier; use an encoder without embeddings_project, such as ELECTRA-base"
         )
+    renamed: dict[str, str] = {}
     if config.model_type == "distilbert":
+        renamed = _CONFIG_OF_DISTILBERT
         for name in list(state):
-            renamed = name
+            in_bert = name
             for old, new in _AS_BERT:
-                renamed = renamed.replace(old, new)
-            state[renamed] = state.pop(name)
+                in_bert = in_bert.replace(old, new)
+            state[in_bert] = state.pop(name)
         state["embeddings.token_type_embeddings.weight"] = torch.zeros(2, config.hidden_size)
-    electra = config.model_type == "electra"
     bert = BertConfig(
-        vocab_size=config.vocab_size,
-        hidden_size=config.hidden_size,
-        num_attention_heads=config.num_attention_heads,
-        intermediate_size=config.intermediate_size if electra else config.hidden_dim,
-        hidden_act=config.hidden_act if electra else config.activation,
-        max_position_embeddings=config.max_position_embeddings,
-        type_vocab_size=config.type_vocab_size if electra else 2,
-        layer_norm_eps=config.layer_norm_eps if electra else 1e-12,
-        hidden_dropout_prob=config.hidden_dropout_prob if electra else config.dropout,
-        attention_probs_dropout_prob=(
-            config.attention_probs_dropout_prob if electra else config.attention_dropout
-        ),
-        pad_token_id=config.pad_token_id,
+        **{name: getattr(config, renamed.get(name, name)) for name in _CONFIG_OF_BERT},
+        type_vocab_size=len(state["embeddings.token_type_embeddings.weight"]),
+        layer_norm_eps=getattr(config, "layer_norm_eps", 1e-12),  # 1e-12 is fixed in DistilBERT
     )
     return bert, state
 
@@ -150,6 +158,7 @@ def write(
     """
     if onnx:
         onnx_file.check()
+    model = model.cpu().eval()  # predictions may have moved it to a GPU
     disable_progress_bar()
     for name in (WEIGHTS, SHARED, onnx_file.NAME):  # of an earlier export
         (folder / name).unlink(missing_ok=True)
