@@ -342,7 +342,7 @@ def test_the_readme_s_results_are_the_published_ones():
 
 
 def test_the_quoted_verdicts_are_the_published_ones():
-    counts = published("ledger", "demo")["verdict"].value_counts()
+    counts = published("ledger", "demo")["direction"].value_counts()
     rows = [[verdict, str(count)] for verdict, count in counts.items()]
     assert marked("verdicts", "docs/tables.md") == markdown(["verdict", "claims"], rows)
 
