@@ -12,8 +12,8 @@ from typing import Any
 from repro import methods, paths
 from repro.config.cells import Cell, digest
 from repro.config.profiles import PROFILES, Budget
-from repro.config.tasks import task
-from repro.data import encoders, glue
+from repro.config.tasks import OWN, task
+from repro.data import encoders, glue, own
 from repro.errors import InputError
 from repro.methods import ptp
 from repro.models.layers import Use, effective_layers, layer_map
@@ -69,6 +69,15 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class GivenOutputs:
+    """The same of a fine-tuned teacher in a transformers folder; `inputs.encoder` is the folder."""
+
+    inputs: Inputs
+    precision: str
+    columns: tuple[int, ...]  # per class of the task, the column of the teacher's logits
+
+
+@dataclass(frozen=True)
 class Pretraining:
     """Pretrain a student on PTP labels."""
 
@@ -99,6 +108,7 @@ class Search:
 KINDS = {
     Teacher: "teacher",
     Outputs: "outputs",
+    GivenOutputs: "outputs",
     Pretraining: "ptp",
     Search: "search",
     Student: "student",
@@ -169,19 +179,19 @@ class Plan:
         return self.stage("student" if self.cell.method.kind == "student" else "teacher")
 
 
-def resolve(cell: Cell) -> Plan:
+def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Plan:
     """Replace every option of a cell by the values that determine the computation.
 
+    Args:
+        cell: What to compute.
+        given: The folder of a teacher that is fine-tuned already, and `GivenOutputs.columns`;
+            None to fine-tune the cell's encoder.
+
     Raises:
-        InputError: If the student has more layers than its teacher.
+        InputError: If the student has more layers than its encoder.
     """
     setting, recipe = cell.setting, cell.recipe
-    depth = encoders.depth(setting.backbone)
-    if cell.layers > depth:
-        raise InputError(
-            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
-            f"{setting.backbone}; use 1 .. {depth}"
-        )
+    depth = check_depth(cell)
     inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
 
     def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
@@ -193,13 +203,19 @@ def resolve(cell: Cell) -> Plan:
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
     outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
+    made = [teacher, outputs]
+    if given:
+        folder, columns = given
+        depth = encoders.depth(folder)
+        files = replace(inputs, encoder=folder, encoder_files=encoders.fingerprint(folder))
+        outputs = stage(GivenOutputs(files, training.precision, columns), (), depth / 3)
+        made = [outputs]
     if cell.method.kind != "student":
-        return Plan(cell, (teacher, outputs), depth)
+        return Plan(cell, tuple(made), depth)
 
     owner, structure = f" of {cell.row}", _structure(cell)
     effective = len(structure.uses)
     parents: tuple[Stage, ...] = (outputs,)
-    made = [teacher, outputs]
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
         work = effective * pretraining.training.stop_epoch
@@ -216,6 +232,21 @@ def resolve(cell: Cell) -> Plan:
         spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
         made += [*candidates, search]
     return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+
+
+def check_depth(cell: Cell) -> int:
+    """The number of layers of a cell's encoder.
+
+    Raises:
+        InputError: If the student has more.
+    """
+    depth = encoders.depth(cell.setting.backbone)
+    if cell.layers > depth:
+        raise InputError(
+            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
+            f"{cell.setting.backbone}; use 1 .. {depth}"
+        )
+    return depth
 
 
 def _inputs(cell: Cell) -> Inputs:
@@ -306,4 +337,6 @@ def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:
 def _load_splits(
     name: str, train_cap: int, dev_cap: int, folder: str
 ) -> tuple[glue.Split, glue.Split]:
+    if name.startswith(OWN):
+        return own.load(name, "train"), own.load(name, "dev")
     return glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)
