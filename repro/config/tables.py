@@ -14,7 +14,7 @@ class Method:
             (numbers copied from the paper).
         sharing: "none", "paired" (SPS-1) or "shuffled" (SPS-2).
         ptp: "none", "correct" (PTP-1), "confident" (PTP-2) or "both" (PTP).
-        loss: A module of `repro.methods`: "finetune", "kd" or "patient_kd".
+        loss: A module of `repro.methods`, such as "kd" or "tinybert".
     """
 
     kind: str = "student"
@@ -88,6 +88,25 @@ _TABLES = (
           (("BERT3+SPS+PTP-1", "BERT3+SPS"), ("BERT3+SPS+PTP-2", "BERT3+SPS"),
            ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
            ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
+    # Not in the paper: its competitors, and other methods, in the same harness.
+    Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "dev",
+          (Row("BERT-base", 0, TEACHER),
+           Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD),
+           Row("DistilBERT3", 3, Method(loss="distilbert")),
+           Row("TinyBERT3", 3, Method(loss="tinybert")),
+           Row("MiniLM3", 3, Method(loss="minilm")),
+           Row("MiniLMv2-3", 3, Method(loss="minilm_v2")),
+           Row("BERT4-PatientKD", 4, PATIENT_KD), Row("TinyBERT4", 4, Method(loss="tinybert")),
+           Row("BERT6-PatientKD", 6, PATIENT_KD), Row("PeaBERT6", 6, PEA_KD),
+           Row("DistilBERT6", 6, Method(loss="distilbert")),
+           Row("TinyBERT6", 6, Method(loss="tinybert")),
+           Row("MiniLM6", 6, Method(loss="minilm")),
+           Row("MiniLMv2-6", 6, Method(loss="minilm_v2"))),
+          (("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT3", "DistilBERT3"),
+           ("PeaBERT3", "TinyBERT3"), ("PeaBERT3", "MiniLM3"), ("PeaBERT3", "MiniLMv2-3"),
+           ("TinyBERT4", "BERT4-PatientKD"),
+           ("PeaBERT6", "BERT6-PatientKD"), ("PeaBERT6", "DistilBERT6"),
+           ("PeaBERT6", "TinyBERT6"), ("PeaBERT6", "MiniLM6"), ("PeaBERT6", "MiniLMv2-6"))),
 )
 # fmt: on
 TABLES = {table.name: table for table in _TABLES}

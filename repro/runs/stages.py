@@ -5,6 +5,8 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -96,7 +98,7 @@ class Search:
     """Choose the learning rate of the parent with the best score on the inner split."""
 
 
-KINDS = {
+KINDS: dict[type, str] = {
     Teacher: "teacher",
     Outputs: "outputs",
     Pretraining: "ptp",
@@ -110,7 +112,8 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search.
+        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search, or
+            a spec of `phases`.
         parents: The stages whose artefacts it reads.
         name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
         folder: Where its log goes: the profile of the first cell that needed it.
@@ -128,7 +131,7 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; of `phases`: "words" or "phase"."""
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -166,7 +169,7 @@ class Plan:
     @property
     def trained(self) -> Stage:
         """The stage whose model the cell scores: its student, or its teacher."""
-        return self.stage("student" if self.cell.method.kind == "student" else "teacher")
+        return self.stages[-1] if self.cell.method.kind == "student" else self.stage("teacher")
 
 
 def resolve(cell: Cell) -> Plan:
@@ -202,11 +205,17 @@ def resolve(cell: Cell) -> Plan:
     made = [teacher, outputs]
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
-        work = effective * pretraining.training.stop_epoch
+        work = float(effective * pretraining.training.stop_epoch)
         made.append(stage(pretraining, parents, work, owner))
         parents = (outputs, made[-1])
-    spec = _student(cell, inputs, structure, depth)
-    work = effective * spec.training.stop_epoch
+    if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
+        owner = f" {len(phases)}{owner}"
+        *earlier, last = _phases(cell, phases, stage, inputs, structure, training, parents)
+        made += earlier
+        spec, parents, work = last.spec, last.parents, last.work / examples
+    else:
+        spec = _student(cell, inputs, structure, depth)
+        work = float(effective * spec.training.stop_epoch)
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
@@ -216,6 +225,36 @@ def resolve(cell: Cell) -> Plan:
         spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
         made += [*candidates, search]
     return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+
+
+def _phases(
+    cell: Cell,
+    phases: tuple[methods.Phase, ...],
+    stage: Callable[..., Stage],
+    inputs: Inputs,
+    structure: Structure,
+    teacher: Hyperparameters,
+    parents: tuple[Stage, ...],
+) -> list[Stage]:
+    """The stages of a method that trains in phases; a masked-language head first if one is used."""
+    # by name, since it builds on `compute`, which builds on this module
+    module: Any = importlib.import_module("repro.runs.phases")
+    made, forward = [], encoders.depth(cell.setting.backbone) / 3
+    if any(phase.masked or phase.copies for phase in phases):
+        words = replace(teacher, learning_rate=module.HEAD_RATE)
+        made = [stage(module.WordTraining(inputs, words), (), forward * words.stop_epoch)]
+        parents = (*parents, *made)
+    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
+    before: tuple[Stage, ...] = ()
+    for number, phase in enumerate(phases, start=1):
+        training = _hyperparameters(cell, phase.budget, cell.recipe.shuffle)
+        selection = cell.recipe.checkpoint if number == len(phases) else "last"
+        spec = module.PhaseTraining(inputs, structure, phase, training, selection, pooler)
+        layers = len(structure.uses) + (forward if phase.teacher else 0)
+        work = layers * training.stop_epoch * (1 + phase.copies)
+        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
+        made += before
+    return made
 
 
 def _inputs(cell: Cell) -> Inputs:
