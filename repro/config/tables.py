@@ -43,9 +43,9 @@ class Table:
     """One table of the paper.
 
     Attributes:
-        name: "table1" to "table5".
+        name: "table1" to "table5", or a name of ours for a table beyond the paper.
         caption: The paper's subject.
-        paper_split: The split that the paper scores.
+        paper_split: The split that the paper scores; "" if the printed scores are of several.
         rows: In the paper's order.
         pairs: (row, row it is compared with) in the paper's text.
         ablation: Whether decision D19 sets the loss of all rows.
@@ -57,6 +57,13 @@ class Table:
     rows: tuple[Row, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     ablation: bool = False
+
+    @property
+    def comparisons(self) -> str:
+        """The name of the CSV that compares its pairs, e.g. "comparisons2"; "" without pairs."""
+        number = self.name.removeprefix("table")
+        name = f"comparisons{number}" if number.isdigit() else f"{self.name}_comparisons"
+        return name if self.pairs else ""
 
 
 TEACHER, PRINTED = Method("teacher", loss="finetune"), Method("printed")
@@ -89,7 +96,7 @@ _TABLES = (
            ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
            ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
     # Not in the paper: its competitors, and other methods, in the same harness.
-    Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "dev",
+    Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "",
           (Row("BERT-base", 0, TEACHER),
            Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD),
            Row("DistilBERT3", 3, Method(loss="distilbert")),

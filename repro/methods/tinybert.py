@@ -117,7 +117,7 @@ def epochs(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int, 
     The prediction stage gets a quarter of Patient KD's epochs, the intermediate stage as many as
     fit into MOST_COST times Patient KD's cost, and each at least one. A pass of one example through
     one layer, forward and backward, costs 1. The teacher runs forward in every intermediate step,
-    once over the augmented data for its predictions, and once to augment.
+    once over the augmented data for its predictions, and the encoder once per stage to augment.
 
     Args:
         patient_epochs: Epochs of Patient KD's student.
@@ -126,7 +126,7 @@ def epochs(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int, 
     """
     prediction = max(1, int(patient_epochs / 4 + 0.5))
     beside, data = teacher_layers * _FORWARD, 1 + COPIES
-    budget = MOST_COST * layers * patient_epochs - COPIES * beside
+    budget = MOST_COST * layers * patient_epochs - 2 * COPIES * beside
     budget -= data * (prediction * layers + beside)
     return max(1, int(budget / (data * (layers + beside)))), prediction
 

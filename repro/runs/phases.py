@@ -5,6 +5,7 @@ Each phase is a stage; the last one is scored. This module adds its kinds of sta
 module is loaded.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from repro import methods
+from repro.config.cells import Cell
 from repro.config.tasks import task
 from repro.data import encoders
 from repro.data.augment import CANDIDATES, augment
@@ -27,7 +29,7 @@ from repro.runs import compute
 from repro.runs.cache import Artefact
 from repro.runs.callbacks import usual_callbacks
 from repro.runs.compute import Data, read
-from repro.runs.stages import KINDS, Inputs, Stage, Structure
+from repro.runs.stages import KINDS, Inputs, Stage, Structure, hyperparameters
 from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict, to_device
 from repro.training.states import load_state, state_of
 
@@ -57,6 +59,51 @@ class PhaseTraining:
 KINDS |= {WordTraining: "words", PhaseTraining: "phase"}
 
 
+def plan(
+    cell: Cell,
+    phases: tuple[methods.Phase, ...],
+    stage: Callable[..., Stage],
+    inputs: Inputs,
+    structure: Structure,
+    teacher: Hyperparameters,
+    parents: tuple[Stage, ...],
+) -> list[Stage]:
+    """The stages of a student that trains in phases: the last is its own; see `stages.resolve`.
+
+    Args:
+        cell: The cell.
+        phases: Its method's phases.
+        stage: Makes a stage of spec, parents, work and owner.
+        inputs: Data and encoder.
+        structure: The student's network.
+        teacher: How the teacher is trained; a masked-language head, which belongs to the teacher's
+            side and is shared by all students, is trained as long.
+        parents: The teacher's outputs, and PTP if the student starts from it.
+    """
+    made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
+    if any(phase.masked or phase.copies for phase in phases):
+        words = WordTraining(inputs, replace(teacher, learning_rate=HEAD_RATE))
+        made.append(stage(words, (), forward * teacher.stop_epoch))
+        parents = (*parents, *made)
+    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
+    before: tuple[Stage, ...] = ()
+    for number, phase in enumerate(phases, start=1):
+        training = hyperparameters(cell, phase.budget, cell.recipe.shuffle)
+        selection = cell.recipe.checkpoint if number == len(phases) else "last"
+        spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
+        passes = training.stop_epoch * (1 + phase.copies)
+        work = (
+            passes * float(len(structure.uses)) + phase.copies * forward
+        )  # the latter: to augment
+        if phase.teacher:
+            work += passes * forward
+        elif phase.copies:  # the teacher's predictions of the copies
+            work += (1 + phase.copies) * forward
+        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
+        made += before
+    return made
+
+
 def _words(stage: Stage) -> Artefact:
     """Train the head (see `models.masked`)."""
     spec, data = stage.spec, compute.load_data(stage.spec.inputs)
@@ -82,6 +129,7 @@ def _phase(stage: Stage) -> Artefact:
     tokens, outputs = data.train_tokens, read(stage.parent("outputs")).tensors
     if phase.copies:
         tokens = augmented(stage, data)
+    if phase.copies and not phase.teacher:  # its outputs are stored for the plain examples only
         logits, _ = predict(teacher, tokens, precision=training.precision)
         outputs = outputs | {"train.logits": torch.from_numpy(logits)}
     torch.manual_seed(training.seed)  # after the reads, which may compute what is damaged

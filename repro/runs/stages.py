@@ -6,7 +6,6 @@ hash. Cells, tables and processes that need the same stage share it.
 """
 
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -191,7 +190,7 @@ def resolve(cell: Cell) -> Plan:
         name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
         return Stage(spec, parents, name, cell.profile, work * examples)
 
-    training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
+    training = hyperparameters(cell, setting.teacher, recipe.shuffle)
     loss = methods.resolve("finetune", setting, recipe, ())
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
@@ -210,7 +209,9 @@ def resolve(cell: Cell) -> Plan:
         parents = (outputs, made[-1])
     if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
         owner = f" {len(phases)}{owner}"
-        *earlier, last = _phases(cell, phases, stage, inputs, structure, training, parents)
+        # by name, since it builds on `compute`, which builds on this module
+        module = importlib.import_module("repro.runs.phases")
+        *earlier, last = module.plan(cell, phases, stage, inputs, structure, training, parents)
         made += earlier
         spec, parents, work = last.spec, last.parents, last.work / examples
     else:
@@ -227,36 +228,6 @@ def resolve(cell: Cell) -> Plan:
     return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
 
 
-def _phases(
-    cell: Cell,
-    phases: tuple[methods.Phase, ...],
-    stage: Callable[..., Stage],
-    inputs: Inputs,
-    structure: Structure,
-    teacher: Hyperparameters,
-    parents: tuple[Stage, ...],
-) -> list[Stage]:
-    """The stages of a method that trains in phases; a masked-language head first if one is used."""
-    # by name, since it builds on `compute`, which builds on this module
-    module: Any = importlib.import_module("repro.runs.phases")
-    made, forward = [], encoders.depth(cell.setting.backbone) / 3
-    if any(phase.masked or phase.copies for phase in phases):
-        words = replace(teacher, learning_rate=module.HEAD_RATE)
-        made = [stage(module.WordTraining(inputs, words), (), forward * words.stop_epoch)]
-        parents = (*parents, *made)
-    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
-    before: tuple[Stage, ...] = ()
-    for number, phase in enumerate(phases, start=1):
-        training = _hyperparameters(cell, phase.budget, cell.recipe.shuffle)
-        selection = cell.recipe.checkpoint if number == len(phases) else "last"
-        spec = module.PhaseTraining(inputs, structure, phase, training, selection, pooler)
-        layers = len(structure.uses) + (forward if phase.teacher else 0)
-        work = layers * training.stop_epoch * (1 + phase.copies)
-        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
-        made += before
-    return made
-
-
 def _inputs(cell: Cell) -> Inputs:
     setting, (train, dev) = cell.setting, load_splits(cell.task, cell.setting)
     return Inputs(
@@ -271,7 +242,8 @@ def _inputs(cell: Cell) -> Inputs:
     )
 
 
-def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    """How a model of a cell is trained with a budget."""
     return Hyperparameters(
         learning_rate=budget.learning_rate,
         batch_size=budget.batch_size,
@@ -292,7 +264,7 @@ def _structure(cell: Cell) -> Structure:
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
-    recipe, training = cell.recipe, _hyperparameters(cell, cell.setting.ptp, shuffle=True)
+    recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
         training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
@@ -310,7 +282,7 @@ def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: i
             cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
-    training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
 
