@@ -35,6 +35,7 @@ def scores_over_costs(
 
     Returns:
         The axes. A dashed line marks the teacher, colours the methods, shapes the stored layers.
+        Students with the same number of parameters are drawn side by side.
     """
     if axes is None:
         axes = new(WIDE, 5.6, 2, 2, sharey=True)
@@ -50,6 +51,9 @@ def scores_over_costs(
             row: Any = average.loc[name]
             error = np.abs([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]])
             place = spent[column][name] / unit
+            if column in ("parameters", "trained"):
+                aside = families.index(family(name)) - (len(families) - 1) / 2
+                place += 0.012 * aside * spent[column][students].max() / unit
             ax.errorbar(
                 place, row["mean"], yerr=error, fmt=_MARKERS.get(int(row["layers"]), "o"),
                 color=colours.get(family(name), GREY), ms=4.5, elinewidth=0.9, alpha=0.9,

@@ -90,20 +90,25 @@ def layer_flops(tokens: float, hidden: int, inner: int) -> float:
 
 @torch.no_grad()
 def latency(plan: Plan, model: Classifier) -> float:
-    """Median milliseconds of an answer to one example, on one thread; a first pass is not timed."""
+    """Milliseconds of an answer to one example, on one thread.
+
+    The median over examples of the fastest of a few answers to each, so that a busy machine
+    matters little.
+    """
     tokens = compute.load_data(plan.trained.spec.inputs).dev_tokens
-    threads, seconds = torch.get_num_threads(), []
+    rows = range(min(_EXAMPLES, len(tokens.examples)))
+    threads, seconds = torch.get_num_threads(), np.full((1 + _REPEATS, len(rows)), np.inf)
     torch.set_num_threads(1)
     model.to(device()).eval()
     try:
         for repeat in range(1 + _REPEATS):
-            for row in range(min(_EXAMPLES, len(tokens.examples))):
+            for row in rows:
                 start = time.perf_counter()
                 model(**to_device(tokens.batch([row]), device())).logits.cpu()
-                seconds += [time.perf_counter() - start] if repeat else []
+                seconds[repeat, row] = time.perf_counter() - start
     finally:
         torch.set_num_threads(threads)
-    return 1000 * float(np.median(seconds))
+    return 1000 * float(np.median(seconds.min(axis=0)))
 
 
 def write(frame: pd.DataFrame, profile: str, table: str, variant: str = "") -> Path:
