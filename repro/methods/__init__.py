@@ -11,7 +11,7 @@ It returns a `Phase` for each of its trainings.
 
 import importlib
 import pkgutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Protocol
 
@@ -66,6 +66,15 @@ class Phase:
     masked: bool = False
     project: bool = False
     copies: int = 0
+
+
+def half(budget: Budget) -> Budget:
+    """Half the epochs, for a phase beside the teacher.
+
+    A step beside a teacher of 12 layers takes about four times as long as Patient KD's with 3. So
+    half the epochs, followed by fine-tuning, take about three times as long as Patient KD.
+    """
+    return replace(budget, epochs=max(1, budget.run_epochs // 2), stop_epoch=0)
 
 
 def resolve(name: str, setting: Setting, recipe: Recipe, pairs: Pairs) -> Loss:

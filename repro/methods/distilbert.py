@@ -7,7 +7,8 @@ As published: the three terms and their weights, the temperature, the layers, th
 student's head as a copy of the teacher's. Ours: the text is the task's training text, where the
 original reads Wikipedia and books; the encoder's masked-language head is trained on it first; the
 softmax is over the words of that text; pooler and token types are kept, which the published student
-lacks; optimiser, learning rate and number of epochs are those of the profile's student.
+lacks; optimiser and learning rate are those of the profile's student, with half its epochs for the
+distillation and all for the fine-tuning.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from repro.config.profiles import Setting
-from repro.methods import Phase
+from repro.methods import Phase, half
 from repro.methods.finetune import FineTuning
 from repro.models.masked import masked_cross_entropy
 from repro.models.pair import Both
@@ -83,7 +84,7 @@ def start_layers(layers: int, teacher_layers: int) -> tuple[int, ...]:
 
 def phases(setting: Setting, layers: int, teacher_layers: int) -> tuple[Phase, ...]:
     """See `methods.phases`."""
-    budget = setting.student
     chosen = start_layers(layers, teacher_layers)
+    budget = half(setting.student)
     first = Phase(Distillation(), budget, teacher="encoder", layers=chosen, masked=True)
-    return (first, Phase(FineTuning(), budget))
+    return (first, Phase(FineTuning(), setting.student))

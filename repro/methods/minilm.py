@@ -6,8 +6,9 @@ gold labels. `minilm_v2` differs in what it calls self-attention.
 As published: the last layer only, attention distributions and value relations with equal weights,
 a teacher that is not fine-tuned. Ours: the text is the task's training text, where the original
 reads Wikipedia and books; the student starts from the lowest layers of the encoder and has its
-width, where the original starts at random and is often narrower; optimiser, learning rate and
-number of epochs are those of the profile's student.
+width, where the original starts at random and is often narrower; optimiser and learning rate are
+those of the profile's student, with half its epochs for the distillation and all for the
+fine-tuning.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from repro.config.profiles import Setting
-from repro.methods import Phase
+from repro.methods import Phase, half
 from repro.methods.finetune import FineTuning
 from repro.models.observe import scores
 from repro.models.pair import Both
@@ -73,5 +74,5 @@ def relation_divergence(student: Tensor, teacher: Tensor, mask: Tensor) -> Tenso
 
 def phases(setting: Setting, layers: int, teacher_layers: int) -> tuple[Phase, ...]:
     """See `methods.phases`."""
-    first = Phase(LastAttention(), setting.student, teacher="encoder")
+    first = Phase(LastAttention(), half(setting.student), teacher="encoder")
     return (first, Phase(FineTuning(), setting.student))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from repro.config.profiles import Setting
-from repro.methods import Phase
+from repro.methods import Phase, half
 from repro.methods.finetune import FineTuning
 from repro.methods.minilm import relation_divergence
 from repro.models.observe import scores
@@ -67,5 +67,5 @@ def relation(states: Tensor, heads: int) -> Tensor:
 
 def phases(setting: Setting, layers: int, teacher_layers: int) -> tuple[Phase, ...]:
     """See `methods.phases`."""
-    first = Phase(Relations(), setting.student, teacher="encoder")
+    first = Phase(Relations(), half(setting.student), teacher="encoder")
     return (first, Phase(FineTuning(), setting.student))
