@@ -137,6 +137,23 @@ ROWS = {
         "BERT3+SPS+PTP-2": (3, "shuffled", "confident", "patient_kd"),
         "BERT3+SPS+PTP": (3, "shuffled", "both", "patient_kd"),
     },
+    "related": {
+        "BERT-base": (0, "none", "none", "finetune"),
+        "BERT3-PatientKD": (3, "none", "none", "patient_kd"),
+        "PeaBERT3": (3, "shuffled", "both", "patient_kd"),
+        "DistilBERT3": (3, "none", "none", "distilbert"),
+        "TinyBERT3": (3, "none", "none", "tinybert"),
+        "MiniLM3": (3, "none", "none", "minilm"),
+        "MiniLMv2-3": (3, "none", "none", "minilm_v2"),
+        "BERT4-PatientKD": (4, "none", "none", "patient_kd"),
+        "TinyBERT4": (4, "none", "none", "tinybert"),
+        "BERT6-PatientKD": (6, "none", "none", "patient_kd"),
+        "PeaBERT6": (6, "shuffled", "both", "patient_kd"),
+        "DistilBERT6": (6, "none", "none", "distilbert"),
+        "TinyBERT6": (6, "none", "none", "tinybert"),
+        "MiniLM6": (6, "none", "none", "minilm"),
+        "MiniLMv2-6": (6, "none", "none", "minilm_v2"),
+    },
 }
 
 
