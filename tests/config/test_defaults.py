@@ -184,3 +184,25 @@ def test_a_task_and_its_miniature(name):
     assert (task.metric, task.thresholds, task.labels) == GLUE[name]
     assert (mini.metric, mini.thresholds, mini.labels) == (metric, (0.80, 0.60), labels)
     assert (task.embedded, mini.embedded) == (False, True)
+
+
+def test_published_scores_of_related_methods():
+    from math import isnan
+
+    from repro.config import printed
+
+    rows = {row.name for row in TABLES["related"].rows}
+    published = printed.related()
+    assert {*published.index} <= rows and published["source"].notna().all()
+    assert {*published["split"]} == {"dev", "test"}
+    assert printed.paper("related", "DistilBERT6", ["RTE"]) == 59.9
+    assert printed.paper("related", "DistilBERT6", ["Avg"]) == pytest.approx(81.975)
+    assert isnan(printed.paper("related", "MiniLM3", ["RTE"]))  # nobody published it
+    assert isnan(printed.paper("related", "MiniLMv2-6", ["Avg"]))  # MRPC is missing
+    # no difference between a dev score and a test score
+    assert isnan(printed.difference("related", "PeaBERT6", "TinyBERT6", ["RTE"]))
+    found = printed.difference("related", "PeaBERT6", "DistilBERT6", ["RTE"])
+    assert found == pytest.approx(73.6 - 59.9)
+    assert printed.difference("table2", "PeaBERT3", "BERT3-PatientKD", ["RTE"]) == pytest.approx(
+        6.1
+    )
