@@ -5,6 +5,7 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
+import importlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -105,7 +106,7 @@ class Search:
     """Choose the learning rate of the parent with the best score on the inner split."""
 
 
-KINDS = {
+KINDS: dict[type, str] = {
     Teacher: "teacher",
     Outputs: "outputs",
     GivenOutputs: "outputs",
@@ -120,7 +121,8 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search.
+        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search, or
+            a spec of `phases`.
         parents: The stages whose artefacts it reads.
         name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
         folder: Where its log goes: the profile of the first cell that needed it.
@@ -138,7 +140,7 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; of `phases`: "words" or "phase"."""
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -176,7 +178,7 @@ class Plan:
     @property
     def trained(self) -> Stage:
         """The stage whose model the cell scores: its student, or its teacher."""
-        return self.stage("student" if self.cell.method.kind == "student" else "teacher")
+        return self.stages[-1] if self.cell.method.kind == "student" else self.stage("teacher")
 
 
 def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Plan:
@@ -198,7 +200,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
         return Stage(spec, parents, name, cell.profile, work * examples)
 
-    training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
+    training = hyperparameters(cell, setting.teacher, recipe.shuffle)
     loss = methods.resolve("finetune", setting, recipe, ())
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
@@ -218,11 +220,19 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     parents: tuple[Stage, ...] = (outputs,)
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
-        work = effective * pretraining.training.stop_epoch
+        work = float(effective * pretraining.training.stop_epoch)
         made.append(stage(pretraining, parents, work, owner))
         parents = (outputs, made[-1])
-    spec = _student(cell, inputs, structure, depth)
-    work = effective * spec.training.stop_epoch
+    if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
+        owner = f" {len(phases)}{owner}"
+        # by name, since it builds on `compute`, which builds on this module
+        module = importlib.import_module("repro.runs.phases")
+        *earlier, last = module.plan(cell, phases, stage, inputs, structure, training, parents)
+        made += earlier
+        spec, parents, work = last.spec, last.parents, last.work / examples
+    else:
+        spec = _student(cell, inputs, structure, depth)
+        work = float(effective * spec.training.stop_epoch)
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
@@ -263,7 +273,8 @@ def _inputs(cell: Cell) -> Inputs:
     )
 
 
-def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    """How a model of a cell is trained with a budget."""
     return Hyperparameters(
         learning_rate=budget.learning_rate,
         batch_size=budget.batch_size,
@@ -284,7 +295,7 @@ def _structure(cell: Cell) -> Structure:
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
-    recipe, training = cell.recipe, _hyperparameters(cell, cell.setting.ptp, shuffle=True)
+    recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
         training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
@@ -302,7 +313,7 @@ def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: i
             cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
-    training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
 
