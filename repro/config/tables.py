@@ -14,7 +14,8 @@ class Method:
             (numbers copied from the paper).
         sharing: "none", "paired" (SPS-1) or "shuffled" (SPS-2).
         ptp: "none", "correct" (PTP-1), "confident" (PTP-2) or "both" (PTP).
-        loss: A module of `repro.methods`: "finetune", "kd" or "patient_kd".
+        loss: A module of `repro.methods`, such as "kd" or "tinybert", and after a colon its variant
+            if it has any.
     """
 
     kind: str = "student"
@@ -88,6 +89,17 @@ _TABLES = (
           (("BERT3+SPS+PTP-1", "BERT3+SPS"), ("BERT3+SPS+PTP-2", "BERT3+SPS"),
            ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
            ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
+    # Not in the paper: other methods in the same harness.
+    Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "dev",
+          (Row("BERT-base", 0, TEACHER),
+           Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD),
+           Row("WID", 0, Method(loss="wid")),
+           Row("HomoDistil", 0, Method(loss="homodistil")),
+           Row("HomoDistil-PLATON", 0, Method(loss="homodistil:platon")),
+           Row("Compacter", 0, Method(loss="compacter")),
+           Row("Compacter++", 0, Method(loss="compacter:ffn"))),
+          (("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT3", "WID"), ("PeaBERT3", "HomoDistil"),
+           ("HomoDistil-PLATON", "HomoDistil"), ("Compacter", "BERT-base"))),
 )
 # fmt: on
 TABLES = {table.name: table for table in _TABLES}

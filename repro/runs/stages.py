@@ -5,6 +5,7 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
+import importlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -96,7 +97,7 @@ class Search:
     """Choose the learning rate of the parent with the best score on the inner split."""
 
 
-KINDS = {
+KINDS: dict[type, str] = {
     Teacher: "teacher",
     Outputs: "outputs",
     Pretraining: "ptp",
@@ -128,7 +129,7 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; of `reshaped`: "reshaped"."""
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -166,7 +167,7 @@ class Plan:
     @property
     def trained(self) -> Stage:
         """The stage whose model the cell scores: its student, or its teacher."""
-        return self.stage("student" if self.cell.method.kind == "student" else "teacher")
+        return self.stages[-1] if self.cell.method.kind == "student" else self.stage("teacher")
 
 
 def resolve(cell: Cell) -> Plan:
@@ -193,13 +194,13 @@ def resolve(cell: Cell) -> Plan:
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
     outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
+    made = [teacher, outputs]
     if cell.method.kind != "student":
-        return Plan(cell, (teacher, outputs), depth)
+        return Plan(cell, tuple(made), depth)
 
-    owner, structure = f" of {cell.row}", _structure(cell)
+    owner, structure = f" of {cell.row}", _structure(cell, depth)
     effective = len(structure.uses)
     parents: tuple[Stage, ...] = (outputs,)
-    made = [teacher, outputs]
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
         work = effective * pretraining.training.stop_epoch
@@ -246,10 +247,11 @@ def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparamete
     )
 
 
-def _structure(cell: Cell) -> Structure:
-    uses = effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
+def _structure(cell: Cell, depth: int) -> Structure:
+    layers = cell.layers or depth
+    uses = effective_layers(layers, cell.method.sharing, cell.recipe.sps6_order)
     swapped = any(use.swapped for use in uses)
-    return Structure(cell.layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
+    return Structure(layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
@@ -262,16 +264,22 @@ def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretrainin
     return Pretraining(inputs, structure, target, training, selection)
 
 
-def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Student:
-    recipe, method = cell.recipe, cell.method
-    if cell.layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
+def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Any:
+    """A Student, or the Reshaped of a method that changes its student's network."""
+    recipe, method, layers = cell.recipe, cell.method, structure.layers
+    if layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
         pairs = [(1, (teacher_layers + 1) // 2)]  # decision D18
     else:
         pairs = layer_map(
-            cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
+            layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
     training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    if isinstance(loss, methods.Reshaping):
+        # by name, since it builds on `compute`, which builds on this module
+        reshaped: Any = importlib.import_module("repro.runs.reshaped")
+        training = replace(training, learning_rate=loss.rate or training.learning_rate)
+        return reshaped.Reshaped(inputs, loss, training, recipe.checkpoint)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
 
