@@ -20,6 +20,7 @@ sqrt(2), b = 0, the learning rate, and what is trained: in BERT-base 95,488 (Com
 tenth of the training, where the original has 500 steps; epochs are those of the profile's student.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -48,7 +49,8 @@ class Compacter(Reshaping):
             the feed-forward network (Compacter++).
         parts: n, the number of Kronecker products of a map.
         rank: r, the rank of their fast factors.
-        reduction: d / m, how many times the adapter is narrower than the states.
+        reduction: d / m, how many times the adapter is narrower than the states; m is rounded up to
+            a multiple of n.
         rate: The learning rate, for every encoder.
     """
 
@@ -66,15 +68,15 @@ class Compacter(Reshaping):
         """Insert the adapters and freeze the rest; see `methods.Reshaping`.
 
         Raises:
-            InputError: If the adapter's two widths are not multiples of `parts`.
+            InputError: If the width of the encoder is not a multiple of `parts`.
         """
         hidden = plain.encoder.config.hidden_size
-        inner = hidden // self.reduction
-        if inner == 0 or inner % self.parts or hidden % self.parts:
+        if hidden % self.parts:
             raise InputError(
-                f"an encoder of width {hidden} has adapters of width {inner} with reduction "
-                f"{self.reduction}; both must be multiples of {self.parts}"
+                f"the encoder's width must be a multiple of {self.parts} for compacter, "
+                f"got {hidden}; use another encoder"
             )
+        inner = self.parts * math.ceil(hidden / self.reduction / self.parts)
         for parameter in plain.encoder.parameters():
             parameter.requires_grad_(False)
         for part in plain.encoder.modules():
