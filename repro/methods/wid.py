@@ -58,6 +58,8 @@ class WID(Reshaping):
         inherited_rate: Learning rate of the inherited weights, as a share of the compactors'.
         masked_at: Share of the training after which the masks are complete.
         removed_at: Share of the training after which what is masked is 0.
+        rate: Learning rate of the compactors, for every encoder: masked entries must decay from 1
+            to 0 in some hundred steps.
     """
 
     share: float = 0.5
@@ -65,6 +67,7 @@ class WID(Reshaping):
     inherited_rate: float = 0.02
     masked_at: float = 0.5
     removed_at: float = 0.75
+    rate: float = 1e-3
     from_teacher = True
 
     def objective(self, labels: Tensor, teacher: dict[str, Tensor]) -> Objective:
@@ -232,7 +235,8 @@ class ShrinkWidth(BeforeUpdate):
         With C such a parameter and g its gradient: before anything is masked, C is added to g.
         Later kept entries have g alone; masked ones have min(lambda, 1) C instead of g, and their
         first moment m becomes 0.9 m + 0.1 (lambda - 1) C before the optimiser's own update, so that
-        they decay faster than the second moment would allow.
+        they decay faster than the second moment would allow. This C is divided by the gradient's
+        norm, if that is above 1, as the optimiser will divide the gradient.
         """
         for group in training.optimizer.param_groups:
             group["lr"] *= self.method.inherited_rate if group["inherited"] else 1.0
@@ -248,7 +252,8 @@ class ShrinkWidth(BeforeUpdate):
             parameter.grad.copy_(torch.where(entries, min(pull, 1.0) * parameter, parameter.grad))
             moment = training.optimizer.state[parameter].get("exp_avg")
             if moment is not None:
-                pulled = 0.9 * moment + 0.1 * (pull - 1.0) * parameter
+                clip = parameter.grad.norm().clamp(min=1.0)
+                pulled = 0.9 * moment + 0.1 * (pull - 1.0) * parameter / clip
                 moment.copy_(torch.where(entries, pulled, moment))
 
     @torch.no_grad()
