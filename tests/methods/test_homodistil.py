@@ -26,7 +26,8 @@ def _float64(monkeypatch):
 def student(method=None):
     method = method or homodistil.HomoDistil()
     plain = Classifier(tiny.encoder(), 2, 0.0).double()
-    torch.nn.init.normal_(plain.classifier.weight)  # so that logits differ between examples
+    for parameter in plain.parameters():  # so that logits differ between examples
+        torch.nn.init.normal_(parameter, std=0.8)
     return method.begin(plain)
 
 
