@@ -36,7 +36,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables related sweep decisions ptp claims paper verify submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -84,6 +84,9 @@ table5: ## ablation of PTP
 tables: setup  ## all five tables
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NUMBERS="$(if $(TUNED),$(STUDENTS),$(NUMBERS))" \
 		exec bash deploy/tables.sh $(OPTIONS) $${TUNED:+--tuned}
+
+related: setup  ## DistilBERT, TinyBERT and MiniLM beside Patient KD and PeaBERT, with their costs
+	@$(REPRO) table $@ $(OPTIONS)
 
 sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \

@@ -117,9 +117,6 @@ def _row(pairs: list[Pair], name: str = "") -> dict[str, Any]:
     low, high = stats.interval(draws)
     improvement_low, improvement_high = stats.interval(improved)
     improvement = [stats.improvement(pair.against.scores, pair.method.scores) for pair in pairs]
-    printed_difference = printed.paper(cell.table, cell.row, columns) - printed.paper(
-        cell.table, against, columns
-    )
     numbers = {
         "difference": by_seed.mean(),
         "ci_low": low,
@@ -130,7 +127,7 @@ def _row(pairs: list[Pair], name: str = "") -> dict[str, Any]:
         "improvement_low": improvement_low,
         "improvement_high": improvement_high,
         "detectable": stats.detectable(draws),
-        "paper": printed_difference,
+        "paper": printed.difference(cell.table, cell.row, against, columns),
     }
     return {
         "table": cell.table,

@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from repro.config.profiles import Setting
 from repro.config.recipe import Recipe
 from repro.errors import InputError, one_of
-from repro.methods import Reshaping
 from repro.methods.finetune import FineTuning
 from repro.models.classifier import Classifier
 from repro.models.narrow import layer_names, module
 from repro.training.loop import Callback, Objective, Training
+from repro.training.reshaping import Reshaping
 
 VARIANTS = ("both", "ffn")  # Compacter, Compacter++
 SLOW_STD = 1e-4
@@ -65,7 +65,7 @@ class Compacter(Reshaping):
         return FineTuning().objective(labels, teacher)
 
     def begin(self, plain: Classifier) -> Classifier:
-        """Insert the adapters and freeze the rest; see `methods.Reshaping`.
+        """Insert the adapters and freeze the rest; see `training.reshaping.Reshaping`.
 
         Raises:
             InputError: If the width of the encoder is not a multiple of `parts`.
@@ -90,7 +90,7 @@ class Compacter(Reshaping):
         return plain
 
     def callbacks(self) -> list[Callback]:
-        """See `methods.Reshaping`."""
+        """See `training.reshaping.Reshaping`."""
         return [FreezeWords()]
 
 

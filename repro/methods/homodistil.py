@@ -39,7 +39,6 @@ from torch import Tensor, nn
 from repro.config.profiles import Setting
 from repro.config.recipe import Recipe
 from repro.errors import one_of
-from repro.methods import BeforeUpdate, Reshaping, forget_best, remove
 from repro.models.classifier import Classifier
 from repro.models.narrow import (
     Width,
@@ -54,6 +53,7 @@ from repro.models.narrow import (
 from repro.models.observe import Observed, observe, scores
 from repro.training.loop import Callback, Objective, Training, device
 from repro.training.losses import cross_entropy, soft_cross_entropy
+from repro.training.reshaping import BeforeUpdate, Reshaping, forget_best, remove
 
 IMPORTANCES = ("sensitivity", "platon")
 
@@ -101,15 +101,15 @@ class HomoDistil(Reshaping):
         return terms
 
     def begin(self, plain: Classifier) -> "Shrinking":
-        """See `methods.Reshaping`."""
+        """See `training.reshaping.Reshaping`."""
         return Shrinking(plain, widths(plain, self.share), self.importance)
 
     def callbacks(self) -> list[Callback]:
-        """See `methods.Reshaping`."""
+        """See `training.reshaping.Reshaping`."""
         return [PruneColumns(self)]
 
     def finish(self, model: "Shrinking") -> Classifier:
-        """Remove what is masked; see `methods.Reshaping`.
+        """Remove what is masked; see `training.reshaping.Reshaping`.
 
         If the masks are not complete, the most important dimensions are kept.
         """

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 from repro.config.profiles import Setting
 from repro.config.recipe import Recipe
-from repro.methods import BeforeUpdate, Reshaping, forget_best, remove
 from repro.methods.finetune import FineTuning
 from repro.models.classifier import Classifier
 from repro.models.narrow import (
@@ -46,6 +45,7 @@ from repro.models.narrow import (
     widths,
 )
 from repro.training.loop import Callback, Objective, Training
+from repro.training.reshaping import BeforeUpdate, Reshaping, forget_best, remove
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class WID(Reshaping):
         return FineTuning().objective(labels, teacher)
 
     def begin(self, plain: Any) -> Classifier:
-        """Insert compactors and masks; see `methods.Reshaping`."""
+        """Insert compactors and masks; see `training.reshaping.Reshaping`."""
         every, weight = self.widths(plain), plain.classifier.weight
         plain.masks = nn.ParameterDict(
             {
@@ -95,11 +95,11 @@ class WID(Reshaping):
         return plain
 
     def callbacks(self) -> list[Callback]:
-        """See `methods.Reshaping`."""
+        """See `training.reshaping.Reshaping`."""
         return [ShrinkWidth(self)]
 
     def finish(self, model: Any) -> Classifier:
-        """Merge the compactors into smaller maps; see `methods.Reshaping`.
+        """Merge the compactors into smaller maps; see `training.reshaping.Reshaping`.
 
         The dimensions kept are those not masked at the end; of a model whose masks are not
         complete, those with the highest scores.

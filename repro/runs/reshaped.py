@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import torch
 
 from repro.config.tasks import task
-from repro.methods import Reshaping
 from repro.models import classifier
 from repro.models.classifier import Classifier
 from repro.runs import compute
@@ -18,6 +17,7 @@ from repro.runs.callbacks import usual_callbacks
 from repro.runs.compute import read
 from repro.runs.stages import KINDS, Inputs, Stage
 from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict
+from repro.training.reshaping import Reshaping
 from repro.training.states import load_state, state_of
 
 

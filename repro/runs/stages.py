@@ -20,6 +20,7 @@ from repro.methods import ptp
 from repro.models.layers import Use, effective_layers, layer_map
 from repro.runs.code_version import code_version
 from repro.training.loop import Hyperparameters, resolve_precision
+from repro.training.reshaping import Reshaping
 
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
 
@@ -111,7 +112,8 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search.
+        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search, or
+            a spec of `phases`.
         parents: The stages whose artefacts it reads.
         name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
         folder: Where its log goes: the profile of the first cell that needed it.
@@ -129,7 +131,10 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"; of `reshaped`: "reshaped"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; or that of a later module.
+
+        `phases` has "words" and "phase", `reshaped` has "reshaped".
+        """
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -189,7 +194,7 @@ def resolve(cell: Cell) -> Plan:
         name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
         return Stage(spec, parents, name, cell.profile, work * examples)
 
-    training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
+    training = hyperparameters(cell, setting.teacher, recipe.shuffle)
     loss = methods.resolve("finetune", setting, recipe, ())
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
@@ -203,11 +208,19 @@ def resolve(cell: Cell) -> Plan:
     parents: tuple[Stage, ...] = (outputs,)
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
-        work = effective * pretraining.training.stop_epoch
+        work = float(effective * pretraining.training.stop_epoch)
         made.append(stage(pretraining, parents, work, owner))
         parents = (outputs, made[-1])
-    spec = _student(cell, inputs, structure, depth)
-    work = effective * spec.training.stop_epoch
+    if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
+        owner = f" {len(phases)}{owner}"
+        # by name, since it builds on `compute`, which builds on this module
+        module = importlib.import_module("repro.runs.phases")
+        *earlier, last = module.plan(cell, phases, stage, inputs, structure, training, parents)
+        made += earlier
+        spec, parents, work = last.spec, last.parents, last.work / examples
+    else:
+        spec = _student(cell, inputs, structure, depth)
+        work = float(effective * spec.training.stop_epoch)
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
@@ -233,7 +246,8 @@ def _inputs(cell: Cell) -> Inputs:
     )
 
 
-def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    """How a model of a cell is trained with a budget."""
     return Hyperparameters(
         learning_rate=budget.learning_rate,
         batch_size=budget.batch_size,
@@ -255,7 +269,7 @@ def _structure(cell: Cell, depth: int) -> Structure:
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
-    recipe, training = cell.recipe, _hyperparameters(cell, cell.setting.ptp, shuffle=True)
+    recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
         training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
@@ -274,8 +288,8 @@ def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: i
             layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
-    training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
-    if isinstance(loss, methods.Reshaping):
+    training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    if isinstance(loss, Reshaping):
         # by name, since it builds on `compute`, which builds on this module
         reshaped: Any = importlib.import_module("repro.runs.reshaped")
         training = replace(training, learning_rate=loss.rate or training.learning_rate)
