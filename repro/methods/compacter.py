@@ -59,6 +59,7 @@ class Compacter(Reshaping):
     rank: int = 1
     reduction: int = 32
     rate: float = 3e-3
+    work = 2 / 3  # frozen weights have no gradients
 
     def objective(self, labels: Tensor, teacher: dict[str, Tensor]) -> Objective:
         """See `methods.Loss`; the teacher is not used."""

@@ -84,6 +84,7 @@ class HomoDistil(Reshaping):
     smoothing: float = 0.85
     uncertainty_smoothing: float = 0.95
     from_teacher = True
+    work = 4 / 3  # the teacher's forward pass beside forward and backward
 
     def objective(self, labels: Tensor, teacher: dict[str, Tensor]) -> Objective:
         """See `methods.Loss`; the model output is `Beside`."""

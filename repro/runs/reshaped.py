@@ -74,7 +74,9 @@ def build(stage: Stage) -> Classifier:
 
 
 def load_model(stage: Stage) -> Classifier:
-    """The trained student of a stage, as it is kept: narrower, or with adapters."""
+    """The trained model of a stage of any kind; of this kind, perhaps narrower or with adapters."""
+    if not isinstance(stage.spec, Reshaped):
+        return compute.load_model(stage)
     loss = stage.spec.loss
     model = loss.finish(loss.begin(build(stage)))
     load_state(model, read(stage).tensors)

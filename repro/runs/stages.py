@@ -220,7 +220,7 @@ def resolve(cell: Cell) -> Plan:
         spec, parents, work = last.spec, last.parents, last.work / examples
     else:
         spec = _student(cell, inputs, structure, depth)
-        work = float(effective * spec.training.stop_epoch)
+        work = float(effective * spec.training.stop_epoch * getattr(spec.loss, "work", 1.0))
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)

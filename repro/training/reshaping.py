@@ -15,10 +15,12 @@ class Reshaping:
     Attributes:
         from_teacher: Whether the student starts from the fine-tuned teacher's parameters.
         rate: Its learning rate; 0 for that of the profile's student.
+        work: Operations of a training step, relative to fine-tuning the encoder.
     """
 
     from_teacher = False
     rate = 0.0
+    work = 1.0
 
     def begin(self, plain: Classifier) -> Any:
         """Build the network to train.
