@@ -59,10 +59,11 @@ def test_a_student_from_the_teacher_starts_there(done, monkeypatch):
     class Start(Callback):
         def on_start(self, training):
             seen.update({n: p.clone() for n, p in training.model.student.named_parameters()})
-            training.last_step = 0
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(reshaped, "usual_callbacks", lambda stage: [Start()])
-    compute.COMPUTE["reshaped"](stage)
+    with pytest.raises(KeyboardInterrupt):
+        compute.COMPUTE["reshaped"](stage)
     for name in ("pooler.weight", "encoder.encoder.layer.3.output.dense.weight"):
         assert torch.equal(seen[name], teacher[name])
 
