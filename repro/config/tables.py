@@ -14,7 +14,8 @@ class Method:
             (numbers copied from the paper).
         sharing: "none", "paired" (SPS-1) or "shuffled" (SPS-2).
         ptp: "none", "correct" (PTP-1), "confident" (PTP-2) or "both" (PTP).
-        loss: A module of `repro.methods`, such as "kd" or "tinybert".
+        loss: A module of `repro.methods`, such as "kd" or "tinybert", and after a colon its variant
+            if it has any.
     """
 
     kind: str = "student"
@@ -77,7 +78,9 @@ _RELATED_PAIRS = (
     ("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT3", "DistilBERT3"), ("PeaBERT3", "TinyBERT3"),
     ("PeaBERT3", "MiniLM3"), ("PeaBERT3", "MiniLMv2-3"), ("TinyBERT4", "BERT4-PatientKD"),
     ("PeaBERT6", "BERT6-PatientKD"), ("PeaBERT6", "DistilBERT6"), ("PeaBERT6", "TinyBERT6"),
-    ("PeaBERT6", "MiniLM6"), ("PeaBERT6", "MiniLMv2-6"),
+    ("PeaBERT6", "MiniLM6"), ("PeaBERT6", "MiniLMv2-6"), ("PeaBERT3", "WID"),
+    ("PeaBERT3", "HomoDistil"), ("HomoDistil-PLATON", "HomoDistil"), ("Compacter", "BERT-base"),
+    ("Compacter++", "Compacter"),
 )
 _TABLES = (
     Table("table1", "PTP labels of the teacher's predictions on the training data", "train",
@@ -117,7 +120,11 @@ _TABLES = (
            Row("DistilBERT6", 6, Method(loss="distilbert")),
            Row("TinyBERT6", 6, Method(loss="tinybert")),
            Row("MiniLM6", 6, Method(loss="minilm")),
-           Row("MiniLMv2-6", 6, Method(loss="minilm_v2"))),
+           Row("MiniLMv2-6", 6, Method(loss="minilm_v2")),
+           Row("WID", 0, Method(loss="wid")), Row("HomoDistil", 0, Method(loss="homodistil")),
+           Row("HomoDistil-PLATON", 0, Method(loss="homodistil:platon")),
+           Row("Compacter", 0, Method(loss="compacter")),
+           Row("Compacter++", 0, Method(loss="compacter:ffn"))),
           _RELATED_PAIRS, _RELATED_PAIRS),
 )
 # fmt: on

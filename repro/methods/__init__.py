@@ -6,7 +6,8 @@ loss terms of a batch. Pea-KD is a combination: an SPS student (`models.sps`) th
 (`ptp`) and is distilled with Patient KD (`patient_kd`).
 
 A method that trains more than once, or beside its running teacher, has a function `phases` instead.
-It returns a `Phase` for each of its trainings.
+It returns a `Phase` for each of its trainings. A method that changes the student's network has a
+loss that also derives from `training.reshaping.Reshaping`.
 """
 
 import importlib
@@ -81,7 +82,8 @@ def resolve(name: str, setting: Setting, recipe: Recipe, pairs: Pairs) -> Loss:
     """The loss of a method with all its choices made.
 
     Args:
-        name: A module of this package, such as "patient_kd".
+        name: A module of this package, such as "patient_kd"; with one of its variants if it has
+            any, such as "homodistil:platon".
         setting: Weights and temperature.
         recipe: The reading of the paper.
         pairs: Matched layers of student and teacher.
@@ -89,7 +91,9 @@ def resolve(name: str, setting: Setting, recipe: Recipe, pairs: Pairs) -> Loss:
     Raises:
         InputError: If there is no such method.
     """
-    return _module(name).resolve(setting, recipe, pairs)
+    variant = name.partition(":")[2]
+    variants = (variant,) if variant else ()
+    return _module(name).resolve(setting, recipe, pairs, *variants)
 
 
 def phases(name: str, setting: Setting, layers: int, teacher_layers: int) -> tuple[Phase, ...]:
@@ -110,6 +114,7 @@ def phases(name: str, setting: Setting, layers: int, teacher_layers: int) -> tup
 
 def _module(name: str) -> ModuleType:
     names = [module.name for module in pkgutil.iter_modules(__path__) if module.name != "ptp"]
-    if name not in names:
+    module = name.partition(":")[0]
+    if module not in names:
         raise one_of("method", name, names)
-    return importlib.import_module(f"{__name__}.{name}")
+    return importlib.import_module(f"{__name__}.{module}")

@@ -11,11 +11,11 @@ from repro import paths
 from repro.config.cells import Cell
 from repro.files import write_atomic
 from repro.models.classifier import Classifier
-from repro.runs import compute, results, stages
+from repro.runs import compute, reshaped, results, stages
 from repro.runs.stages import Plan
 from repro.training.loop import device, to_device
 
-OWN = ("ptp", "search", "student", "phase")  # stages that belong to one student
+OWN = ("ptp", "search", "student", "phase", "reshaped")  # stages that belong to one student
 _EXAMPLES, _REPEATS = 32, 3  # dev examples whose answers are timed, and how often
 
 
@@ -40,7 +40,7 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
     first = min(cell.seed for cell in cells)
     for cell in (cell for cell in cells if cell.seed == first):
         plan = stages.resolve(cell)
-        model = compute.load_model(plan.trained)
+        model = reshaped.load_model(plan.trained)
         counts = results.read(cell)["parameters"]
         head = sum(p.numel() for p in model.classifier.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -51,7 +51,7 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
                 "task": cell.task,
                 "parameters": counts["with_embeddings"],
                 "trained": trained - head,
-                "training_flops": training_flops(plan, model),
+                "training_flops": training_flops(plan),
                 "latency_ms": latency(plan, model),
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             }
@@ -59,7 +59,7 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def training_flops(plan: Plan, model: Classifier) -> float:
+def training_flops(plan: Plan) -> float:
     """Floating-point operations of a student's own trainings; 0 for the teacher.
 
     A stage's `work` counts layers times examples, forward and backward, which is three times the
@@ -69,7 +69,8 @@ def training_flops(plan: Plan, model: Classifier) -> float:
         return 0.0
     examples = compute.load_data(plan.trained.spec.inputs).train_tokens.examples
     lengths = [len(example["input_ids"]) for example in examples]
-    config = model.encoder.config
+    # of the encoder: a narrower student is trained at its width
+    config = reshaped.build(plan.trained).encoder.config
     one = layer_flops(float(np.mean(lengths)), config.hidden_size, config.intermediate_size)
     return 3 * one * sum(stage.work for stage in plan.stages if stage.kind in OWN)
 

@@ -20,6 +20,7 @@ from repro.methods import ptp
 from repro.models.layers import Use, effective_layers, layer_map
 from repro.runs.code_version import code_version
 from repro.training.loop import Hyperparameters, resolve_precision
+from repro.training.reshaping import Reshaping
 
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
 
@@ -140,7 +141,10 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"; of `phases`: "words" or "phase"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; or that of a later module.
+
+        `phases` has "words" and "phase", `reshaped` has "reshaped".
+        """
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -215,7 +219,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     if cell.method.kind != "student":
         return Plan(cell, tuple(made), depth)
 
-    owner, structure = f" of {cell.row}", _structure(cell)
+    owner, structure = f" of {cell.row}", _structure(cell, depth)
     effective = len(structure.uses)
     parents: tuple[Stage, ...] = (outputs,)
     if cell.method.ptp != "none":
@@ -232,7 +236,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         spec, parents, work = last.spec, last.parents, last.work / examples
     else:
         spec = _student(cell, inputs, structure, depth)
-        work = float(effective * spec.training.stop_epoch)
+        work = float(effective * spec.training.stop_epoch * getattr(spec.loss, "work", 1.0))
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
@@ -288,10 +292,11 @@ def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameter
     )
 
 
-def _structure(cell: Cell) -> Structure:
-    uses = effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
+def _structure(cell: Cell, depth: int) -> Structure:
+    layers = cell.layers or depth
+    uses = effective_layers(layers, cell.method.sharing, cell.recipe.sps6_order)
     swapped = any(use.swapped for use in uses)
-    return Structure(cell.layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
+    return Structure(layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
@@ -304,16 +309,22 @@ def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretrainin
     return Pretraining(inputs, structure, target, training, selection)
 
 
-def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Student:
-    recipe, method = cell.recipe, cell.method
-    if cell.layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
+def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Any:
+    """A Student, or the Reshaped of a method that changes its student's network."""
+    recipe, method, layers = cell.recipe, cell.method, structure.layers
+    if layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
         pairs = [(1, (teacher_layers + 1) // 2)]  # decision D18
     else:
         pairs = layer_map(
-            cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
+            layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
     training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    if isinstance(loss, Reshaping):
+        # by name, since it builds on `compute`, which builds on this module
+        reshaped: Any = importlib.import_module("repro.runs.reshaped")
+        training = replace(training, learning_rate=loss.rate or training.learning_rate)
+        return reshaped.Reshaped(inputs, loss, training, recipe.checkpoint)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
 
