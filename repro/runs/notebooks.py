@@ -169,15 +169,22 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
         raise
 
 
-def _set_environment() -> None:
-    """Choose the kernel's progress display, and keep its files out of the home folder."""
+def private_folders() -> dict[str, str]:
+    """Environment variables that keep IPython's and matplotlib's files out of the home folder."""
     with suppress(OSError):  # without a cache, IPython and matplotlib use a temporary folder
         paths.cache().mkdir(parents=True, exist_ok=True)
+    return {
+        "IPYTHONDIR": os.path.abspath(paths.cache() / "ipython"),
+        "MPLCONFIGDIR": os.path.abspath(paths.cache() / "matplotlib"),
+    }
+
+
+def _set_environment() -> None:
+    """Choose the kernel's progress display and folders."""
     for name, value in {
         "REPRO_PROGRESS": progress.mode(),
         "PYTHONWARNINGS": "ignore:IProgress not found",  # from tqdm, without ipywidgets
-        "IPYTHONDIR": os.path.abspath(paths.cache() / "ipython"),
-        "MPLCONFIGDIR": os.path.abspath(paths.cache() / "matplotlib"),
+        **private_folders(),
     }.items():
         os.environ.setdefault(name, value)
     os.environ["MATPLOTLIBRC"] = os.devnull  # a user's settings must not change the figures

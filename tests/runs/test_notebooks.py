@@ -157,7 +157,7 @@ def test_notebooks_pass_the_lint(path):
         (["def helper():\n    pass"], PARAMETERS, "FunctionDef"),
         (["class Helper:\n    pass"], PARAMETERS, "ClassDef"),
         (["key = lambda row: row"], PARAMETERS, "Lambda"),
-        (["pass"] * 12, PARAMETERS, "13 cells"),
+        (["pass"] * 22, PARAMETERS, "23 cells"),
         (['open("/data/rte.tsv")'], PARAMETERS, "absolute path"),
         ([], "number = 1.0", "annotated"),
         ([], "number: float = 1.0\nhalf: float = number / 2", "half is not a literal"),
