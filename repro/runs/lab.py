@@ -79,6 +79,7 @@ def command(folder: Path, port: str = "") -> list[str]:
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
         raise InputError(f"PORT must be from 1 to 65535, got {port!r}")
     options = [f"--ServerApp.root_dir={folder}", "--allow-root"]  # containers run as root
+    options.append("--LanguageServerManager.autodetect=False")  # npm would write to the home folder
     options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []
     try:
         webbrowser.get()

@@ -20,6 +20,10 @@ from repro import paths
 from repro.runs import lab
 
 pytestmark = pytest.mark.browser
+ERRORS = (
+    "[data-mime-type='application/vnd.jupyter.error'], "
+    "[data-mime-type='application/vnd.jupyter.stderr']"
+)
 SECONDS = 240_000  # milliseconds until a notebook has run; a busy machine is no error
 TINY_PROFILE = f"""
 from dataclasses import replace
@@ -95,27 +99,32 @@ class Notebook:
         self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{menu}$")).click()
         self.page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^{item}$")).first.click()
 
+    def prompt(self):
+        """The number of the last code cell's execution, as it is shown."""
+        return self.page.locator(".jp-CodeCell .jp-InputPrompt").last.inner_text()
+
     def start(self):
         """Choose Run > Run All Cells."""
+        self.before = self.prompt()
         self.choose("Run", "Run All Cells")
-        self.page.wait_for_function(
-            "[...document.querySelectorAll('.jp-InputPrompt')].some(p => p.innerText == '[*]:')"
-        )
 
     def wait(self):
-        """Wait until no cell runs."""
+        """Wait until the last cell has run; its output then follows."""
         self.page.wait_for_function(
-            "![...document.querySelectorAll('.jp-InputPrompt')].some(p => p.innerText == '[*]:')",
+            "before => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+            ".at(-1).innerText; return p != before && p != '[*]:'; }",
+            arg=self.before,
             timeout=SECONDS,
         )
 
     def run_all(self):
         self.start()
         self.wait()
-        errors = self.page.locator(".jp-OutputArea-output[data-mime-type*='error']")
-        assert errors.all_inner_texts() == []
-        warned = self.page.locator(".jp-OutputArea-output[data-mime-type*='stderr']")
-        assert warned.all_inner_texts() == []
+        assert self.messages() == []
+
+    def messages(self):
+        """What is shown of errors and of warnings."""
+        return self.page.locator(ERRORS).all_inner_texts()
 
     def set(self, name, value):
         """Change one line of the cell with the parameters, as a reader would."""
@@ -166,8 +175,8 @@ def test_a_table_is_run_changed_and_interrupted(open_notebook, server):
     notebook.start()
     notebook.see(".repro-progress", "teacher on mini-RTE, seed 0: step")
     notebook.choose("Kernel", "Interrupt Kernel")
-    notebook.wait()
-    said = notebook.see(".jp-OutputArea-output[data-mime-type*='error']").inner_text()
+    notebook.see(ERRORS)
+    (said,) = notebook.messages()
     assert re.fullmatch(r"stopped: 0 of \d+ stages .* last checkpoint", said.strip())
 
     copies, home = server[1] / "notebooks", server[1] / "home"
