@@ -104,15 +104,28 @@ class Notebook:
         return self.page.locator(".jp-CodeCell .jp-InputPrompt").last.inner_text()
 
     def start(self):
-        """Choose Run > Run All Cells."""
+        """Choose Run > Run All Cells; again if the menu was clicked before the kernel was ready."""
+        from playwright.sync_api import TimeoutError
+
         self.before = self.prompt()
-        self.choose("Run", "Run All Cells")
+        started = (
+            "before => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+            ".map(e => e.innerText); return p.includes('[*]:') || p.at(-1) != before; }"
+        )
+        for last in (False, False, True):
+            self.choose("Run", "Run All Cells")
+            try:
+                self.page.wait_for_function(started, arg=self.before, timeout=20_000)
+                return
+            except TimeoutError:
+                if last:
+                    raise
 
     def wait(self):
         """Wait until the last cell has run; its output then follows."""
         self.page.wait_for_function(
             "before => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
-            ".at(-1).innerText; return p != before && p != '[*]:'; }",
+            ".at(-1).innerText; return p != before && /^\\[\\d+\\]:$/.test(p); }",
             arg=self.before,
             timeout=SECONDS,
         )
