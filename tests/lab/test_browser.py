@@ -24,7 +24,7 @@ ERRORS = (
     "[data-mime-type='application/vnd.jupyter.error'], "
     "[data-mime-type='application/vnd.jupyter.stderr']"
 )
-SECONDS = 240_000  # milliseconds until a notebook has run; a busy machine is no error
+PATIENCE = 240_000  # milliseconds until a notebook has run; a busy machine is no error
 TINY_PROFILE = f"""
 from dataclasses import replace
 from repro.config import profiles
@@ -92,8 +92,8 @@ class Notebook:
     def __init__(self, page, address, name):
         self.page = page
         page.goto(f"{address}/lab/tree/{name}.ipynb?token=test")
-        page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=60_000)
-        page.wait_for_selector("[data-status='idle']", timeout=60_000)
+        page.wait_for_selector(".jp-Notebook .jp-CodeCell")
+        page.wait_for_selector("[data-status='idle']")
 
     def choose(self, menu, item):
         self.page.locator(".lm-MenuBar-itemLabel", has_text=re.compile(f"^{menu}$")).click()
@@ -115,7 +115,7 @@ class Notebook:
         for last in (False, False, True):
             self.choose("Run", "Run All Cells")
             try:
-                self.page.wait_for_function(started, arg=self.before, timeout=20_000)
+                self.page.wait_for_function(started, arg=self.before, timeout=60_000)
                 return
             except TimeoutError:
                 if last:
@@ -127,7 +127,6 @@ class Notebook:
             "before => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
             ".at(-1).innerText; return p != before && /^\\[\\d+\\]:$/.test(p); }",
             arg=self.before,
-            timeout=SECONDS,
         )
 
     def run_all(self):
@@ -161,6 +160,7 @@ class Notebook:
 @pytest.fixture
 def open_notebook(browser, server):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(PATIENCE)
     yield lambda name: Notebook(page, server[0], name)
     page.close()
 
