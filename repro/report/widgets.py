@@ -215,13 +215,14 @@ def _box(show: Callable[..., str], controls: dict[str, Any]) -> "Widget":
 def _heat(tokens: list[str], weights: np.ndarray) -> str:
     """A table of attention weights (tokens, tokens), darker for larger ones."""
     shown = [html.escape(token) for token in tokens]
+    size = "width: 1.6em; height: 1.6em; padding: 0"
     upright = "writing-mode: vertical-rl; font-weight: normal; padding: 2px"
     head = "".join(f"<th style='{upright}'>{token}</th>" for token in shown)
     rows = [f"<table style='font-size: 80%; border-collapse: collapse'><tr><th></th>{head}</tr>"]
     for token, line in zip(shown, weights / max(weights.max(), 1e-9), strict=True):
         cells = "".join(
-            f"<td style='background: rgba(0, 114, 178, {value:.2f}); width: 1.4em'></td>"
+            f"<td style='background: rgba(0, 114, 178, {value:.2f}); {size}'></td>"
             for value in line
         )
-        rows.append(f"<tr><td style='text-align: right'>{token}</td>{cells}</tr>")
+        rows.append(f"<tr><td style='text-align: right; padding: 0 4px'>{token}</td>{cells}</tr>")
     return "".join([*rows, "</table>"])
