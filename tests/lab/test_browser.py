@@ -122,11 +122,14 @@ class Notebook:
                     raise
 
     def wait(self):
-        """Wait until the last cell has run; its output then follows."""
+        """Wait until the last cell has run, or one has failed."""
         self.page.wait_for_function(
-            "before => { const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
-            ".at(-1).innerText; return p != before && /^\\[\\d+\\]:$/.test(p); }",
-            arg=self.before,
+            "([before, errors]) => {"
+            "const p = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]"
+            ".map(e => e.innerText);"
+            "const done = /^\\[\\d+\\]:$/.test(p.at(-1)) && p.at(-1) != before;"
+            "return !p.includes('[*]:') && (done || document.querySelector(errors)); }",
+            arg=[self.before, ERRORS],
         )
 
     def run_all(self):

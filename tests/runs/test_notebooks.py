@@ -220,7 +220,7 @@ def test_a_table_notebook_writes_its_csv(repro, own_folders, monkeypatch, cache,
     assert {path.name for path in folder.glob("*.csv")} == {
         f"{made}.{variant}.csv" for made in [name, *compared]
     }
-    executed = nbformat.read(folder / "notebooks" / f"{name}.ipynb", as_version=4)
+    executed = nbformat.read(folder / "notebooks" / f"{name}.{variant}.ipynb", as_version=4)
     summary = executed.cells[-1].outputs[-1]["data"]["text/markdown"]
     first = frame[frame["mean"].notna()].iloc[0]
     assert f"{first['mean']:.1f}" in summary
@@ -239,7 +239,7 @@ def test_the_ptp_notebook_writes_its_csvs_and_figures(repro, own_folders, monkey
     written = {path.name for path in (own_folders / "figures" / "demo").iterdir()}
     assert written == {f"{name}.{variant}.{kind}" for name in names[:2] for kind in ("pdf", "png")}
     executed = nbformat.read(
-        own_folders / "results" / "demo" / "notebooks" / "ptp.ipynb", as_version=4
+        own_folders / "results" / "demo" / "notebooks" / f"ptp.{variant}.ipynb", as_version=4
     )
     summary = executed.cells[-1].outputs[0]["data"]["text/markdown"]
     kappa = agreement[agreement["label"] == "all"].iloc[0]["kappa"]
