@@ -91,7 +91,7 @@ class Notebook:
 
     def __init__(self, page, address, name):
         self.page = page
-        page.goto(f"{address}/lab/tree/{name}.ipynb?token=test")
+        page.goto(f"{address}/lab/tree/{name}.ipynb?reset&token=test")
         page.wait_for_selector(".jp-Notebook .jp-CodeCell")
         page.wait_for_selector("[data-status='idle']")
 
