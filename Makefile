@@ -36,7 +36,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test mutants lint lab course ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -57,6 +57,10 @@ help:  ## show this list
 
 .venv/.lab: .venv/.base
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[lab]'
+	@touch $@
+
+.venv/.course: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[course]'
 	@touch $@
 
 .venv/.ray: .venv/.base
@@ -128,6 +132,12 @@ lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 	@exec $(BIN)/python -c 'import os, sys; from repro import paths; paths.use_absolute_folders(); os.execv(sys.argv[1], sys.argv[1:])' \
 		$(BIN)/jupyter lab notebooks
+
+course: .venv/.course  ## build the course's student notebooks, and check that they are graded correctly
+	@cd notebooks/course && for lesson in source/*/; do \
+		"$(CURDIR)/$(BIN)/nbgrader" generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
+	@echo "student notebooks: notebooks/course/release/"
+	@$(BIN)/python -m pytest -n 2 -m course tests/course
 
 # The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev
