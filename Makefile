@@ -134,8 +134,8 @@ lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
 		$(BIN)/jupyter lab notebooks
 
 course: .venv/.course  ## build the course's student notebooks, and check that they are graded correctly
-	@cd notebooks/course && for lesson in source/*/; do \
-		"$(CURDIR)/$(BIN)/nbgrader" generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
+	@cd notebooks/course && export PATH="$(CURDIR)/$(BIN):$$PATH" && for lesson in source/*/; do \
+		nbgrader generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
 	@echo "student notebooks: notebooks/course/release/"
 	@$(BIN)/python -m pytest -n 2 -m course tests/course
 

@@ -3,8 +3,10 @@
 Run by `make course`. The claims of the lessons are read from the graded model solution.
 """
 
+import os
 import re
 import shutil
+import sys
 
 import nbformat
 import pytest
@@ -13,7 +15,10 @@ from wrong import WRONG
 from repro.paths import ROOT
 
 COURSE = ROOT / "notebooks" / "course"
-pytestmark = pytest.mark.course
+pytestmark = [
+    pytest.mark.course,
+    pytest.mark.filterwarnings("ignore:Object of type:Warning"),  # of nbgrader's use of SQLAlchemy
+]
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +36,8 @@ def nbgrader(tmp_path, monkeypatch, teacher_cache):
 
     monkeypatch.setenv("REPRO_CACHE", str(teacher_cache))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # nbgrader starts the command alembic
+    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     config = PyFileConfigLoader("nbgrader_config.py", path=str(COURSE)).load_config()
     config.CourseDirectory.root = str(tmp_path)
     return NbGraderAPI(config=config)
