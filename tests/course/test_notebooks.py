@@ -70,6 +70,50 @@ def test_partial_credit_is_a_python_int(master):
             assert re.match(r"int\(", ast.unparse(last)), test.id
 
 
+def test_the_tests_of_an_exercise_directly_follow_it(master):
+    """Otter needs this; and no test may need what another one defines."""
+    names = [cell.id for cell in master.cells]
+    cells = kinds(master)
+    for cell in cells["solution"]:
+        own = [test.id for test in cells["tests"] if test.id.startswith(f"{cell.id}-")]
+        start = names.index(cell.id) + 1
+        assert names[start : start + len(own)] == own
+    defined, used_before = {}, []
+    for test in cells["tests"]:
+        nodes = [node for node in ast.walk(ast.parse(test.source)) if isinstance(node, ast.Name)]
+        own = {node.id for node in nodes if isinstance(node.ctx, ast.Store)}
+        used_before += [node.id for node in nodes if node.id in defined.keys() - own]
+        defined |= dict.fromkeys(own, test.id)
+    given = {
+        node.id
+        for cell in master.cells
+        if cell.cell_type == "code" and cell not in cells["tests"]
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert set(used_before) <= given
+
+
+def test_the_conversion_to_otter_keeps_exercises_and_points(master, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "notebooks" / "course"))
+    import to_otter
+
+    converted = to_otter.convert(master)
+    text = "\n".join(cell.source for cell in converted.cells)
+    cells = kinds(master)
+    for mark, count in {
+        "QUESTION": len(cells["solution"]),
+        "TESTS": len(cells["solution"]),
+    }.items():
+        assert text.count(f"# BEGIN {mark}") == text.count(f"# END {mark}") == count
+    points = [int(number) for number in re.findall(r"^points: (\d+)$", text, re.MULTILINE)]
+    assert points == [test.metadata.nbgrader.points for test in cells["tests"]]
+    assert "###" not in re.sub(r"^#+ .*$", "", text, flags=re.MULTILINE)
+    for cell in converted.cells:
+        if cell.cell_type == "code":
+            ast.parse(cell.source)
+
+
 def test_every_exercise_has_a_typical_mistake(master):
     lesson = next(path.stem for path in MASTERS if nbformat.read(path, 4) == master)
     assert list(WRONG[lesson]) == [cell.id for cell in kinds(master)["solution"]]
