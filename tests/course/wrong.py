@@ -50,7 +50,7 @@ WRONG = {
             "    weights = torch.linalg.lstsq(points, F.one_hot(labels).float()).solution\n"
             "    predicted = (new_points @ weights).argmax(dim=1)  # no constant\n"
             "    return (predicted == new_labels).float().mean().item()",
-            {"probe-hidden": 1},
+            {},
         ),
         "matched-layers": (
             "def matched_layers(student_layers, teacher_layers):\n"
