@@ -3,5 +3,6 @@
 c = get_config()  # noqa: F821  # given by nbgrader
 
 c.CourseDirectory.course_id = "distilling-transformers"
-# Seconds per cell: the slowest takes 15 on a free core, and graders often run several at once.
-c.Execute.timeout = 120
+# Seconds per cell. The slowest takes 15 on a free core; machines that grade are often busy.
+c.Execute.timeout = 300
+c.Execute.iopub_timeout = 60  # for the output of a cell that has ended
