@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repro.analysis import comparisons, stats
-from repro.analysis.comparisons import Pair
+from repro.analysis.groups import Group, groups
+from repro.analysis.inference import combine, mean_difference
 from repro.analysis.tables import with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
+from repro.config.profiles import profile
 from repro.config.recipe import Recipe, parse
+from repro.config.tasks import TASKS
 
 TABLE, METHOD, AGAINST = "table2", "PeaBERT3", "BERT3-PatientKD"  # the paper's largest students
 NO_CELL = ("seeds", "parameter_count")  # D14 and D17 change how cells are averaged and shown
@@ -61,19 +63,17 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         cells: A whole plan, as of `plan`.
 
     Returns:
-        COLUMNS, differences in points. difference: METHOD minus AGAINST, with its 95 % bootstrap
-        interval. change: that difference minus the base's, with the interval of the same resampled
-        examples and seeds. acts: whether the flip changes a training of the two methods (by the
-        keys of their stages); a flip that does not has change 0.
+        COLUMNS, differences in points. difference: METHOD minus AGAINST. change: that difference
+        minus the base's. Both have 95 % intervals over seeds and examples. acts: whether the flip
+        changes a training of the two methods (by the keys of their stages); a flip that does not
+        has change 0.
 
     Raises:
         MissingError, InputError: As `groups.groups`.
     """
     base = cells[0].recipe.name
     pairs = {
-        recipe: comparisons.pairs_of(
-            [cell for cell in cells if cell.recipe == parse(recipe)], METHOD, AGAINST
-        )
+        recipe: _pairs([cell for cell in cells if cell.recipe == parse(recipe)])
         for _, _, recipe in flips(base)
     }
     base_stages = _stages(pairs[base])
@@ -87,37 +87,47 @@ def of(cells: list[Cell]) -> pd.DataFrame:
             "acts": "yes" if _stages(pairs[recipe]) != base_stages else "no",
         }
         for pair, before in zip(pairs[recipe], pairs[base], strict=True):
-            rows.append(flip | _row([pair], [before], pair.method.task))
+            rows.append(flip | _row([pair], [before], pair[0].task))
         rows.append(flip | _row(pairs[recipe], pairs[base], "Avg"))
     return with_types(pd.DataFrame(rows, columns=list(COLUMNS)))
 
 
-def _stages(pairs: list[Pair]) -> list[dict[str, str]]:
-    """The keys of all stages that the pairs rest on."""
+def _pairs(cells: list[Cell]) -> list[tuple[Group, Group]]:
+    """Both methods on each task."""
+    by_key = groups(cells)
     return [
-        result["stages"]
-        for pair in pairs
-        for group in (pair.method, pair.against)
-        for result in group.results
+        (by_key[METHOD, name], by_key[AGAINST, name]) for name in TASKS if (METHOD, name) in by_key
     ]
 
 
-def _row(pairs: list[Pair], base: list[Pair], name: str) -> dict[str, Any]:
+def _stages(pairs: list[tuple[Group, Group]]) -> list[dict[str, str]]:
+    """The keys of all stages that the pairs rest on."""
+    return [result["stages"] for pair in pairs for group in pair for result in group.results]
+
+
+def _row(
+    pairs: list[tuple[Group, Group]], base: list[tuple[Group, Group]], name: str
+) -> dict[str, Any]:
     """The columns of one task, or of the average over the tasks of the pairs."""
-    draws, base_draws = (np.mean([pair.draws for pair in side], axis=0) for side in (pairs, base))
-    mean, base_mean = (np.mean([pair.by_seed for pair in side]) for side in (pairs, base))
-    low, high = stats.interval(draws)
-    change_low, change_high = stats.interval(draws - base_draws)
+    gains, base_gains = (
+        [new.example_scores - old.example_scores for new, old in side] for side in (pairs, base)
+    )
+    own = combine([mean_difference(gain) for gain in gains])
+    change = combine(
+        [mean_difference(gain - before) for gain, before in zip(gains, base_gains, strict=True)]
+    )
     numbers = {
-        "difference": mean,
-        "ci_low": low,
-        "ci_high": high,
-        "change": mean - base_mean,
-        "change_low": change_low,
-        "change_high": change_high,
+        "difference": own.estimate,
+        "ci_low": own.low,
+        "ci_high": own.high,
+        "change": change.estimate,
+        "change_low": change.low,
+        "change_high": change.high,
     }
     rounded = {key: round(float(value), DIGITS) for key, value in numbers.items()}
-    return {"task": name, "seeds": len(pairs[0].by_seed)} | comparisons.source(pairs[0]) | rounded
+    cell = pairs[0][0].cells[0]
+    source = {"profile": cell.profile, "data": profile(cell.profile).data}
+    return {"task": name, "seeds": own.seeds} | source | rounded
 
 
 def acting(frame: pd.DataFrame) -> pd.Series:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from repro import paths
 from repro.analysis.decisions import acting
+from repro.analysis.inference import NOT_ADJUSTED
 from repro.analysis.ptp_study import ALL
 from repro.config.tasks import task
 from repro.data.ptp_labels import LABELS
@@ -32,6 +33,7 @@ from repro.report.figures import (
 _VERDICTS: dict[str, dict[str, Any]] = {
     "reproduced": {"color": "#00795B", "marker": "o"},
     "not reproduced": {"color": "#A63C00", "marker": "X"},
+    NOT_ADJUSTED: {"color": "#B08900", "marker": "^"},
     "inconclusive": {"color": GREY, "marker": "s"},
 }
 _RULES = {"two": "two thresholds (authors)", "one": "one threshold (textbook)", "median": "medians"}
@@ -71,7 +73,7 @@ def decisions(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 
 
 def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the claims about differences: ours with 95 % intervals by verdict, and the paper's.
+    """Plot the claims about differences: ours with 95 % intervals, and the paper's.
 
     Args:
         frame: The table "ledger". Claims without an interval in points (scores, counts, claims
@@ -79,12 +81,12 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax: Axes to draw into; new ones by default.
 
     Returns:
-        The axes, one line per claim.
+        The axes, one line per claim, coloured by the verdict on its direction.
     """
     rows = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
     ax = new(WIDE, 1.0 + 0.19 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows.to_dict("records")):
-        style = _VERDICTS[row["verdict"]]
+        style = _VERDICTS[row["direction"]]
         ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=style["color"], lw=1.3)
         ax.plot(row["ours"], -place, ls="", ms=4.5, **style)
         ax.plot(row["printed"], -place, "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, zorder=1)
@@ -98,7 +100,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for verdict, style in _VERDICTS.items()
     ]
     handles += ax.plot([], [], "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, label="paper")
-    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=4)
+    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=3)
     return ax
 
 
@@ -239,9 +241,9 @@ def _accuracies(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _differences(ax: Axes, part: pd.DataFrame, limit: float) -> None:
-    """After minus before: blue if the interval excludes 0; arrows where it leaves the panel."""
+    """After minus before: blue if there is a verdict; arrows where an interval leaves the panel."""
     for place, row in zip(-np.arange(len(part)), part.to_dict("records"), strict=True):
-        colour = OURS if row["ci_low"] > 0 or row["ci_high"] < 0 else GREY
+        colour = OURS if row["verdict"] in ("better", "worse") else GREY
         ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, lw=1.3)
         ax.plot(row["difference"], place, "o", color=colour, ms=3.6)
         if row["ci_low"] < -limit:

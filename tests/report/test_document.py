@@ -106,7 +106,8 @@ def test_the_differences_in_latex():
         in text
     )
     assert "(+2.1)" in text  # 63.5 - 61.4, printed
-    assert r"95 \% bootstrap intervals" in text
+    assert r"95 \% intervals over seeds and examples" in text
+    assert "No verdicts: fewer than 5 seeds." in text
 
 
 def test_decisions_are_reported_where_they_were_run(folders):
