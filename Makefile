@@ -41,7 +41,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -63,6 +63,10 @@ help:  ## show this list
 .venv/.lab: .venv/.base
 	@echo "installing JupyterLab, ipywidgets and TensorBoard (once, about 30 seconds)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[lab]'
+	@touch $@
+
+.venv/.course: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[course]'
 	@touch $@
 
 .venv/.ray: .venv/.base
@@ -148,6 +152,12 @@ lab: .venv/.lab $(ENCODER)  ## JupyterLab on working copies of the notebooks, in
 
 check-lab: .venv/.browser  ## run the notebooks in a real JupyterLab, in headless Chromium
 	@$(BIN)/python -m pytest -m browser -rs tests/lab
+
+course: .venv/.course  ## build the course's student notebooks, and check that they are graded correctly
+	@cd notebooks/course && export PATH="$(CURDIR)/$(BIN):$$PATH" && for lesson in source/*/; do \
+		nbgrader generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
+	@echo "student notebooks: notebooks/course/release/"
+	@$(BIN)/python -m pytest -n 2 -m course tests/course
 
 # The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev
