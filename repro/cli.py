@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repro import finished
+from repro import finished, student_commands
 from repro.config import cells, recipe
 from repro.config.profiles import assignments
 from repro.config.tables import TABLES
@@ -43,6 +43,7 @@ app = typer.Typer(
 
 
 finished.register(app)
+student_commands.register(app)
 
 
 def main() -> None:
