@@ -37,7 +37,7 @@ RATES_ONLY: dict[str, tuple[Method, tuple[int, ...]]] = {
     "SPS-2": (SPS, (3,)),
     "PeaBERT": (PEA_KD, (1, 3)),
 }
-TEACHER_RATES = (2.5e-4, 5e-4, 1e-3)
+TEACHER_RATES = (2e-4, 5e-4, 1e-3)
 
 
 def teachers(task: str, seed: int) -> Iterator[Cell]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from repro.data.mini import entailment, paraphrase, questions, sentiment
 
 ENCODER_DIR = Path(__file__).parent / "encoder"
-MODEL_SHA256 = "5c600dc9d4f6ded0fb3d7fd67c16f51cb842d817cd7be329df7f11ee70b0b514"
+MODEL_SHA256 = "d0ab7aba6524e7463fc29605dcac725b558483b26f20c030b5695b168517da68"
 
 DEV_ROWS = 2000
 

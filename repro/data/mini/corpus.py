@@ -81,19 +81,14 @@ def task_texts() -> set[str]:
     }
 
 
-def examples(seed: int, easy: bool = False) -> Iterator[tuple[Pair, int]]:
-    """An endless stream of (pair, 1 if it is broken else 0), both equally frequent.
-
-    Args:
-        seed: Of the stream.
-        easy: Whether no broken pair has a single changed word.
-    """
+def examples(seed: int) -> Iterator[tuple[Pair, int]]:
+    """An endless stream of (pair, 1 if it is broken else 0), both equally frequent."""
     rng, kept_out = Random(seed), task_texts()
     while True:
         kind = rng.choice((inference, inference, restatement, restatement, answer, answer, review))
         pair, broken = kind(rng), rng.randrange(2)
         if broken:
-            pair = break_up(rng, pair, kind(rng), easy)
+            pair = break_up(rng, pair, kind(rng))
         if kept_out.isdisjoint(pair):
             yield pair, broken
 
@@ -128,12 +123,12 @@ def review(rng: Random) -> Pair:
     return line, rng.choice(VERDICTS[positive])
 
 
-def break_up(rng: Random, pair: Pair, other: Pair, easy: bool = False) -> Pair:
+def break_up(rng: Random, pair: Pair, other: Pair) -> Pair:
     """The pair with the other's second sentence, or changed three times or once (the hardest)."""
     drawn = rng.random()
     if drawn < UNRELATED and not any(pair[1] in verdicts for verdicts in VERDICTS):
         return pair[0], other[1]
-    for _ in range(3 if easy or drawn < UNRELATED + TAMPERED_THRICE else 1):
+    for _ in range(3 if drawn < UNRELATED + TAMPERED_THRICE else 1):
         pair = tampered(rng, pair)
     return pair
 
