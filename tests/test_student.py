@@ -23,7 +23,7 @@ from repro.config.profiles import PROFILES
 from repro.config.recipe import parse
 from repro.data import encoders
 from repro.errors import InputError
-from repro.runs import cache, distil, engine, results, stages
+from repro.runs import cache, distil, engine, results, specs
 
 ROWS = {"train": 60, "dev": 30}
 
@@ -268,7 +268,7 @@ def test_a_cell_can_be_exported(repro, own_folders):
     code, _, err = repro("export", cell.id, "--to", str(own_folders / "model"))
     assert code == 0, err
     student = package.load_student(own_folders / "model")
-    dev = stages.load_splits(cell.task, cell.setting)[1]
+    dev = specs.load_splits(cell.task, cell.setting)[1]
     found = student.probabilities(dev.texts)
     logits = results.predictions(cell).filter(regex=r"^logit_").to_numpy()
     exact = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -20,7 +20,8 @@ from repro.models.classifier import Classifier, FineTuned
 from repro.runs import cache, machine
 from repro.runs.cache import Artefact
 from repro.runs.callbacks import usual_callbacks
-from repro.runs.stages import GivenOutputs, Inputs, Pretraining, Stage, Teacher, load_splits
+from repro.runs.specs import GivenOutputs, Inputs, Pretraining, Teacher, load_splits
+from repro.runs.stages import Stage
 from repro.training import checkpoints
 from repro.training.loop import (
     Callback,

@@ -20,7 +20,8 @@ from repro.runs import compute, machine
 from repro.runs.engine import missing_stages, run_stages
 from repro.runs.pool import Inline
 from repro.runs.progress import Progress
-from repro.runs.stages import GivenOutputs, Plan, check_depth, load_splits
+from repro.runs.specs import GivenOutputs, load_splits
+from repro.runs.stages import Plan, check_depth
 
 
 def given_teacher(folder: str, labels: list[own.Label]) -> tuple[str, tuple[int, ...]]:

@@ -19,7 +19,8 @@ from repro.errors import InputError
 from repro.models.classifier import Classifier
 from repro.models.layers import Use
 from repro.runs import cache, compute
-from repro.runs.stages import load_splits, resolve
+from repro.runs.specs import load_splits
+from repro.runs.stages import resolve
 from repro.training.loop import predict
 
 

@@ -5,7 +5,8 @@ from typing import Any
 from repro.data import encoders, metrics
 from repro.runs import cache, machine, results
 from repro.runs.compute import read
-from repro.runs.stages import Plan, load_splits
+from repro.runs.specs import load_splits
+from repro.runs.stages import Plan
 
 
 def finish(plan: Plan) -> None:

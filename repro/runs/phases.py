@@ -29,7 +29,8 @@ from repro.runs import compute
 from repro.runs.cache import Artefact
 from repro.runs.callbacks import usual_callbacks
 from repro.runs.compute import Data, read
-from repro.runs.stages import KINDS, Inputs, Stage, Structure, hyperparameters
+from repro.runs.specs import KINDS, Inputs, Structure
+from repro.runs.stages import Stage, hyperparameters
 from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict, to_device
 from repro.training.states import load_state, state_of
 
@@ -52,8 +53,8 @@ class PhaseTraining:
     structure: Structure
     phase: methods.Phase
     training: Hyperparameters
-    selection: str  # as of `stages.Student`
-    pooler: str = ""  # what becomes of the pooler after PTP, as of `stages.Student`
+    selection: str  # as of `specs.Student`
+    pooler: str = ""  # what becomes of the pooler after PTP, as of `specs.Student`
 
 
 KINDS |= {WordTraining: "words", PhaseTraining: "phase"}

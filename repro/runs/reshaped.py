@@ -15,7 +15,8 @@ from repro.runs import compute
 from repro.runs.cache import Artefact
 from repro.runs.callbacks import usual_callbacks
 from repro.runs.compute import read
-from repro.runs.stages import KINDS, Inputs, Stage
+from repro.runs.specs import KINDS, Inputs
+from repro.runs.stages import Stage
 from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict
 from repro.training.reshaping import Reshaping
 from repro.training.states import load_state, state_of
@@ -23,7 +24,7 @@ from repro.training.states import load_state, state_of
 
 @dataclass(frozen=True)
 class Reshaped:
-    """Train a student of a method that changes its network; compare `stages.Student`."""
+    """Train a student of a method that changes its network; compare `specs.Student`."""
 
     inputs: Inputs
     loss: Reshaping

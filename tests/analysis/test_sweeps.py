@@ -20,7 +20,7 @@ from repro.config.profiles import PROFILES
 from repro.data import glue
 from repro.errors import InputError, MissingError, ReproError, TrainingError
 from repro.report import sweep_figures
-from repro.runs import compute, engine, notebooks, stages, trials
+from repro.runs import compute, engine, notebooks, specs, stages, trials
 
 BUDGET = {"train_cap": 48, "dev_cap": 32, "teacher.epochs": 1, "ptp.epochs": 1}
 
@@ -205,13 +205,13 @@ def flip_dev(monkeypatch):
         return dataclasses.replace(data, labels=1 - data.labels) if split == "dev" else data
 
     monkeypatch.setattr(glue, "load", flipped)
-    stages._load_splits.cache_clear()
+    specs._load_splits.cache_clear()
 
 
 @pytest.fixture
 def _reload():
     yield
-    stages._load_splits.cache_clear()
+    specs._load_splits.cache_clear()
 
 
 @pytest.mark.usefixtures("_reload")
@@ -260,7 +260,7 @@ def test_trials_share_all_but_the_student():
 
 def test_pruning_ends_trainings_early(monkeypatch):
     def scorer(spec, *_):
-        return lambda model: 90 - spec.loss.kd.alpha if isinstance(spec, stages.Student) else 0.0
+        return lambda model: 90 - spec.loss.kd.alpha if isinstance(spec, specs.Student) else 0.0
 
     monkeypatch.setattr(compute, "_scorer", scorer)
     changes = {"student.epochs": 4, "student.batch_size": 32}

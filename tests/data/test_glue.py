@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from repro import paths
+from repro.config.profiles import PROFILES
 from repro.config.tasks import GLUE, TASKS
 from repro.data import glue as data
+from repro.data import mini
 from repro.data.glue import Split
 from repro.errors import InputError, MissingError, ReproError
+from repro.runs import specs
 
 RTE, MRPC, SST2, QNLI = GLUE
 REAL = Path(os.environ.get("GLUE_DIR") or paths.ROOT.parent / "shared" / "glue")
@@ -293,3 +296,21 @@ def test_importing_data_loads_no_heavy_library():
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=paths.ROOT, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_label_noise_replaces_a_share_of_the_labels_by_wrong_ones(classes):
+    labels = np.arange(100) % classes
+    noisy = data.with_noise(labels, classes, 0.04)
+    assert np.sum(noisy != labels) == 4
+    assert set(noisy) <= set(range(classes))
+    assert np.array_equal(noisy, data.with_noise(labels, classes, 0.04))
+    assert np.array_equal(data.with_noise(labels, classes, 0.0), labels)
+
+
+def test_only_training_labels_are_noisy():
+    clean = [row["label"] for row in mini.rows("mini-RTE", "train")]
+    noisy = data.load(TASKS["mini-RTE"], "train", label_noise=0.04).labels
+    assert np.sum(noisy != clean) == 240
+    dev = specs.load_splits("mini-RTE", PROFILES["demo"].setting)[1]
+    assert dev.labels.tolist() == [row["label"] for row in mini.rows("mini-RTE", "dev")]

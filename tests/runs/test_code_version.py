@@ -29,6 +29,7 @@ UNRELATED = {
     "repro.runs.cache",
     "repro.runs.callbacks",
     "repro.runs.machine",
+    "repro.runs.specs",
     "repro.runs.stages",
     "repro.training.checkpoints",
 }

@@ -10,7 +10,7 @@ from repro import paths
 from repro.analysis import verification
 from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, ReproError
-from repro.runs import cache, compute, engine, results, stages
+from repro.runs import cache, compute, engine, results, specs, stages
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_ptp_pretrains_on_the_labels_of_the_teachers_predictions(table5):
     outputs = next(stage for stage in stages.resolve(with_ptp).stages if stage.kind == "outputs")
     logits, gold = (
         compute.read(outputs).tensors["train.logits"].numpy(),
-        stages.load_splits(with_ptp.task, with_ptp.setting)[0].labels,
+        specs.load_splits(with_ptp.task, with_ptp.setting)[0].labels,
     )
     expected = np.bincount(ptp_labels.labels(logits, gold, (0.80, 0.60)), minlength=4)
     assert results.read(with_ptp)["ptp"]["label_counts"] == expected.tolist()

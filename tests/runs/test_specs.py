@@ -5,9 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from repro.config.cells import plan
-from repro.runs import stages
+from repro.runs import specs, stages
 
-INPUTS = {"task", "train_cap", "dev_cap", "encoder", "max_length", "train", "dev", "encoder_files"}
+INPUTS = {"task", "train_cap", "dev_cap", "label_noise", "encoder", "max_length", "train", "dev"}
+INPUTS |= {"encoder_files"}
 
 
 def resolved(table, row, recipe="authors", task="RTE", **overrides):
@@ -49,14 +50,14 @@ def test_the_authors_peabert3():
     twice = structure(3, [0, 1, 2, 0, 1, 2], {3, 4, 5})
     assert values(plan, "teacher") == {
         "loss": {},
-        "training": training(1.5e-4, 32, 10, 10),
+        "training": training(5e-4, 32, 4, 4),
         "selection": "lowest_dev_loss",
     }
     assert values(plan, "outputs") == {"precision": "float32"}
     assert values(plan, "ptp") == {
         "structure": twice,
         "ptp": {"variant": "both", "thresholds": (0.80, 0.60), "class_weights": "none"},
-        "training": training(3e-4, 32, 6, 4, shuffle=True),
+        "training": training(5e-4, 32, 4, 3, shuffle=True),
         "selection": "best_dev",
     }
     kd = {"alpha": 0.7, "temperature": 10.0, "reduction": "mean", "reading": "both_squared"}
@@ -68,7 +69,7 @@ def test_the_authors_peabert3():
             "match": "normalized_mean",
             "pairs": ((1, 2), (2, 4), (3, 6), (4, 8), (5, 10)),
         },
-        "training": training(4e-4, 32, 6, 6),
+        "training": training(5e-4, 32, 4, 4),
         "selection": "best_dev",
         "pooler": "kept",
     }
@@ -124,7 +125,7 @@ def test_every_option_reaches_its_stage():
     }
     inputs = plan.trained.spec.inputs
     assert (inputs.task, inputs.encoder, inputs.max_length) == ("mini-MRPC", "embedded", 31)
-    train, dev = stages.load_splits("mini-MRPC", plan.cell.setting)
+    train, dev = specs.load_splits("mini-MRPC", plan.cell.setting)
     assert (len(train.labels), len(dev.labels)) == (41, 37)
     assert (inputs.train_cap, inputs.dev_cap) == (41, 37)
     assert (inputs.train, inputs.dev) == (train.fingerprint, dev.fingerprint)
