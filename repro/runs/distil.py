@@ -80,10 +80,8 @@ def run(plan: Plan, title: str) -> None:
     missing = missing_stages(plan.stages)
     if not missing:
         return
-    with (
-        Inline() as pool,
-        Progress(sum(stage.work for stage in missing) or 1.0, title) as bar,
-    ):
+    work, count = sum(stage.work for stage in missing), len(missing)
+    with Inline() as pool, Progress(title, work, count) as bar:
         for _, error in run_stages(missing, pool, bar):
             if error is not None:
                 raise error
