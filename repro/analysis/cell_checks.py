@@ -83,12 +83,14 @@ def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
         "selection rule": (row["selection"]["rule"], rule),
         "backbone": (row["backbone"]["name"], cell.setting.backbone),
     }
-    if student:
+    if student and cell.layers:  # 0: as many as the encoder has, which is not read here
         order = layers.effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
         facts["effective_layers"] = row["effective_layers"], len(order)
-        if row["selection"]["rule"] == "best_dev":  # the chosen checkpoint is the scored one
-            score = row["metrics"][task(cell.task).metric]
-            facts["best score on dev"] = row["selection"]["best_score"], score
+    if (
+        student and row["selection"]["rule"] == "best_dev"
+    ):  # the chosen checkpoint is the scored one
+        score = row["metrics"][task(cell.task).metric]
+        facts["best score on dev"] = row["selection"]["best_score"], score
     return [
         f"{name}: stored {stored}, recomputed {recomputed}"
         for name, (stored, recomputed) in facts.items()

@@ -39,6 +39,7 @@ NEEDS = {
     "student": Need(1, 0.25),
     "words": Need(1, 0.5),
     "phase": Need(1, 0.5),
+    "reshaped": Need(1, 0.5),
 }
 
 

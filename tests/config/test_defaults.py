@@ -14,7 +14,7 @@ from repro.config.tasks import TASKS
 # caps on train and dev, the length limit, evaluations per epoch, precision.
 NUMBERS = {
     "demo": (
-        [(1.5e-4, 32, 10, 0), (3e-4, 32, 6, 4), (4e-4, 32, 6, 0)],
+        [(5e-4, 32, 4, 0), (5e-4, 32, 4, 3), (5e-4, 32, 4, 0)],
         (8.33, 0, 0, 64, 2, "float32"),
     ),
     "cpu": (
@@ -37,7 +37,7 @@ ENCODERS = {
     "paper": "bert-base-uncased",
 }
 RATES = {
-    "demo": (1e-4, 2e-4, 4e-4, 8e-4),
+    "demo": (2.5e-4, 5e-4, 1e-3),
     "cpu": (2e-5, 5e-5, 1e-4, 2e-4),
     "base": (1e-5, 2e-5, 3e-5, 5e-5),
     "paper": (1e-5, 2e-5, 3e-5, 5e-5),
@@ -57,6 +57,7 @@ def test_a_profile(name):
         setting.evaluations_per_epoch,
         setting.precision,
     )
+    assert setting.label_noise == (0.04 if name == "demo" else 0.0)
     assert (budgets, others) == NUMBERS[name]
     assert (setting.alpha, setting.temperature) == (0.7, 10.0)
     assert (setting.backbone, profile.search_rates) == (ENCODERS[name], RATES[name])

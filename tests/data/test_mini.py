@@ -297,7 +297,10 @@ def test_tokens_are_known_and_few(task):
     lengths = [len(row) for row in ids]
     spelled = set("abcdefghijklmnopqrtuvwxyz0123456789")  # all letters but the plural's
     pieces = [tokenizer.convert_ids_to_tokens(row) for row in ids]
-    rare = [any(piece.removeprefix("##") in spelled for piece in row if len(piece) == 3) for row in pieces]
+    rare = [
+        any(piece.removeprefix("##") in spelled for piece in row if len(piece) == 3)
+        for row in pieces
+    ]
     assert np.mean(rare) < 0.005
     assert not any(tokenizer.unk_token in row for row in pieces)
     assert max(lengths) <= 40 and 10 <= np.mean(lengths) <= 28
