@@ -41,7 +41,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -158,6 +158,18 @@ course: .venv/.course  ## build the course's student notebooks, and check that t
 		nbgrader generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
 	@echo "student notebooks: notebooks/course/release/"
 	@$(BIN)/python -m pytest -n 2 -m course tests/course
+
+.venv/.docs: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+docs: .venv/.docs  ## build the site of these documents, docs/_build/html/index.html, and check its links
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --conf-dir docs . docs/_build/html
+	@$(BIN)/python -m pytest -m docs tests/test_site.py
+	@echo "site: docs/_build/html/index.html"
+
+check-all:  ## every check, one after the other: lint test course check-lab docs
+	@for target in lint test course check-lab docs; do $(MAKE) "$$target"; done
 
 # The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev
