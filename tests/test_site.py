@@ -11,7 +11,12 @@ from repro.paths import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [path for path in DOCS.rglob("*.md") if "_build" not in path.parts]
-OTHERS = {"../README.md", "../REPRODUCIBILITY.md", "../CONTRIBUTING.md", "../notebooks/explore.ipynb"}
+OTHERS = {
+    "../README.md",
+    "../REPRODUCIBILITY.md",
+    "../CONTRIBUTING.md",
+    "../notebooks/explore.ipynb",
+}
 
 
 def test_every_page_is_in_the_contents():
@@ -33,7 +38,9 @@ def test_every_method_has_a_page_of_the_same_order():
 
 def test_images_have_alternative_texts():
     for path in (ROOT / "README.md", *PAGES):
-        assert [text for text in re.findall(r"!\[(.*?)\]\(", path.read_text()) if len(text) < 20] == []
+        assert [
+            text for text in re.findall(r"!\[(.*?)\]\(", path.read_text()) if len(text) < 20
+        ] == []
 
 
 # messages
