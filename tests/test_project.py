@@ -406,6 +406,7 @@ def test_each_target_sets_up_what_it_needs():
     assert "[dev]" in dry("test")
     assert "[dev]" in dry("lint")
     assert "[lab]" in dry("lab")
+    assert "[docs]" in dry("docs")
     assert "[ray]" in dry("ray")
     assert "[ray]" in dry("table2", "ENGINE=ray")
     assert not {"[dev]", "[ray]"} & set(re.findall(r"\[\w+\]", dry("table2")))

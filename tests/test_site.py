@@ -90,6 +90,7 @@ class Tags(HTMLParser):
 
 
 @pytest.mark.docs
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of extensions, about Sphinx 11
 @pytest.mark.skipif(importlib.util.find_spec("sphinx") is None, reason="Sphinx: make docs")
 def test_the_site_is_complete_and_needs_no_other_server(tmp_path):
     """Sphinx treats warnings, such as a broken link or an unknown name, as errors."""
