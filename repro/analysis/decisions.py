@@ -1,4 +1,4 @@
-"""The headline difference with each of the decisions D1 to D21 flipped, one at a time."""
+"""The headline difference with each of the decisions D1 to D21 changed, one at a time."""
 
 from dataclasses import fields
 from typing import Any
@@ -6,20 +6,62 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repro.analysis import comparisons, stats
-from repro.analysis.comparisons import Pair
+from repro.analysis import inference
+from repro.analysis.example_scores import example_scores
+from repro.analysis.groups import Group, groups
+from repro.analysis.inference import VERDICT_SEEDS, Estimate
 from repro.analysis.tables import with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
+from repro.config.profiles import profile
 from repro.config.recipe import Recipe, parse
+from repro.config.tasks import TASKS
 
 TABLE, METHOD, AGAINST = "table2", "PeaBERT3", "BERT3-PatientKD"  # the paper's largest students
 NO_CELL = ("seeds", "parameter_count")  # D14 and D17 change how cells are averaged and shown
+ALPHA = 0.05
+MOVES, UNMOVED = "changes the difference", "inconclusive"
+ADJUSTED, FEW = "inconclusive after adjustment", f"no verdict: fewer than {VERDICT_SEEDS} seeds"
 COLUMNS = tuple(
     "decision option value recipe acts task difference ci_low ci_high change change_low "
-    "change_high seeds profile data".split()
+    "change_high p_holm verdict seeds profile data".split()
 )
+# Short descriptions of each option's values, for figures and tables
+# fmt: off
+DESCRIPTIONS = {
+    "ptp_thresholds": {"two": "PTP: two confidence thresholds", "one": "PTP: one threshold, t1",
+                       "median": "PTP: median confidence"},
+    "temperature": {"both_squared": "KL: teacher and student at T", "paper": "KL as in equation 5"},
+    "kl_reduction": {"mean": "KL averaged over batch and classes",
+                     "batchmean": "KL averaged over batch only"},
+    "hidden_match": {"normalized_mean": "patience: normalised states",
+                     "mean": "patience: mean squared error", "sum": "patience: sum (equation 5)"},
+    "layer_map": {"authors": "matched layers: authors'", "uniform": "matched layers: evenly spaced",
+                  "last": "matched layers: the last", "none": "matched layers: none"},
+    "sps6_order": {"top_appended": "6-layer SPS: top appended",
+                   "top_interleaved": "6-layer SPS: top interleaved",
+                   "all_appended": "6-layer SPS: all appended"},
+    "swap_biases": {"True": "SPS swaps weights and biases", "False": "SPS swaps weights only"},
+    "ptp_stop": {"fixed": "PTP ends at a fixed epoch", "patience": "PTP ends without gains"},
+    "ptp_selection": {"best_dev": "PTP checkpoint: best on dev",
+                      "best_inner": "PTP checkpoint: best held out", "last": "PTP checkpoint: last"},
+    "ptp_pooler": {"kept": "pooler kept after PTP", "reset": "pooler reset after PTP"},
+    "ptp_class_weights": {"none": "PTP labels unweighted", "balanced": "PTP labels balanced"},
+    "ptp2_threshold": {"t1": "PTP-2: t1 for all", "t2_when_wrong": "PTP-2: t2 if wrong"},
+    "hyperparameters": {"preset": "learning rate preset", "searched": "learning rate searched"},
+    "checkpoint": {"best_dev": "checkpoint: best on dev", "last": "checkpoint: last",
+                   "best_inner": "checkpoint: best held out"},
+    "shuffle": {"True": "training data shuffled", "False": "training data in fixed order"},
+    "one_layer_patient": {"kd": "1-layer Patient KD: plain KD",
+                          "match": "1-layer Patient KD: middle layer"},
+    "ablation_loss": {"patient_kd": "Tables 4, 5: Patient KD loss", "kd": "Tables 4, 5: KD loss",
+                      "finetune": "Tables 4, 5: cross-entropy"},
+    "teacher_checkpoint": {"lowest_dev_loss": "teacher: lowest dev loss", "last": "teacher: last",
+                           "best_dev": "teacher: best on dev"},
+    "optimizer": {"bertadam": "optimizer: BertAdam", "adamw": "optimizer: AdamW"},
+}
+# fmt: on
 
 
 def flips(base: str = "authors") -> list[tuple[str, str, str]]:
@@ -61,63 +103,77 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         cells: A whole plan, as of `plan`.
 
     Returns:
-        COLUMNS, differences in points. difference: METHOD minus AGAINST, with its 95 % bootstrap
-        interval. change: that difference minus the base's, with the interval of the same resampled
-        examples and seeds. acts: whether the flip changes a training of the two methods (by the
-        keys of their stages); a flip that does not has change 0.
+        COLUMNS, differences in points.
+        difference: METHOD minus AGAINST. change: that difference minus the base's. Both have 95 %
+        intervals over seeds and examples (`inference`).
+        acts: Whether the flip can change the two methods: whether any key of their resolved
+        stages, as each result records them, differs from the base's.
+        p_holm: p value of the average's change, Holm-adjusted over all flips that act.
+        verdict: On the average's change, by p_holm; none under five seeds.
 
     Raises:
         MissingError, InputError: As `groups.groups`.
     """
     base = cells[0].recipe.name
-    pairs = {
-        recipe: comparisons.pairs_of(
-            [cell for cell in cells if cell.recipe == parse(recipe)], METHOD, AGAINST
-        )
-        for _, _, recipe in flips(base)
-    }
-    base_stages = _stages(pairs[base])
     rows = []
     for decision, option, recipe in flips(base):
+        members = groups([cell for cell in cells if cell.recipe == parse(recipe)])
+        names = [name for name in TASKS if (METHOD, name) in members]
+        stages = [result["stages"] for group in members.values() for result in group.results]
+        gains = {name: _gains(members[METHOD, name], members[AGAINST, name]) for name in names}
+        if option == "none":
+            base_stages, base_gains = stages, gains
+        own = [inference.difference(0 * gains[name], gains[name]) for name in names]
+        change = [inference.difference(base_gains[name], gains[name]) for name in names]
         flip = {
             "decision": decision,
             "option": option,
             "value": recipe.rpartition("=")[2] if option != "none" else "",
             "recipe": recipe,
-            "acts": "yes" if _stages(pairs[recipe]) != base_stages else "no",
+            "acts": "yes" if stages != base_stages else "no",
+            "profile": cells[0].profile,
+            "data": profile(cells[0].profile).data,
         }
-        for pair, before in zip(pairs[recipe], pairs[base], strict=True):
-            rows.append(flip | _row([pair], [before], pair.method.task))
-        rows.append(flip | _row(pairs[recipe], pairs[base], "Avg"))
-    return with_types(pd.DataFrame(rows, columns=list(COLUMNS)))
-
-
-def _stages(pairs: list[Pair]) -> list[dict[str, str]]:
-    """The keys of all stages that the pairs rest on."""
-    return [
-        result["stages"]
-        for pair in pairs
-        for group in (pair.method, pair.against)
-        for result in group.results
+        rows += [flip | _numbers(*row) for row in zip(names, own, change, strict=True)]
+        rows.append(flip | _numbers("Avg", inference.combine(own), inference.combine(change)))
+    frame = pd.DataFrame(rows)
+    tested = (frame["acts"] == "yes") & (frame["task"] == "Avg")
+    frame["p_holm"] = inference.holm(frame["p"].where(tested)).round(DIGITS)
+    frame["verdict"] = [
+        _verdict(row) if is_tested else ""
+        for row, is_tested in zip(frame.to_dict("records"), tested, strict=True)
     ]
+    return with_types(frame[list(COLUMNS)])
 
 
-def _row(pairs: list[Pair], base: list[Pair], name: str) -> dict[str, Any]:
-    """The columns of one task, or of the average over the tasks of the pairs."""
-    draws, base_draws = (np.mean([pair.draws for pair in side], axis=0) for side in (pairs, base))
-    mean, base_mean = (np.mean([pair.by_seed for pair in side]) for side in (pairs, base))
-    low, high = stats.interval(draws)
-    change_low, change_high = stats.interval(draws - base_draws)
+def _gains(method: Group, against: Group) -> np.ndarray:
+    """(seeds, examples), scores of the method minus those of the other, in points."""
+    first, second = (
+        example_scores(group.metric, group.labels, group.predicted) for group in (against, method)
+    )
+    return second - first
+
+
+def _numbers(name: str, own: Estimate, change: Estimate) -> dict[str, Any]:
+    """The columns of one task, or of the average, and the unadjusted p of the change."""
     numbers = {
-        "difference": mean,
-        "ci_low": low,
-        "ci_high": high,
-        "change": mean - base_mean,
-        "change_low": change_low,
-        "change_high": change_high,
+        "difference": own.estimate,
+        "ci_low": own.low,
+        "ci_high": own.high,
+        "change": change.estimate,
+        "change_low": change.low,
+        "change_high": change.high,
     }
-    rounded = {key: round(float(value), DIGITS) for key, value in numbers.items()}
-    return {"task": name, "seeds": len(pairs[0].by_seed)} | comparisons.source(pairs[0]) | rounded
+    rounded = {key: round(value, DIGITS) for key, value in numbers.items()}
+    return {"task": name, "seeds": own.seeds, "p": change.p} | rounded
+
+
+def _verdict(row: dict[Any, Any]) -> str:
+    if row["seeds"] < VERDICT_SEEDS:
+        return FEW
+    if row["p_holm"] < ALPHA:
+        return MOVES
+    return ADJUSTED if row["change_low"] > 0 or row["change_high"] < 0 else UNMOVED
 
 
 def acting(frame: pd.DataFrame) -> pd.Series:
@@ -125,14 +181,32 @@ def acting(frame: pd.DataFrame) -> pd.Series:
     return (frame["acts"] == "yes") | (frame["option"] == "none")
 
 
-def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """Recipes by tasks: "difference [95 % interval]" in points; "–" if a flip does not act."""
-    texts = [
-        f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        for row in frame.to_dict("records")
-    ]
-    labelled = frame.assign(value=np.where(acting(frame), texts, "–"))
-    wide = labelled.pivot(index="recipe", columns="task", values="value")
-    return wide.reindex(
-        index=list(dict.fromkeys(frame["recipe"])), columns=list(dict.fromkeys(frame["task"]))
+def flip_names(frame: pd.DataFrame) -> pd.Series:
+    """A readable name for each row, e.g. "D16 training data shuffled"."""
+    return pd.Series(
+        [
+            f"{row['decision']} {DESCRIPTIONS[row['option']][row['value']]}"
+            if row["option"] != "none"
+            else f"{row['recipe']} (unchanged)"
+            for row in frame.to_dict("records")
+        ],
+        index=frame.index,
     )
+
+
+def view(frame: pd.DataFrame) -> pd.DataFrame:
+    """Changes by tasks: "difference [95 % interval]" in points; "–" if a flip cannot act.
+
+    The last column is the change of the average, with a star if it changes the difference.
+    """
+    rows = frame.assign(name=flip_names(frame), acts=acting(frame)).to_dict("records")
+    cells: dict[str, dict[str, str]] = {row["name"]: {} for row in rows}
+    for row in rows:
+        own = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        cells[row["name"]][row["task"]] = own if row["acts"] else "–"
+        if row["task"] == "Avg":
+            star = "*" if row["verdict"] == MOVES else ""
+            change = f"{row['change']:+.1f} [{row['change_low']:+.1f}, {row['change_high']:+.1f}]"
+            shown = row["acts"] and row["option"] != "none"
+            cells[row["name"]]["change of Avg"] = change + star if shown else "–"
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis(index="recipe", columns="task")
