@@ -19,10 +19,14 @@ BUDGET ?= 20
 SAMPLER ?= tpe
 PRUNER ?= median
 TUNED ?=
+PUBLISHED ?=
+REPLACE ?=
+ALLOW_DIRTY ?=
 # the first interpreter that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED
+SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED \
+	PUBLISHED REPLACE ALLOW_DIRTY
 # Values are not expanded by make, and reach the shell as environment variables: a value cannot become a command.
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -36,7 +40,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -103,8 +107,11 @@ claims: .venv/.base  ## a verdict on every claim of the paper, from the existing
 paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSV files (TABLES=2 for one)
 	@$(REPRO) report --profile "$${PROFILE:-demo}" --tables "$$TABLES"
 
-verify: .venv/.base  ## recompute every table of a profile from its cells and predictions
-	@$(REPRO) verify --profile "$${PROFILE:-demo}"
+verify: .venv/.base  ## recompute a profile's tables from its predictions (PUBLISHED=1: the published ones)
+	@$(REPRO) verify --profile "$${PROFILE:-demo}" $${PUBLISHED:+--published}
+
+publish: .venv/.base  ## replace the published results of PROFILE by yours, verified (REPLACE=1, ALLOW_DIRTY=1)
+	@$(REPRO) publish --profile "$${PROFILE:-demo}" $${REPLACE:+--replace} $${ALLOW_DIRTY:+--allow-dirty}
 
 submission: setup  ## the zip file for GLUE's test server, from PROFILE, TASKS and METHOD=PeaBERT3 (seed 0)
 	@$(REPRO) submission --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --method "$${METHOD:-PeaBERT3}"

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from repro import finished
 from repro.config import cells, recipe
 from repro.config.profiles import assignments
 from repro.config.tables import TABLES
-from repro.config.tables import table as declared_table
 from repro.errors import one_of
 from repro.options import (
     Changes,
@@ -40,6 +40,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Pea-KD reproduced: compute the paper's tables, and see where each number comes from.",
 )
+
+
+finished.register(app)
 
 
 def main() -> None:
@@ -127,8 +130,9 @@ def make_table(
     tuned: Tuned = False,
 ) -> None:
     """Run the notebook of a table and print the table beside the paper's."""
-    from repro.analysis import tables
+    from repro.analysis import sidecar, tables
     from repro.report import sentences
+    from repro.report.beside_published import beside_published
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # bad input is refused before a kernel starts
@@ -136,13 +140,18 @@ def make_table(
     if tuned:
         from repro.analysis import sweeps
 
-        sweeps.tuned(plan, recipe_name, changed)
-    variant = cells.variant(recipe_name, changed, tuned)
-    target = tables.table_path(table, profile, variant)
+        plan = sweeps.tuned(plan, recipe_name, changed)
+    declared = cells.variant(recipe_name, changed, tuned)
+    full = tables.table_path(table, profile, declared)
+    target = sidecar.target(full, plan)
+    variant = sidecar.variant(target)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
-    parameters = _parameters(engine, workers, **given)
-    table_notebook(table, profile, parameters | ({"tuned": True} if tuned else {}))
+    parameters = _parameters(engine, workers, **given) | ({"tuned": True} if tuned else {})
+    table_notebook(table, profile, parameters, variant)
     typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
+    typer.echo(beside_published(plan, table, variant, declared) + "\n")
+    if target != full:
+        typer.echo(f"{shown(full)} has more seeds or tasks and is kept")
     typer.echo(f"written: {shown(target)}")
 
 
@@ -196,14 +205,16 @@ def sensitivity(
     workers: Workers = 0,
 ) -> None:
     """Measure the headline difference with each decision changed, one at a time."""
-    from repro.analysis import decisions, tables
+    from repro.analysis import decisions, sidecar, tables
     from repro.runs.notebooks import table_notebook
 
-    decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
+    plan = decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
+    target = sidecar.target(tables.table_path("decisions", profile), plan)
     parameters = _parameters(engine, workers, tasks=tasks, seeds=seeds)
-    table_notebook("decisions", profile, parameters)
-    typer.echo("\n" + decisions.view(tables.read_table("decisions", profile)).to_string())
-    typer.echo(f"written: {shown(tables.table_path('decisions', profile))}")
+    variant = sidecar.variant(target)
+    table_notebook("decisions", profile, parameters, variant)
+    typer.echo("\n" + decisions.view(tables.read_table("decisions", profile, variant)).to_string())
+    typer.echo(f"written: {shown(target)}")
 
 
 @app.command()
@@ -217,32 +228,20 @@ def ptp(
     workers: Workers = 0,
 ) -> None:
     """Study PTP's labels by threshold rule and teacher, and the difficulty of their examples."""
-    from repro.analysis import ptp_study, tables
+    from repro.analysis import ptp_study, sidecar, tables
     from repro.runs.notebooks import table_notebook
 
     changed = assignments(changes)  # bad input is refused before a kernel starts
-    ptp_study.plan(profile, tasks, seeds, recipe_name, changed)
+    plan = ptp_study.plan(profile, tasks, seeds, recipe_name, changed)
+    full = tables.table_path("ptp_difficulty", profile, cells.variant(recipe_name, changed))
+    target = sidecar.target(full, plan)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
     parameters = _parameters(engine, workers, **given)
-    table_notebook("ptp", profile, parameters)
-    where = ("ptp_difficulty", profile, cells.variant(recipe_name, changed))
-    typer.echo("\n" + ptp_study.view(tables.read_table(*where)).to_string())
-    typer.echo(f"written: {shown(tables.table_path(*where))}")
-
-
-@app.command()
-def show(
-    table: Table,
-    profile: Profile = "demo",
-    recipe_name: RecipeName = "authors",
-    changes: Changes = None,
-    tuned: Tuned = False,
-) -> None:
-    """Print a finished table beside the paper's."""
-    from repro.report import sentences
-
-    variant = cells.variant(recipe_name, assignments(changes), tuned)
-    typer.echo(sentences.table_with_differences(declared_table(table).name, profile, variant))
+    variant = sidecar.variant(target)
+    table_notebook("ptp", profile, parameters, variant)
+    frame = tables.read_table("ptp_difficulty", profile, variant)
+    typer.echo("\n" + ptp_study.view(frame).to_string())
+    typer.echo(f"written: {shown(target)}")
 
 
 @app.command()
@@ -270,26 +269,6 @@ def report(
     read_all(profile, tables)  # what is missing is named before a kernel starts
     table_notebook("paper", profile, {"tables": tables})
     typer.echo(f"written: {shown(figures(profile))}")
-
-
-@app.command()
-def explain(
-    number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")],
-) -> None:
-    """Show how a number was made: cells, stages, data, encoder, versions, and the commands."""
-    from repro.report import provenance
-
-    typer.echo(provenance.explain(*provenance.parse(number)))
-
-
-@app.command()
-def verify(profile: Profile = "demo") -> None:
-    """Derive every number again from the stored predictions; exit code 1 if any differs."""
-    from repro.analysis import verification
-
-    verdict = verification.verify(profile)
-    typer.echo("\n".join(verdict.lines()))
-    raise typer.Exit(1 if verdict.findings else 0)
 
 
 @app.command()

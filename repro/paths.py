@@ -7,6 +7,9 @@ as not set: as a path it would be the current folder.
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +22,7 @@ _SHARED = [folder / "share" / "repro" / "notebooks" for folder in (ROOT, *ROOT.p
 NOTEBOOKS = next(filter(Path.is_dir, [] if _CHECKOUT else _SHARED), ROOT / "notebooks")
 _CODE = ("repro", "constraints.txt")  # what a number depends on; runs write results and figures
 _FOLDERS = ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES", "REPRO_REMOTE", "GLUE_DIR", "HF_HOME")
+_RESULTS: ContextVar[Path | None] = ContextVar("results", default=None)
 
 
 def base() -> Path:
@@ -38,12 +42,36 @@ def all_results() -> Path:
 
 def results(profile: str) -> Path:
     """The folder of a profile's cells, predictions, tables and executed notebooks."""
-    return below(all_results(), profile)
+    return below(_RESULTS.get() or all_results(), profile)
+
+
+@contextmanager
+def results_in(folder: Path) -> Iterator[None]:
+    """Inside this context, `results` are those below another folder, e.g. the published ones."""
+    token = _RESULTS.set(folder)
+    try:
+        yield
+    finally:
+        _RESULTS.reset(token)
+
+
+def published_results() -> Path:
+    """The folder with one folder of published results per profile: results/published."""
+    return all_results() / "published"
 
 
 def figures(profile: str) -> Path:
     """The folder of a profile's LaTeX tables and figures, in REPRO_FIGURES or figures/."""
-    return below(Path(folder("REPRO_FIGURES") or base() / "figures"), profile)
+    return below(_all_figures(), profile)
+
+
+def published_figures() -> Path:
+    """The folder with one folder of published figures per profile: figures/published."""
+    return _all_figures() / "published"
+
+
+def _all_figures() -> Path:
+    return Path(folder("REPRO_FIGURES") or base() / "figures")
 
 
 def glue() -> Path | None:

@@ -1,14 +1,11 @@
 """For every test: no network, no display, one thread, and no user's own folders."""
 
 import os
-import subprocess
 import sys
 
 import matplotlib
 import pytest
 from hypothesis import settings
-
-from repro import paths
 
 # No deadline: a busy machine is no error. The same examples in every run: a failure is found again.
 settings.register_profile("here", max_examples=50, deadline=None, derandomize=True, database=None)
@@ -55,12 +52,3 @@ def repro(own_folders, monkeypatch, capsys):
         return stop.value.code or 0, said.out, said.err
 
     return call
-
-
-@pytest.fixture
-def committed_results(tmp_path, monkeypatch):
-    """Read committed results, not those of the working tree, which a run may have changed."""
-    exported = ["git", "checkout-index", "--all", f"--prefix={tmp_path}/"]
-    if subprocess.run(exported, cwd=paths.ROOT, capture_output=True).returncode != 0:
-        pytest.skip("not a checkout")
-    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "results"))

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from repro.config.cells import Cell
 from repro.config.tasks import task
 from repro.data import metrics
-from repro.errors import ReproError
+from repro.errors import MissingError, ReproError
 from repro.files import sha256
 from repro.models import layers
 from repro.paths import shown
@@ -100,17 +99,24 @@ def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
 def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
     """The predictions must be unchanged, cover the split, and give the stored scores."""
     path = files.predictions_path(cell)
-    if not path.is_file():
-        return [f"its predictions {path.name} are missing; run: {files.command(cell)}"]
-    checksum = sha256(path)
+    checksum = sha256(path) if path.is_file() else row["predictions_sha256"]  # published: packed
     if checksum != row["predictions_sha256"]:
         return [
             f"its predictions {shown(path)} have SHA-256 {checksum}, "
             f"recorded is {row['predictions_sha256']}"
         ]
-    frame = pd.read_parquet(path)
+    try:
+        frame = files.predictions(cell)
+    except MissingError:
+        return [f"its predictions {path.name} are missing; run: {files.command(cell)}"]
     logits, labels = frame.filter(regex=r"^logit_\d+$").to_numpy(), frame["label"].to_numpy()
     findings = []
+    content = files.logits_sha256(frame)
+    if content != row.get("logits_sha256", content if path.is_file() else "nothing"):
+        findings.append(
+            f"its labels and logits have SHA-256 {content}, "
+            f"recorded is {row.get('logits_sha256', 'nothing')}"
+        )
     examples = row["data"]["train_rows" if cell.method.kind == "labels" else "dev_rows"]
     if examples != len(frame):
         findings.append(f"examples: stored {examples}, recomputed {len(frame)}")

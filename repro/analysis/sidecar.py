@@ -1,4 +1,7 @@
-"""The file beside a CSV, <name>.run.json: the arguments of its plan and the ids of its cells."""
+"""The file beside a CSV, <name>.run.json: the arguments of its plan and the ids of its cells.
+
+It also tells a run with fewer seeds or tasks from a full one, which it must not replace.
+"""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -6,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from repro.config.cells import Cell
-from repro.errors import InputError, MissingError
+from repro.errors import InputError, MissingError, ReproError
 from repro.files import write_atomic
 from repro.paths import shown
 
+_PARTIAL = "partial"  # a word in the names of CSVs with fewer seeds or tasks than the full one
 _TYPES = {
     "profile": str,
     "tasks": str,
@@ -47,10 +51,44 @@ class Run:
             any(cell.tuned for cell in cells),
         )
 
+    def covers(self, other: "Run") -> bool:
+        """Whether this run has at least the seeds and the tasks of another."""
+        return self.seeds >= other.seeds and {*self.tasks.split(",")} >= {*other.tasks.split(",")}
+
 
 def path(csv_path: Path) -> Path:
     """The sidecar of results/<profile>/table2.csv: results/<profile>/table2.run.json."""
     return csv_path.with_name(f"{csv_path.name.removesuffix('.csv')}.run.json")
+
+
+def target(csv_path: Path, cells: list[Cell]) -> Path:
+    """Where a table of these cells is written, so that it replaces no table with more.
+
+    Returns:
+        `csv_path`, or if that has seeds or tasks which the cells lack, a path that names those of
+        the cells: table2.partial+seeds=1.csv, table2.partial+tasks=RTE-MRPC+seeds=1.csv.
+    """
+    run = Run.of(cells)
+    try:
+        kept, _ = read(csv_path, "tables") if csv_path.is_file() else (run, [])
+    except ReproError:  # without a readable sidecar nothing is known about it
+        return csv_path
+    if run.covers(kept):
+        return csv_path
+    words = [f"tasks={run.tasks.replace(',', '-')}"] if run.tasks != kept.tasks else []
+    name, _, variant = csv_path.name.removesuffix(".csv").partition(".")
+    words = [*filter(None, [variant]), _PARTIAL, *words, f"seeds={run.seeds}"]
+    return csv_path.with_name(f"{name}.{'+'.join(words)}.csv")
+
+
+def is_partial(csv_path: Path) -> bool:
+    """Whether the name of a CSV is one that `target` made for fewer seeds or tasks."""
+    return _PARTIAL in variant(csv_path).split("+")
+
+
+def variant(csv_path: Path) -> str:
+    """The variant in the name of a CSV: "beta=40" of table2.beta=40.csv, "" of table2.csv."""
+    return csv_path.name.removesuffix(".csv").partition(".")[2]
 
 
 def write(csv_path: Path, cells: list[Cell]) -> None:

@@ -306,6 +306,7 @@ def write_table(
     if name != LEDGER:
         if not cells:
             raise InputError(f"{name} needs the cells that it was made from, got none")
+        target = sidecar.target(target, cells)  # a table with more seeds or tasks is kept
         sidecar.write(target, cells)  # first, so that every CSV has one
     write_atomic(
         target, lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n")

@@ -86,7 +86,7 @@ class Verdict:
         predictions: The number of prediction files.
         tables: The number of tables that were compared with their cells.
         findings: One line for each, beginning with the name of the file.
-        unverifiable: One line for each table none of whose cells are here; not a failure.
+        notes: Information that is no failure, such as the commit that made published results.
     """
 
     profile: str
@@ -94,21 +94,19 @@ class Verdict:
     predictions: int = 0
     tables: int = 0
     findings: list[str] = field(default_factory=list)
-    unverifiable: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """The findings, the tables that could not be verified, then a summary."""
+        """The findings, the notes, then a summary."""
         outcome = "all agree" if self.cells or self.tables else "nothing here to verify"
         if self.findings:
             outcome = f"{_count(len(self.findings), 'finding')}, above"
-        if self.unverifiable:
-            outcome += f"; {_count(len(self.unverifiable), 'table')} not verified, above"
         summary = (
             f"profile {self.profile}: {_count(self.cells, 'cell')}, "
             f"{_count(self.predictions, 'prediction file')}, {_count(self.tables, 'table')}: "
             f"{outcome}"
         )
-        return [*self.findings, *self.unverifiable, summary]
+        return [*self.findings, *self.notes, summary]
 
 
 def _count(number: int, noun: str) -> str:
@@ -126,7 +124,8 @@ def verify(profile_name: str) -> Verdict:
     """
     folder = paths.results(profile(profile_name).name)
     results = visible(folder.glob("cells/*.json"))
-    predictions = visible(folder.glob("predictions/*.parquet"))
+    predictions = {path.stem for path in visible(folder.glob("predictions/*.parquet"))}
+    predictions |= files.packed(folder / "predictions").keys()
     csv_paths = [
         path
         for path in visible(folder.glob("*.csv"))
@@ -142,15 +141,14 @@ def verify(profile_name: str) -> Verdict:
     verdict.findings += [line for lines in of_cells.values() for line in lines]
     cell_ids = {path.stem for path in results}
     verdict.findings += [
-        f"{shown(path)}: predictions of no cell, {path.stem}.json is missing"
-        for path in predictions
-        if path.stem not in cell_ids
+        f"{shown(folder / 'predictions' / name)}.parquet: predictions of no cell, "
+        f"{name}.json is missing"
+        for name in sorted(predictions - cell_ids)
     ]
     verdict.findings += _check_ledger(folder / "ledger.csv")
     for path in csv_paths:
-        verifiable, lines = check_table(path, damaged(of_cells))
-        verdict.tables += verifiable
-        (verdict.findings if verifiable else verdict.unverifiable).extend(lines)
+        verdict.findings += check_table(path, damaged(of_cells))
+        verdict.tables += 1
     return verdict
 
 
@@ -183,7 +181,7 @@ def plan_of(path: Path) -> tuple[list[Cell], list[str]]:
     return planned, [f"{sidecar.path(path).name} {'; '.join(changes) or order}"]
 
 
-def check_table(path: Path, damaged_ids: set[str]) -> tuple[bool, list[str]]:
+def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
     """Derive a CSV again from its cells.
 
     Args:
@@ -191,7 +189,7 @@ def check_table(path: Path, damaged_ids: set[str]) -> tuple[bool, list[str]]:
         damaged_ids: The ids of cells that no table can be derived from.
 
     Returns:
-        (True, findings), or (False, the reason in one line) if none of its cells are here.
+        The findings. A table whose cells are not all here is one.
     """
     name = path.name.partition(".")[0]
     try:
@@ -210,11 +208,10 @@ def check_table(path: Path, damaged_ids: set[str]) -> tuple[bool, list[str]]:
         else:
             findings += _differences(path, MAKERS[name].make(planned), MAKERS[name].key)
     except MissingError as error:  # names the file
-        return True, [str(error)]
+        return [str(error)]
     except ReproError as error:
-        return True, [f"{shown(path)}: cannot be derived again: {error}"]
-    verifiable = len(absent) < count or len(findings) > 1
-    return verifiable, [f"{shown(path)}: {line}" for line in findings]
+        return [f"{shown(path)}: cannot be derived again: {error}"]
+    return [f"{shown(path)}: {line}" for line in findings]
 
 
 def _some(ids: list[str], total: int = 0) -> str:

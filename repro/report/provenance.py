@@ -208,7 +208,7 @@ def _verification(path: Path, planned: list[Cell]) -> list[str]:
     results = [files.path(cell) for cell in planned if files.path(cell).is_file()]
     of_cells = {file: check_cell(file) for file in results}
     findings = [line for lines in of_cells.values() for line in lines]
-    findings += check_table(path, damaged(of_cells))[1]
+    findings += check_table(path, damaged(of_cells))
     return findings or [
         f"verified: the table agrees with its {len(planned)} cells, and they with their predictions"
     ]

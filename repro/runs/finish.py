@@ -53,6 +53,7 @@ def finish(plan: Plan) -> None:
             "fingerprint": encoders.fingerprint(encoder),
         },
         "precision": plan.trained.spec.training.precision,
+        "processor": trained.get("processor", ""),  # not recorded by older artefacts
     } | {name: trained[name] for name in ("device", "threads", "commit", "versions")}
     if "ptp" in metas:
         names = ("thresholds", "label_counts", "best_score")

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -51,15 +52,27 @@ def _quotas() -> Iterator[float]:
 
 
 def description() -> dict[str, Any]:
-    """What this process computes on and with: device, threads, commit and versions."""
+    """What this process computes on and with: processor, device, threads, commit and versions."""
     import torch
 
     return {
+        "processor": processor(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         "threads": torch.get_num_threads(),
         "commit": paths.commit(),
         "versions": versions(),
     }
+
+
+@lru_cache(maxsize=1)
+def processor() -> str:
+    """The type of processor, e.g. "AMD EPYC 7B13": other types round differently."""
+    with suppress(OSError):  # not Linux
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
 
 
 @lru_cache(maxsize=1)

@@ -44,13 +44,14 @@ class _ThisPython(AsyncKernelManager):
         return KernelSpec(**get_kernel_dict())
 
 
-def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
+def table_notebook(name: str, profile: str, parameters: dict[str, Any], variant: str = "") -> Path:
     """Run notebooks/<name>.ipynb; the executed copy goes to results/<profile>/notebooks.
 
     Args:
         name: Name of the notebook without suffix.
         profile: Value of the notebook's parameter `profile`.
         parameters: Its other parameters.
+        variant: Of the table, in the name of the copy: table2.beta=40.ipynb; "" for the plain one.
 
     Returns:
         The path of the executed copy.
@@ -60,16 +61,18 @@ def table_notebook(name: str, profile: str, parameters: dict[str, Any]) -> Path:
     """
     source = paths.NOTEBOOKS / f"{name}.ipynb"
     parameters = {"profile": profile} | parameters
-    return run_notebook(source, parameters, paths.results(profile) / "notebooks")
+    copy = f"{name}.{variant}" if variant else name
+    return run_notebook(source, parameters, paths.results(profile) / "notebooks", copy)
 
 
-def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path:
-    """Execute a notebook and save the executed copy under the same name.
+def run_notebook(source: Path, parameters: dict[str, Any], folder: Path, name: str = "") -> Path:
+    """Execute a notebook and save the executed copy.
 
     Args:
         source: The notebook.
         parameters: Values by parameter name.
         folder: Folder for the executed copy.
+        name: Name of the executed copy without suffix; by default the notebook's.
 
     Returns:
         The path of the executed copy.
@@ -79,8 +82,9 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path
         ReproError: If a cell fails. Errors of this package keep their type and message. Unless
             the input was wrong or missing, the cells that ran are saved as <name>.failed.ipynb.
     """
+    target = folder / f"{name or source.stem}.ipynb"
     checked = check_parameters(source, parameters)
-    failed = folder / f"{source.stem}.failed.ipynb"
+    failed = target.with_name(f"{source.stem}.failed.ipynb")
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / source.name
         try:
@@ -91,9 +95,9 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path) -> Path
             if executed.is_file():
                 _store(executed, failed)
             raise
-        _store(executed, folder / source.name)
+        _store(executed, target)
     failed.unlink(missing_ok=True)
-    return folder / source.name
+    return target
 
 
 def check_parameters(source: Path, parameters: dict[str, Any]) -> dict[str, Any]:

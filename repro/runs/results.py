@@ -1,7 +1,9 @@
 """The result of a cell: one JSON file, and its per-example predictions. No torch."""
 
+import hashlib
 import json
 import shlex
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,9 @@ def done(cell: Cell) -> bool:
         row = json.loads(path(cell).read_text())
         # `verify` reports a result without a checksum; here it counts as done.
         sealed_as_written = row.get("sha256", "") in ("", sealed(row)["sha256"])
+        published = packed(predictions_path(cell).parent).get(cell.id)
+        if published is not None:
+            return sealed_as_written and bool(row["logits_sha256"] == logits_sha256(published))
         return sealed_as_written and row["predictions_sha256"] == sha256(predictions_path(cell))
     except PermissionError as error:
         raise of_disk(path(cell), error) from error
@@ -63,13 +68,19 @@ def read(cell: Cell) -> dict[str, Any]:
     """
     if not path(cell).is_file():
         raise MissingError(f"no result for cell {cell.id}; run: {command(cell)}")
-    try:
-        row = json.loads(path(cell).read_text())
-    except ValueError:
-        row = None
-    if not isinstance(row, dict):
+    row = load(path(cell))
+    if row is None:
         raise MissingError(f"the result of cell {cell.id} is damaged; run: {command(cell)}")
     return row
+
+
+def load(file: Path) -> dict[str, Any] | None:
+    """The content of a result file; None if it is missing or damaged."""
+    try:
+        row = json.loads(file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def predictions(cell: Cell) -> "pd.DataFrame":
@@ -78,11 +89,52 @@ def predictions(cell: Cell) -> "pd.DataFrame":
     Raises:
         MissingError: If there are none; with the command that computes them.
     """
+    frame = _read_predictions(predictions_path(cell))
+    if frame is None:
+        raise MissingError(f"no predictions for cell {cell.id}; run: {command(cell)}")
+    return frame
+
+
+def _read_predictions(file: Path) -> "pd.DataFrame | None":
+    """Read a cell's own file, or its rows of the one file that holds all published predictions."""
     import pandas as pd
 
-    if not predictions_path(cell).is_file():
-        raise MissingError(f"no predictions for cell {cell.id}; run: {command(cell)}")
-    return pd.read_parquet(predictions_path(cell))
+    if file.is_file():
+        return pd.read_parquet(file)
+    return packed(file.parent).get(file.stem)
+
+
+def packed(folder: Path) -> "dict[str, pd.DataFrame]":
+    """The published predictions by cell id, from predictions.parquet beside the missing folder.
+
+    Args:
+        folder: results/published/<profile>/predictions or test_predictions.
+    """
+    file = folder.with_suffix(".parquet")
+    return _unpack(file, file.stat().st_mtime_ns) if file.is_file() else {}
+
+
+@lru_cache(maxsize=2)  # of predictions and of test predictions
+def _unpack(file: Path, modified: int) -> "dict[str, pd.DataFrame]":
+    import pandas as pd
+
+    return {
+        str(cell_id): part.drop(columns="cell").dropna(axis=1, how="all").reset_index(drop=True)
+        for cell_id, part in pd.read_parquet(file).groupby("cell", observed=True)
+    }
+
+
+def logits_sha256(frame: "pd.DataFrame") -> str:
+    """SHA-256 of labels and logits, which unlike a file's does not depend on how they are stored.
+
+    Two runs with the same value made the same predictions, to the last bit.
+
+    Args:
+        frame: As `predictions` returns it.
+    """
+    labels = frame["label"].to_numpy("<i8").tobytes()
+    logits = frame.filter(regex=r"^logit_\d+$").to_numpy("<f4").tobytes()
+    return hashlib.sha256(labels + logits).hexdigest()
 
 
 def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.ndarray") -> None:
@@ -95,13 +147,14 @@ def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.
         logits: Logits (examples, classes).
     """
     target = predictions_path(cell)
-    _write_predictions(target, labels, logits)
-    row = {"id": cell.id, "cell": cell.as_dict(), **result, "predictions_sha256": sha256(target)}
+    frame = _write_predictions(target, labels, logits)
+    sums = {"predictions_sha256": sha256(target), "logits_sha256": logits_sha256(frame)}
+    row = {"id": cell.id, "cell": cell.as_dict(), **result, **sums}
     text = json.dumps(sealed(row), indent=1, sort_keys=True) + "\n"
     remote.write(path(cell), lambda temporary: temporary.write_text(text))
 
 
-def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray") -> None:
+def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray") -> "pd.DataFrame":
     import numpy as np
     import pandas as pd
 
@@ -109,6 +162,7 @@ def _write_predictions(target: Path, labels: "np.ndarray", logits: "np.ndarray")
     first = {"index": np.arange(len(labels)), "label": labels.astype(np.int64)}
     frame = pd.DataFrame(first | columns)
     remote.write(target, lambda temporary: frame.to_parquet(temporary, index=False))
+    return frame
 
 
 def test_path(cell: Cell) -> Path:
@@ -127,11 +181,10 @@ def test_predictions(cell: Cell) -> "pd.DataFrame":
     Raises:
         MissingError: If there are none; with the command that computes them.
     """
-    import pandas as pd
-
-    if not test_path(cell).is_file():
+    frame = _read_predictions(test_path(cell))
+    if frame is None:
         raise MissingError(f"no test predictions for cell {cell.id}; run: {test_command(cell)}")
-    return pd.read_parquet(test_path(cell))
+    return frame
 
 
 def test_command(cell: Cell) -> str:

@@ -1,0 +1,226 @@
+"""Publish a run: copy its verified results and figures into the folders that git keeps.
+
+results/published/<profile>/ gets table CSVs with their sidecars, the cells behind them, all
+predictions in one Parquet file, finished sweeps and executed notebooks.
+figures/published/<profile>/ gets LaTeX, figures and the PDF.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repro import paths
+from repro.analysis import sidecar, tables, verification
+from repro.analysis.sidecar import Run
+from repro.config.profiles import profile
+from repro.errors import InputError, MissingError, on_disk
+from repro.files import visible
+from repro.paths import shown
+
+LIMIT = 60  # MB, all profiles together: what a clone should have to download
+_PICTURES = (".pdf", ".png", ".tex")
+
+
+def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False) -> list[str]:
+    """Replace the published results of a profile by those of the run in results/<profile>.
+
+    If it fails, what was published before is unchanged.
+
+    Args:
+        profile_name: The profile.
+        replace: Also replace a published table by one with fewer seeds or tasks, or by none.
+        allow_dirty: Also publish results of an unknown commit or of changed code.
+
+    Returns:
+        Lines that say what was published and how large it is.
+
+    Raises:
+        MissingError: There are no results.
+        InputError: The results fail `verify`, or `replace` or `allow_dirty` is needed, or the
+            published files would be larger than LIMIT.
+        DiskError: If a file cannot be written.
+    """
+    source = paths.results(profile(profile_name).name)
+    _require(verification.verify(profile_name), f"make verify PROFILE={profile_name}")
+    runs = tables_of(source)
+    if not runs:
+        raise MissingError(f"no tables in {shown(source)}; run: make tables PROFILE={profile_name}")
+    if not replace:
+        _check_fuller(runs, paths.published_results() / profile_name)
+    ids = sorted({cell_id for _, recorded in runs.values() for cell_id in recorded})
+    if not allow_dirty:
+        _check_commits(source, ids)
+    results = paths.published_results() / f".{profile_name}.new" / profile_name
+    figures = paths.published_figures() / f".{profile_name}.new" / profile_name
+    try:
+        with on_disk(results):
+            for folder in (results, figures):
+                shutil.rmtree(folder.parent, ignore_errors=True)
+                folder.mkdir(parents=True)
+            left_out = _fill(results, source, runs, ids)
+            drawn = paths.figures(profile_name)
+            _copy([path for path in visible(drawn.glob("*")) if path.suffix in _PICTURES], figures)
+            with paths.results_in(results.parent):
+                _require(verification.verify(profile_name), f"make publish PROFILE={profile_name}")
+            sizes = _sizes(profile_name, results, figures)
+            _swap(
+                (results, paths.published_results() / profile_name),
+                (figures, paths.published_figures() / profile_name),
+            )
+    finally:
+        for folder in (results, figures):
+            shutil.rmtree(folder.parent, ignore_errors=True)
+    lines = [f"published: {len(runs)} tables and {len(ids)} cells, {sizes}"]
+    lines += [f"left out, it may show sentences of GLUE: {name}" for name in left_out]
+    if not (paths.published_figures() / profile_name / "paper.tex").is_file():
+        lines.append(f"no document was published; make it with: make paper PROFILE={profile_name}")
+    return lines
+
+
+def tables_of(folder: Path) -> dict[str, tuple[Run, list[str]]]:
+    """The CSVs of a profile that were made from cells: file name to arguments and cell ids.
+
+    Tables with fewer seeds or tasks than another (`sidecar.target`) are left out.
+
+    Args:
+        folder: results/<profile>.
+    """
+    found = {}
+    for path in visible(folder.glob("*.csv")):
+        name = path.name.partition(".")[0]
+        if name != tables.LEDGER and not sidecar.is_partial(path):
+            found[path.name] = sidecar.read(path, tables.DERIVED.get(name, name))
+    return found
+
+
+def _require(verdict: verification.Verdict, command: str) -> None:
+    if verdict.findings:
+        raise InputError(
+            f"{len(verdict.findings)} of the results cannot be verified, nothing was published; "
+            f"first: {verdict.findings[0]}; see all with: {command}"
+        )
+
+
+def _check_fuller(runs: dict[str, tuple[Run, list[str]]], folder: Path) -> None:
+    """No published table may lose seeds or tasks."""
+    for name, (old, _) in tables_of(folder).items():
+        new = runs[name][0] if name in runs else None
+        if new is None or not new.covers(old):
+            has = f"{new.seeds} seeds on {new.tasks}" if new else "none"
+            raise InputError(
+                f"the published {name} has {old.seeds} seeds on {old.tasks}, this run has {has}; "
+                "nothing was published; compute the rest, or give --replace (REPLACE=1)"
+            )
+
+
+def _check_commits(source: Path, ids: list[str]) -> None:
+    """Every cell must be of committed code."""
+    for cell_id in ids:
+        commit = _read(source / "cells" / f"{cell_id}.json")["commit"]
+        if commit in ("", "unknown") or commit.endswith("-dirty"):
+            raise InputError(
+                f"cell {cell_id} was computed by commit {commit or 'unknown'}, which nobody can "
+                "check out; nothing was published; commit the code and run again, or give "
+                "--allow-dirty (ALLOW_DIRTY=1)"
+            )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(path.read_text())
+    return row
+
+
+def _fill(
+    target: Path, source: Path, runs: dict[str, tuple[Run, list[str]]], ids: list[str]
+) -> list[str]:
+    """Copy a run's files into a new folder; returns the names of notebooks that are left out."""
+    csv_paths = [source / name for name in runs]
+    _copy([*csv_paths, *map(sidecar.path, csv_paths)], target)
+    _copy(filter(Path.is_file, [source / f"{tables.LEDGER}.csv"]), target)
+    _copy([source / "cells" / f"{cell_id}.json" for cell_id in ids], target / "cells")
+    for kind in ("predictions", "test_predictions"):
+        _pack([source / kind / f"{cell_id}.parquet" for cell_id in ids], target / f"{kind}.parquet")
+    if any(run.tuned for run, _ in runs.values()):  # a tuned plan reads its sweeps
+        _copy(visible((source / "sweeps").glob("*.log")), target / "sweeps")
+    shown_variants = {"", *(Path(name).stem.partition(".")[2] for name in runs)}
+    notebooks = [
+        path
+        for path in visible((source / "notebooks").glob("*.ipynb"))
+        if path.name.removesuffix(".ipynb").partition(".")[2] in shown_variants
+    ]
+    left_out = [path for path in notebooks if not _without_examples(path, source.name)]
+    _copy([path for path in notebooks if path not in left_out], target / "notebooks")
+    return [path.name for path in left_out]
+
+
+def _copy(files_: Iterable[Path], folder: Path) -> None:
+    for path in files_:
+        folder.mkdir(exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
+
+
+def _pack(parts: list[Path], target: Path) -> None:
+    """Write the predictions of many cells into one file, with the cell's id in front."""
+    frames = [pd.read_parquet(path).assign(cell=path.stem) for path in parts if path.is_file()]
+    if frames:
+        frame = pd.concat(frames, ignore_index=True)
+        order = ["cell", *(name for name in frame if name != "cell")]
+        frame = frame.astype({"cell": "category"})[order]
+        frame.to_parquet(target, index=False, compression="zstd")
+
+
+def _without_examples(notebook: Path, profile_name: str) -> bool:
+    """Whether an executed notebook shows no sentences of GLUE, whose licences forbid copies.
+
+    The demo's sentences are generated. A notebook on real GLUE must not read any task's data.
+    """
+    sources = ("".join(cell["source"]) for cell in _read(notebook)["cells"])
+    return profile_name == "demo" or not any("repro.data" in text for text in sources)
+
+
+def _sizes(profile_name: str, results: Path, figures: Path) -> str:
+    """The size of what is published; InputError if all profiles together are over LIMIT."""
+    new = sum(map(_megabytes, (results, figures)))
+    total = new + sum(
+        _megabytes(folder)
+        for root in (paths.published_results(), paths.published_figures())
+        for folder in root.glob("[!.]*")
+        if folder.name != profile_name
+    )
+    if total > LIMIT:
+        raise InputError(
+            f"the published files would have {total:.1f} MB with {new:.1f} MB of {profile_name}, "
+            f"at most {LIMIT} MB are allowed; nothing was published; publish fewer tables or seeds"
+        )
+    return f"{new:.1f} MB; all profiles: {total:.1f} of {LIMIT} MB"
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+
+
+def _swap(*pairs: tuple[Path, Path]) -> None:
+    """Put new folders in the place of old ones: all of them, or none if a rename fails."""
+    kept = [(final.with_name(f".{final.name}.old"), final) for _, final in pairs]
+    for old, final in kept:
+        if old.exists() and not final.exists():  # a publish was killed here
+            old.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        for (new, final), (old, _) in zip(pairs, kept, strict=True):
+            if final.exists():
+                final.rename(old)
+            new.rename(final)
+    except OSError:
+        for (new, final), (old, _) in zip(pairs, kept, strict=True):
+            if not new.exists():  # it is in its place already
+                final.rename(new)
+            if old.exists():
+                old.rename(final)
+        raise
+    for old, _ in kept:
+        shutil.rmtree(old, ignore_errors=True)
