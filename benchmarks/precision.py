@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from repro.analysis import stats
+from repro.analysis.example_scores import example_scores
+from repro.analysis.inference import difference
 from repro.config.cells import Cell, plan
 from repro.config.tasks import task
-from repro.data import metrics
 from repro.runs import engine, results
 
 OUT = Path(__file__).parent / "results" / "precision.json"
@@ -35,24 +35,20 @@ def main(seeds: int) -> None:
         table = plan("table2", tasks=",".join(TASKS), seeds=seeds, overrides=overrides)
         cells[precision] = [cell for cell in table if cell.row in METHODS]
         engine.run_cells(cells[precision])
-    rng, rows = np.random.default_rng(0), []
+    rows = []
     for method in METHODS:
         for name in TASKS:
             labels, first = predicted(cells["float32"], method, name)
             _, second = predicted(cells["bfloat16"], method, name)
-            metric = metrics.METRICS[task(name).metric]
-            draws, _ = stats.bootstrap_pairs(metric, labels, first, second, rng)
-            difference = np.mean(
-                [metric(labels, b) - metric(labels, a) for a, b in zip(first, second, strict=True)]
-            )
-            low, high = np.quantile(draws, (0.025, 0.975))
+            scores = (example_scores(task(name).metric, labels, one) for one in (first, second))
+            gain = difference(*scores)
             rows.append(
                 {
                     "method": method,
                     "task": name,
-                    "bfloat16 - float32": float(difference),
-                    "low": float(low),
-                    "high": float(high),
+                    "bfloat16 - float32": gain.estimate,
+                    "low": gain.low,
+                    "high": gain.high,
                     "same answer": float((first == second).mean()),
                 }
             )

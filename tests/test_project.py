@@ -17,6 +17,7 @@ import typer.main
 import yaml
 
 from repro import cli
+from repro.analysis import arithmetic
 from repro.analysis import published as of_published
 from repro.config import recipe
 from repro.config.profiles import PROFILES, Setting
@@ -213,6 +214,12 @@ def measured(name):
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
 
 
+def test_the_sums_that_do_not_add_up_are_those_of_the_code():
+    assert marked("sums", "REPRODUCIBILITY.md") == arithmetic.markdown(), (
+        "put the output of repro.analysis.arithmetic.markdown() between the two marks"
+    )
+
+
 def test_the_decisions_are_those_of_the_code():
     assert marked("decisions", "REPRODUCIBILITY.md") == recipe.markdown(), (
         "put the output of python -m repro decisions between the two marks"
@@ -342,7 +349,7 @@ def test_the_readme_s_results_are_the_published_ones():
 
 
 def test_the_quoted_verdicts_are_the_published_ones():
-    counts = published("ledger", "demo")["verdict"].value_counts()
+    counts = published("ledger", "demo")["direction"].value_counts()
     rows = [[verdict, str(count)] for verdict, count in counts.items()]
     assert marked("verdicts", "docs/tables.md") == markdown(["verdict", "claims"], rows)
 

@@ -3,13 +3,10 @@
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from repro.analysis import inference
-from repro.analysis.example_scores import example_scores
-from repro.analysis.groups import Group, groups
-from repro.analysis.inference import VERDICT_SEEDS, Estimate
+from repro.analysis.groups import groups
+from repro.analysis.inference import Estimate, combine, holm, mean_difference, verdict
 from repro.analysis.tables import with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
@@ -20,12 +17,9 @@ from repro.config.tasks import TASKS
 
 TABLE, METHOD, AGAINST = "table2", "PeaBERT3", "BERT3-PatientKD"  # the paper's largest students
 NO_CELL = ("seeds", "parameter_count")  # D14 and D17 change how cells are averaged and shown
-ALPHA = 0.05
-MOVES, UNMOVED = "changes the difference", "inconclusive"
-ADJUSTED, FEW = "inconclusive after adjustment", f"no verdict: fewer than {VERDICT_SEEDS} seeds"
 COLUMNS = tuple(
     "decision option value recipe acts task difference ci_low ci_high change change_low "
-    "change_high p_holm verdict seeds profile data".split()
+    "change_high p p_holm verdict seeds profile data".split()
 )
 # Short descriptions of each option's values, for figures and tables
 # fmt: off
@@ -45,7 +39,8 @@ DESCRIPTIONS = {
     "swap_biases": {"True": "SPS swaps weights and biases", "False": "SPS swaps weights only"},
     "ptp_stop": {"fixed": "PTP ends at a fixed epoch", "patience": "PTP ends without gains"},
     "ptp_selection": {"best_dev": "PTP checkpoint: best on dev",
-                      "best_inner": "PTP checkpoint: best held out", "last": "PTP checkpoint: last"},
+                      "best_inner": "PTP checkpoint: best held out",
+                      "last": "PTP checkpoint: last"},
     "ptp_pooler": {"kept": "pooler kept after PTP", "reset": "pooler reset after PTP"},
     "ptp_class_weights": {"none": "PTP labels unweighted", "balanced": "PTP labels balanced"},
     "ptp2_threshold": {"t1": "PTP-2: t1 for all", "t2_when_wrong": "PTP-2: t2 if wrong"},
@@ -108,23 +103,27 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         intervals over seeds and examples (`inference`).
         acts: Whether the flip can change the two methods: whether any key of their resolved
         stages, as each result records them, differs from the base's.
-        p_holm: p value of the average's change, Holm-adjusted over all flips that act.
-        verdict: On the average's change, by p_holm; none under five seeds.
+        p, p_holm: Of the average's change; adjusted over all flips that act.
+        verdict: On the average's change (`inference.verdict`): whether PeaBERT3's lead is better
+        or worse than under the base.
 
     Raises:
         MissingError, InputError: As `groups.groups`.
     """
     base = cells[0].recipe.name
-    rows = []
+    rows, base_stages, base_gains = [], [], []
     for decision, option, recipe in flips(base):
         members = groups([cell for cell in cells if cell.recipe == parse(recipe)])
-        names = [name for name in TASKS if (METHOD, name) in members]
+        tasks = [name for name in TASKS if (METHOD, name) in members]
         stages = [result["stages"] for group in members.values() for result in group.results]
-        gains = {name: _gains(members[METHOD, name], members[AGAINST, name]) for name in names}
+        gains = [
+            members[METHOD, name].example_scores - members[AGAINST, name].example_scores
+            for name in tasks
+        ]
         if option == "none":
             base_stages, base_gains = stages, gains
-        own = [inference.difference(0 * gains[name], gains[name]) for name in names]
-        change = [inference.difference(base_gains[name], gains[name]) for name in names]
+        own = [mean_difference(gain) for gain in gains]
+        change = [mean_difference(new - old) for new, old in zip(gains, base_gains, strict=True)]
         flip = {
             "decision": decision,
             "option": option,
@@ -134,46 +133,37 @@ def of(cells: list[Cell]) -> pd.DataFrame:
             "profile": cells[0].profile,
             "data": profile(cells[0].profile).data,
         }
-        rows += [flip | _numbers(*row) for row in zip(names, own, change, strict=True)]
-        rows.append(flip | _numbers("Avg", inference.combine(own), inference.combine(change)))
+        rows += [flip | _numbers(*row) for row in zip(tasks, own, change, strict=True)]
+        rows.append(flip | _numbers("Avg", combine(own), combine(change)))
     frame = pd.DataFrame(rows)
     tested = (frame["acts"] == "yes") & (frame["task"] == "Avg")
-    frame["p_holm"] = inference.holm(frame["p"].where(tested)).round(DIGITS)
+    frame["p"] = frame["p"].where(tested)
+    frame["p_holm"] = holm(frame["p"].to_numpy())
     frame["verdict"] = [
-        _verdict(row) if is_tested else ""
+        verdict(row["change"], row["p"], row["p_holm"], row["seeds"]) if is_tested else ""
         for row, is_tested in zip(frame.to_dict("records"), tested, strict=True)
     ]
-    return with_types(frame[list(COLUMNS)])
-
-
-def _gains(method: Group, against: Group) -> np.ndarray:
-    """(seeds, examples), scores of the method minus those of the other, in points."""
-    first, second = (
-        example_scores(group.metric, group.labels, group.predicted) for group in (against, method)
-    )
-    return second - first
+    return with_types(frame[list(COLUMNS)]).round(DIGITS)
 
 
 def _numbers(name: str, own: Estimate, change: Estimate) -> dict[str, Any]:
-    """The columns of one task, or of the average, and the unadjusted p of the change."""
-    numbers = {
+    """The columns of one task, or of the average."""
+    return {
+        "task": name,
         "difference": own.estimate,
         "ci_low": own.low,
         "ci_high": own.high,
         "change": change.estimate,
         "change_low": change.low,
         "change_high": change.high,
+        "p": change.p,
+        "seeds": own.seeds,
     }
-    rounded = {key: round(value, DIGITS) for key, value in numbers.items()}
-    return {"task": name, "seeds": own.seeds, "p": change.p} | rounded
 
 
-def _verdict(row: dict[Any, Any]) -> str:
-    if row["seeds"] < VERDICT_SEEDS:
-        return FEW
-    if row["p_holm"] < ALPHA:
-        return MOVES
-    return ADJUSTED if row["change_low"] > 0 or row["change_high"] < 0 else UNMOVED
+def moved(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are averages that the flip changes, by the adjusted p value."""
+    return frame["verdict"].isin(["better", "worse"])
 
 
 def acting(frame: pd.DataFrame) -> pd.Series:
@@ -199,13 +189,14 @@ def view(frame: pd.DataFrame) -> pd.DataFrame:
 
     The last column is the change of the average, with a star if it changes the difference.
     """
-    rows = frame.assign(name=flip_names(frame), acts=acting(frame)).to_dict("records")
+    named = frame.assign(name=flip_names, acts=acting, moved=moved)
+    rows = named.to_dict("records")
     cells: dict[str, dict[str, str]] = {row["name"]: {} for row in rows}
     for row in rows:
         own = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
         cells[row["name"]][row["task"]] = own if row["acts"] else "–"
         if row["task"] == "Avg":
-            star = "*" if row["verdict"] == MOVES else ""
+            star = "*" if row["moved"] else ""
             change = f"{row['change']:+.1f} [{row['change_low']:+.1f}, {row['change_high']:+.1f}]"
             shown = row["acts"] and row["option"] != "none"
             cells[row["name"]]["change of Avg"] = change + star if shown else "–"

@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 
 from repro import paths
-from repro.analysis import stats, tables
-from repro.analysis.groups import Group, generator, groups, origin
+from repro.analysis import tables
+from repro.analysis.example_scores import example_scores
+from repro.analysis.groups import Group, groups, origin
+from repro.analysis.inference import mean_score
 from repro.analysis.tables import summary, table_frame
 from repro.config import printed
 from repro.config.cells import Cell, plan
@@ -196,8 +198,8 @@ def mrpc_table(cells: list[Cell]) -> pd.DataFrame:
 
     Returns:
         One row per method, split (dev, test) and metric, in percent, with the columns of the
-        paper's tables. `ci_low` and `ci_high` are the 95 % bootstrap interval over seeds and
-        examples of the split. `paper` is the printed F1 of GLUE's server, given beside the test F1.
+        paper's tables. `ci_low` and `ci_high` are the 95 % interval over seeds and examples
+        of the split. `paper` is the printed F1 of GLUE's server, given beside the test F1.
         `constant` is the score of predicting "equivalent" for every pair.
 
     Raises:
@@ -215,10 +217,10 @@ def mrpc_table(cells: list[Cell]) -> pd.DataFrame:
         first_labels = labels
         columns = origin([group]) | {"task": "MRPC", "last": None}  # the last step's F1: Table 2
         for metric in _METRICS:
-            dev = _score(metric, group.labels, group.logits.argmax(axis=2), "MRPC")
+            dev = _score(metric, group.labels, group.predicted)
             rows.append(columns | dev)
         for metric in _METRICS:
-            test = _score(metric, labels, predicted, "MRPC test")
+            test = _score(metric, labels, predicted)
             if metric == "f1":
                 paper = printed.paper(columns["table"], columns["method"], ["MRPC"])
                 test |= {"paper": paper, "delta": round(test["mean"] - paper, DIGITS)}
@@ -240,11 +242,11 @@ def _test_predictions(group: Group, expected: np.ndarray | None) -> tuple[np.nda
     return expected, logits.argmax(axis=2)
 
 
-def _score(metric: str, labels: np.ndarray, predicted: np.ndarray, name: str) -> dict[str, Any]:
+def _score(metric: str, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
     """Mean, interval and constant baseline. labels: (n,); predicted: (seeds, n)."""
-    draws = stats.bootstrap_scores(metrics.METRICS[metric], labels, predicted, generator(name))
+    estimate = mean_score(example_scores(metric, labels, predicted))
     constant = round(float(metrics.score(metric, labels, np.ones_like(labels))), DIGITS)
-    columns = summary(metrics.score(metric, labels, predicted), draws)
+    columns = summary(metrics.score(metric, labels, predicted), estimate)
     return columns | {"metric": metric, "constant": constant}
 
 
@@ -264,9 +266,10 @@ def mrpc_text(frame: pd.DataFrame) -> str:
     wide.loc["always equivalent"] = constants
     first = frame.iloc[0]
     seeds = f"{first['seeds']} seed" + ("s" if first["seeds"] > 1 else "")
+    covered = "examples and seeds" if first["seeds"] > 1 else "examples only"
     chosen_on_dev = "The checkpoint was chosen on dev: the dev score is optimistic."
     notes = [
-        f"Percent, {seeds}, 95 % bootstrap interval over examples and seeds. Paper: F1 on GLUE's "
+        f"Percent, {seeds}, 95 % interval over {covered}. Paper: F1 on GLUE's "
         "test server, Table 2.",
         "Test: GLUE's test pairs with the public labels of the corpus; nothing was chosen on them. "
         + (chosen_on_dev if "dev" in first["checkpoint"] else ""),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from repro import paths
+from repro.analysis.example_scores import example_scores
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
@@ -17,7 +18,6 @@ from repro.errors import InputError, MissingError
 from repro.runs import results as files
 
 TUNED = "tuned"  # in the column `settings`
-_SEED = 20210112  # of every interval
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Group:
     def scores(self) -> np.ndarray:
         """(seeds,), the stored scores by the task's metric, in percent."""
         return np.array([result["metrics"][self.metric] for result in self.results])
+
+    @property
+    def example_scores(self) -> np.ndarray:
+        """(seeds, n), scores of the single examples, in percent; see `example_scores.py`."""
+        return example_scores(self.metric, self.labels, self.predicted)
 
 
 def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
@@ -191,11 +196,6 @@ def changed_settings(cell: Cell) -> str:
     return "; ".join([*([TUNED] if cell.tuned else []), *changes])
 
 
-def generator(name: str) -> np.random.Generator:
-    """The random numbers for the intervals of a task: the same for every row of it."""
-    return np.random.default_rng([_SEED, *name.encode()])
-
-
 def origin(members: list[Group]) -> dict[str, Any]:
     """The columns of a row that say where its numbers come from.
 
@@ -216,6 +216,7 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "settings": changed_settings(cell),
         "split": _joined(map(_split, members)),
         "precision": _joined(result["precision"] for result in results),
+        "computed": computed(members),
         "checkpoint": _joined(result["selection"]["rule"] for result in results),
         "last": round(float(np.mean(last_scores)), DIGITS),  # NaN unless the best on dev was taken
         "one_class": sum(_one_class(group) for group in members),
@@ -224,6 +225,25 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "parameters": parameters["layers"],
         "parameters_full": parameters["with_embeddings"],
     }
+
+
+def computed(members: list[Group]) -> str:
+    """What the cells were computed with: commit, versions, precision and device; "; " between.
+
+    A comparison is sound if this names one combination; otherwise the notes of the table list them.
+    """
+    return _joined(
+        ", ".join(
+            [
+                f"commit {result['commit'][:12] or 'unknown'}",
+                *(f"{name} {version}" for name, version in sorted(result["versions"].items())),
+                result["precision"],
+                result["device"],
+            ]
+        )
+        for group in members
+        for result in group.results
+    )
 
 
 def _split(group: Group) -> str:

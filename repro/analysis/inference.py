@@ -25,7 +25,17 @@ import numpy as np
 from scipy.special import stdtrit
 
 LEVEL = 0.95
+ALPHA = 1 - LEVEL  # of verdicts, on Holm-adjusted p values
 VERDICT_SEEDS = 5  # no verdict on a method with fewer seeds
+# What is adjusted together, declared before any result: one entry per kind of CSV
+FAMILIES = {
+    "comparisons": "all comparisons of the table: each pair on each task and on average",
+    "decisions": "the average change of each decision that can act",
+    "ledger": "all claims of the ledger that are tested",
+    "ptp_difficulty": "all labels of all tasks, and all examples of each task",
+}
+NO_VERDICT = f"no verdict: fewer than {VERDICT_SEEDS} seeds"
+INCONCLUSIVE, NOT_ADJUSTED = "inconclusive", "inconclusive after adjustment"
 _SMALLEST_P = 1e-12  # smaller p values are reported as this one
 _UNBOUNDED = (-math.inf, math.inf)
 
@@ -125,7 +135,20 @@ def difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> E
             f"both methods need the same seeds and examples, "
             f"got shapes {first.shape} and {second.shape}"
         )
-    return _crossed(second - first, level, _UNBOUNDED)
+    return mean_difference(second - first, level)
+
+
+def mean_difference(gains: np.ndarray, level: float = LEVEL) -> Estimate:
+    """The mean of differences that have been taken, such as the average gain of several pairs.
+
+    Args:
+        gains: (seeds, examples) in points, differences of example scores.
+        level: Of the interval, in (0, 1).
+
+    Raises:
+        ValueError: As `mean_score`.
+    """
+    return _crossed(np.asarray(gains, float), level, _UNBOUNDED)
 
 
 def _crossed(scores: np.ndarray, level: float, limits: tuple[float, float]) -> Estimate:
@@ -290,6 +313,26 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(factors * adjusted[order]), 1.0)
     return adjusted
+
+
+def verdict(difference: float, p: float, p_holm: float, seeds: int) -> str:
+    """What one test of a family shows.
+
+    Args:
+        difference: The estimate; only its sign is used.
+        p: Its p value. Below ALPHA, the 95 % interval excludes 0.
+        p_holm: The p value adjusted within its family.
+        seeds: Seeds behind the estimate.
+
+    Returns:
+        "better" or "worse" if the adjusted p is below ALPHA; otherwise NO_VERDICT, NOT_ADJUSTED
+        (the interval excludes 0) or INCONCLUSIVE.
+    """
+    if seeds < VERDICT_SEEDS:
+        return NO_VERDICT
+    if p_holm < ALPHA:
+        return "better" if difference > 0 else "worse"
+    return NOT_ADJUSTED if p < ALPHA else INCONCLUSIVE
 
 
 def detectable(estimate: Estimate, power: float = 0.8, alpha: float = 0.05) -> float:

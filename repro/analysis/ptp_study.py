@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from repro.analysis import stats
-from repro.analysis.groups import Group, check_same_origin, generator, groups, origin
+from repro.analysis.example_scores import pooled_ratio_scores
+from repro.analysis.groups import Group, check_same_origin, groups, origin
+from repro.analysis.inference import holm, mean_difference, verdict
 from repro.analysis.tables import assigned, gold_classes, with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
@@ -29,7 +30,8 @@ ALL = "all"  # instead of a label or a gold class: every example
 ORIGIN = ("profile", "data", "backbone", "recipe", "settings", "precision", "split", "checkpoint")
 SHARES = ("task", "rule", "seed", "seeds", "gold", "label", "count", "share", "t1", "t2", *ORIGIN)
 DIFFICULTY = (
-    *"task rule label seeds count share before after difference ci_low ci_high".split(),
+    *"task rule label seeds count share before after difference ci_low ci_high p p_holm "
+    "verdict".split(),
     *("method_before", "method_after", *ORIGIN),
 )
 AGREEMENT = (
@@ -108,8 +110,8 @@ def difficulty(cells: list[Cell]) -> pd.DataFrame:
     Returns:
         One row per task and label, and one for all examples. Columns: DIFFICULTY. count and share:
         examples with the label, mean over seeds. before, after, difference: percent and points,
-        over the examples of all seeds, with the interval of `stats.bootstrap_within`. A label that
-        no example has is a row without accuracies.
+        over the examples of all seeds, with the 95 % interval of `inference`. p_holm: adjusted over
+        all rows; verdict follows from it. A label that no example has is a row without accuracies.
 
     Raises:
         MissingError, InputError: As `groups.groups`; InputError also if the students were not
@@ -136,7 +138,11 @@ def difficulty(cells: list[Cell]) -> pd.DataFrame:
             common | {"label": label} | _gain(before, after, member)
             for label, member in members.items()
         ]
-    return with_types(pd.DataFrame(rows, columns=list(DIFFICULTY)))
+    for row, p_holm in zip(rows, holm([row.get("p", np.nan) for row in rows]), strict=True):
+        if "p" in row:
+            row["p_holm"] = float(p_holm)
+            row["verdict"] = verdict(row["difference"], row["p"], row["p_holm"], row["seeds"])
+    return with_types(pd.DataFrame(rows, columns=list(DIFFICULTY))).round(DIGITS)
 
 
 def _check_same_teacher(members: list[Group]) -> None:
@@ -174,13 +180,17 @@ def _gain(before: Group, after: Group, member: np.ndarray) -> dict[str, float]:
         correct_before, correct_after = (
             group.predicted == group.labels for group in (before, after)
         )  # (seeds, n)
-        draws = stats.bootstrap_within(correct_before, correct_after, member, generator(after.task))
-        low, high = stats.interval(draws)
-        accuracy_before = 100 * correct_before[member].mean()
-        accuracy_after = 100 * correct_after[member].mean()
-        values |= {"before": accuracy_before, "after": accuracy_after}
-        values |= {"difference": accuracy_after - accuracy_before, "ci_low": low, "ci_high": high}
-    return {key: round(float(value), DIGITS) for key, value in values.items()}
+        gain = correct_after.astype(float) - correct_before
+        estimate = mean_difference(pooled_ratio_scores(gain * member, member))
+        values |= {
+            "before": 100 * correct_before[member].mean(),
+            "after": 100 * correct_after[member].mean(),
+            "difference": estimate.estimate,
+            "ci_low": max(estimate.low, -100.0),
+            "ci_high": min(estimate.high, 100.0),
+            "p": estimate.p,
+        }
+    return {key: float(value) for key, value in values.items()}
 
 
 def agreement(cells: list[Cell]) -> pd.DataFrame:

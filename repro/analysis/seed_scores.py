@@ -1,4 +1,4 @@
-"""Inference from one score per seed: sign-flip tests, and where a new run is expected.
+"""Inference from one score per seed: where a new run is expected, given published seeds.
 
 Examples are fixed here; only seeds vary. `inference.py` has the intervals over both.
 """
@@ -11,17 +11,6 @@ import numpy as np
 from scipy.special import stdtrit
 
 from repro.analysis.inference import LEVEL, Part, pooled
-
-_EXACT_UNITS = 32  # sign flips are enumerated up to here, as two halves of 2 ** 16 sums
-
-
-@dataclass(frozen=True)
-class SignFlip:
-    """Result of a sign-flip test. `method` is "exact" or "Monte Carlo"."""
-
-    p: float
-    method: str
-    units: int
 
 
 @dataclass(frozen=True)
@@ -39,43 +28,6 @@ class Prediction:
     def agrees(self, score: float) -> bool:
         """Whether a new mean score lies in the interval."""
         return self.low <= score <= self.high
-
-
-def sign_flip(
-    differences: np.ndarray, rng: np.random.Generator | None = None, draws: int = 20_000
-) -> SignFlip:
-    """Two-sided sign-flip test of the mean difference; each seed (of each task) is one unit.
-
-    Exact up to 32 units: the sums of the two halves are enumerated, sorted and matched. With more
-    units the signs are drawn, and the observed signs count as one draw (Phipson and Smyth 2010).
-
-    Args:
-        differences: (seeds,) or (tasks, seeds).
-        rng: For the drawn signs; a fixed one by default.
-        draws: Number of drawn signs.
-
-    Returns:
-        p (NaN for fewer than two units), with the method used.
-    """
-    units = np.ravel(np.asarray(differences, float))
-    if len(units) < 2:
-        return SignFlip(math.nan, "exact", len(units))
-    reached = abs(units.sum()) - 1e-9 * max(1.0, np.abs(units).sum())
-    if len(units) > _EXACT_UNITS:
-        rng = rng or np.random.default_rng(0)
-        signs = rng.integers(0, 2, (draws, len(units)), dtype=np.int8) * 2 - 1
-        count = np.sum(np.abs(signs @ units) >= reached)
-        return SignFlip(float((count + 1) / (draws + 1)), "Monte Carlo", len(units))
-    left, right = np.zeros(1), np.zeros(1)
-    for unit in units[::2]:
-        left = np.concatenate((left - unit, left + unit))
-    for unit in units[1::2]:
-        right = np.concatenate((right - unit, right + unit))
-    right = np.sort(right)
-    above = len(right) - np.searchsorted(right, reached - left, side="left")
-    below = np.searchsorted(right, -reached - left, side="right")
-    count = np.sum(np.minimum(above + below, len(right)))  # both, if the observed sum is 0
-    return SignFlip(float(count / 2.0 ** len(units)), "exact", len(units))
 
 
 def prediction(

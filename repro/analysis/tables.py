@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 
 from repro import paths
-from repro.analysis import sidecar, stats
-from repro.analysis.groups import Group, generator, groups, origin
+from repro.analysis import sidecar
+from repro.analysis.groups import Group, groups, origin
+from repro.analysis.inference import Estimate, combine, mean_score
 from repro.config import printed
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
 from repro.config.tables import TABLES, Row, table
 from repro.config.tasks import TASKS, task
-from repro.data import metrics, ptp_labels
+from repro.data import ptp_labels
 from repro.errors import InputError, MissingError, one_of
 from repro.files import write_atomic
 
@@ -25,14 +26,15 @@ COLUMNS = tuple(
     "backbone data recipe".split()
 )
 MORE_COLUMNS = tuple(
-    "last one_class parameters_full effective_layers precision checkpoint profile settings".split()
+    "last one_class parameters_full effective_layers precision checkpoint profile settings "
+    "computed".split()
 )
 _WHOLE_NUMBERS = set(
     "layers seed seeds pairs examples parameters parameters_full effective_layers one_class".split()
 )
 _NUMBERS = set(
-    "mean sd ci_low ci_high paper delta count t share difference p_permutation last p_seeds p_holm "
-    "improvement improvement_low improvement_high detectable change change_low change_high "
+    "mean sd ci_low ci_high paper delta count t share difference p p_holm last detectable "
+    "change change_low change_high "
     "printed recomputed ours t1 t2 before after agreement agreement_low agreement_high chance "
     "kappa constant".split()
 )
@@ -42,7 +44,7 @@ PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied 
 DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
-LEDGER = "ledger"  # made from the other CSVs, not from cells
+LEDGER = "ledger"  # made from the cells of several tables
 EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
 
 THRESHOLDS = np.arange(51, 100) / 100  # of `threshold_sweep`
@@ -63,16 +65,16 @@ def with_types(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(text, object)).fillna(dict.fromkeys(text, "")).astype(types)
 
 
-def summary(scores: np.ndarray, draws: np.ndarray) -> dict[str, Any]:
+def summary(scores: np.ndarray, estimate: Estimate) -> dict[str, Any]:
     """The columns mean, sd, ci_low, ci_high and seeds, rounded as they are stored.
 
     Args:
-        scores: (seeds,), in percent.
-        draws: (draws,), bootstrap draws of the mean score, in percent.
+        scores: (seeds,), in percent; sd is their sample standard deviation, NaN for one seed.
+        estimate: Of the mean score, with its interval.
     """
-    mean, sd = stats.mean_sd(scores)
-    low, high = stats.interval(draws)
-    values = {"mean": mean, "sd": sd, "ci_low": low, "ci_high": high}
+    sd = float(scores.std(ddof=1)) if len(scores) > 1 else float("nan")
+    values = {"mean": float(scores.mean()), "sd": sd}
+    values |= {"ci_low": estimate.low, "ci_high": estimate.high}
     return {name: round(value, DIGITS) for name, value in values.items()} | {"seeds": len(scores)}
 
 
@@ -87,7 +89,7 @@ def aggregate(cells: list[Cell]) -> pd.DataFrame:
 
     Returns:
         COLUMNS, then MORE_COLUMNS. Scores in percent, rounded to four decimals; ci_low and ci_high
-        are the 95 % bootstrap interval over seeds and dev examples.
+        are the 95 % interval of `inference`, over seeds and dev examples.
 
     Raises:
         InputError: The cells are of Table 1, or of no whole plan.
@@ -115,24 +117,17 @@ def aggregate(cells: list[Cell]) -> pd.DataFrame:
 
 
 def _scored_rows(members: list[Group]) -> list[dict[str, Any]]:
-    """The rows of one method: each task, then the average over tasks of scores and draws."""
-    scores = np.stack([group.scores for group in members])  # (tasks, seeds)
-    draws = np.stack(  # (tasks, draws); independent between tasks
-        [
-            stats.bootstrap_scores(
-                metrics.METRICS[group.metric], group.labels, group.predicted, generator(group.task)
-            )
-            for group in members
-        ]
-    )
+    """The rows of one method: each task, then the average over tasks."""
+    estimates = [mean_score(group.example_scores) for group in members]
     rows = [
         _beside_paper(
-            origin([group]) | summary(score, draw) | {"task": group.task},
+            origin([group]) | summary(group.scores, estimate) | {"task": group.task},
             *printed.column(group.task),
         )
-        for group, score, draw in zip(members, scores, draws, strict=True)
+        for group, estimate in zip(members, estimates, strict=True)
     ]
-    average = origin(members) | summary(scores.mean(axis=0), draws.mean(axis=0)) | {"task": "Avg"}
+    scores = np.mean([group.scores for group in members], axis=0)  # (seeds,)
+    average = origin(members) | summary(scores, combine(estimates)) | {"task": "Avg"}
     return [*rows, _beside_paper(average, *printed.average([group.task for group in members]))]
 
 
@@ -177,37 +172,28 @@ def table1(cells: list[Cell]) -> pd.DataFrame:
     """
     members = list(groups(cells).values())
     rows: list[dict[str, Any]] = []
-    totals = []  # of each task: shares (seeds, labels), draws (draws, labels)
     for group in members:
         labels, _ = assigned(group, group.cells[0].recipe.ptp_thresholds)
         for gold, mask in gold_classes(group).items():
-            chosen = labels[:, mask]
-            shares = 100.0 * (chosen[..., None] == np.arange(len(ptp_labels.LABELS))).mean(axis=1)
-            draws = stats.bootstrap_shares(len(ptp_labels.LABELS), chosen, generator(group.task))
-            rows += _label_rows([group], group.task, gold, shares, draws, chosen.shape[1])
-            totals += [(shares, draws)] if gold == "all" else []
-    shares, draws = (np.mean(values, axis=0) for values in zip(*totals, strict=True))
-    size = float(np.mean([len(group.labels) for group in members]))
-    rows += _label_rows(members, "Avg", "all", shares, draws, size)
+            common = origin([group]) | {"task": group.task, "gold": gold, "metric": "share"}
+            for k, label in enumerate(ptp_labels.LABELS):
+                has_label = 100.0 * (labels[:, mask] == k)  # (seeds, examples of the class)
+                rows.append(common | _share([has_label]) | {"method": label})
+    # ... and the average over tasks, of the rows "all"
+    of_tasks = [assigned(group, group.cells[0].recipe.ptp_thresholds)[0] for group in members]
+    common = origin(members) | {"task": "Avg", "gold": "all", "metric": "share"}
+    for k, label in enumerate(ptp_labels.LABELS):
+        has_label_by_task = [100.0 * (labels == k) for labels in of_tasks]
+        rows.append(common | _share(has_label_by_task) | {"method": label})
     return table_frame(rows, ("gold", "count"))
 
 
-def _label_rows(
-    members: list[Group],
-    name: str,
-    gold: str,
-    shares: np.ndarray,
-    draws: np.ndarray,
-    examples: float,
-) -> list[dict[str, Any]]:
-    """One row per PTP label. shares: (seeds, labels), draws: (draws, labels), both in percent."""
-    common = origin(members) | {"task": name, "metric": "share", "gold": gold}
-    return [
-        common
-        | {"method": label, "count": round(shares[:, k].mean() * examples / 100, DIGITS)}
-        | summary(shares[:, k], draws[:, k])
-        for k, label in enumerate(ptp_labels.LABELS)
-    ]
+def _share(has_label: list[np.ndarray]) -> dict[str, Any]:
+    """The columns of one PTP label. has_label: of each task, (seeds, examples), 0 or 100."""
+    shares = np.mean([task.mean(axis=1) for task in has_label], axis=0)  # (seeds,)
+    examples = np.mean([task.shape[1] for task in has_label])
+    count = round(float(shares.mean() * examples / 100), DIGITS)
+    return summary(shares, combine([mean_score(task) for task in has_label])) | {"count": count}
 
 
 def assigned(group: Group, rule: str) -> tuple[np.ndarray, list[tuple[float, float]]]:

@@ -129,7 +129,7 @@ def verify(profile_name: str) -> Verdict:
     csv_paths = [
         path
         for path in visible(folder.glob("*.csv"))
-        if path.name.partition(".")[0] != tables.LEDGER  # made from the other CSVs
+        if path.name.partition(".")[0] != tables.LEDGER  # made from the cells of several tables
     ]
     if not (csv_paths or results or predictions):
         raise MissingError(
@@ -222,10 +222,13 @@ def _some(ids: list[str], total: int = 0) -> str:
 
 
 def _check_ledger(path: Path) -> list[str]:
-    """Derive the ledger again from the CSVs beside it; one line per difference."""
+    """Derive the ledger again from the cells of the tables; one line per difference."""
     if not path.is_file():
         return []
-    derived = claims.of(path.parent.name)
+    try:
+        derived = claims.of(path.parent.name)
+    except ReproError as error:
+        return [f"{shown(path)}: cannot be derived again: {error}"]
     return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]
 
 

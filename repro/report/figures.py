@@ -210,12 +210,13 @@ def _score_legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
     profile_name, seeds = frame["profile"].iloc[0], int(frame["seeds"].max())
     paper_split = table(frame["table"].iloc[0]).paper_split
     mean = f"mean of {seeds} seeds" if seeds > 1 else "1 seed"
+    covered = "" if seeds > 1 else " over examples only"
     handles = [
         panels[0].plot([], [], "o-", color=OURS, ms=4, lw=1.3)[0],
         panels[0].plot([], [], "D", mfc="white", mec=THEIRS, ms=4.2, mew=1.1)[0],
     ]
     labels = [
-        f"ours (profile {profile_name}, dev): {mean}, 95 % interval",
+        f"ours (profile {profile_name}, dev): {mean}, 95 % interval{covered}",
         f"paper (BERT-base, GLUE {paper_split})",
     ]
     figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=2)

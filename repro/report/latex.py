@@ -6,12 +6,14 @@ from typing import Any
 import pandas as pd
 
 from repro.analysis import decisions
+from repro.analysis.inference import FAMILIES, VERDICT_SEEDS
 from repro.config.tables import table
 from repro.data.ptp_labels import LABELS
 from repro.report.text import (
     claims_view,
     heading,
     marked,
+    mixed_note,
     notes,
     pair_view,
     parameter_counts,
@@ -31,18 +33,25 @@ _SPECIAL = {
 } | {character: "\\" + character for character in "&%$#_{}"}
 _PLUS_MINUS = r"{\tiny$\pm$}"
 _COMPARISONS = (
-    "Differences in points over the same examples and seeds (seeds: {seeds}), with 95 % bootstrap "
-    "intervals and the paper's difference in parentheses. *: p < 0.05 in a paired permutation "
-    "test, Holm-adjusted over tasks. Data: {data}."
+    "Differences in points over the same examples and seeds (seeds: {seeds}), with 95 % intervals "
+    "over {covered} and the paper's difference in parentheses. {marks} "
+    "[ours]: not compared in the paper. Data: {data}."
+)
+_MARKS = (
+    f"*: better or worse, p < 0.05 after Holm's adjustment over {FAMILIES['comparisons']}. "
+    "?: the interval excludes 0, inconclusive after adjustment."
 )
 _CLAIMS = (
     "Numeric and comparative claims of the paper: as printed; recomputed from the entries of its "
-    "own tables (!: differs from the printed value); ours with profile {profile}; and the verdict, "
-    "by the rule in repro.analysis.claims."
+    "own tables (!: differs from the printed value); ours with profile {profile}; the verdicts on "
+    f"direction (p values adjusted over {FAMILIES['ledger']}) and on size. "
+    "The rules are in docs/statistics.md."
 )
 _DECISIONS = (
-    "PeaBERT3 minus BERT3-PatientKD in points with 95 % bootstrap intervals, one decision changed "
-    "at a time; seeds: {seeds}. –: the change does not affect these two students. Data: {data}."
+    "PeaBERT3 minus BERT3-PatientKD in points with 95 % intervals, one decision changed "
+    "at a time; seeds: {seeds}. Last column: the change of the average; *: p < 0.05 after Holm's "
+    f"adjustment over {FAMILIES['decisions']}. "
+    "–: the change cannot act on these two students. Data: {data}."
 )
 
 
@@ -64,7 +73,13 @@ def latex(name: str, frame: pd.DataFrame) -> str:
     if name == "decisions":
         return _plain(decisions.view(frame), name, _DECISIONS.format(**source))
     if name.startswith("comparisons"):
-        return _plain(pair_view(frame), name, _COMPARISONS.format(**source))
+        few = source["seeds"] < VERDICT_SEEDS
+        title = _COMPARISONS.format(
+            covered="seeds and examples" if source["seeds"] > 1 else "examples only",
+            marks=f"No verdicts: fewer than {VERDICT_SEEDS} seeds." if few else _MARKS,
+            **source,
+        )
+        return _plain(pair_view(frame), name, " ".join([title, *mixed_note(frame)]))
     return _label_table(frame) if name == "table1" else _score_table(frame)
 
 

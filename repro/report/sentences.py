@@ -3,10 +3,17 @@
 import pandas as pd
 
 from repro.analysis import tables
-from repro.analysis.decisions import acting
-from repro.analysis.stats import LEAST_SEEDS
+from repro.analysis.decisions import acting, moved
+from repro.analysis.inference import (
+    ALPHA,
+    FAMILIES,
+    INCONCLUSIVE,
+    NO_VERDICT,
+    NOT_ADJUSTED,
+    VERDICT_SEEDS,
+)
 from repro.config.tables import table
-from repro.report.text import to_text
+from repro.report.text import ONE_SEED, mixed_note, to_text
 
 
 def table_with_differences(name: str, profile: str, variant: str = "") -> str:
@@ -58,30 +65,36 @@ def summary(frame: pd.DataFrame) -> str:
 
 
 def differences(pairs: pd.DataFrame) -> list[str]:
-    """Describe each average difference that the paper claims, one sentence per pair of methods.
+    """Describe each average difference, one sentence per pair of methods, and the test.
 
     Args:
         pairs: Comparisons as `comparisons.of` returns them.
     """
     sentences = []
     for row in pairs[pairs["task"] == "Avg"].to_dict("records"):
-        if row["ci_low"] > 0 or row["ci_high"] < 0:
-            finding = f"{'better' if row['ci_low'] > 0 else 'worse'} with {_seeds(row['seeds'])}"
-        elif row["detectable"] == 0:
-            finding = "identical predictions on every example"
-        else:
-            finding = f"inconclusive (minimum detectable difference {row['detectable']:.1f} points)"
+        finding = row["verdict"]
+        if finding in ("better", "worse", NOT_ADJUSTED):
+            p = row["p_holm"]  # stored with four decimals
+            finding += f" (adjusted p {f'= {p:.2g}' if p >= 1e-4 else '< 0.0001'})"
+        elif finding == INCONCLUSIVE:
+            finding += f" (minimum detectable difference {row['detectable']:.1f} points)"
+        paper = f"paper: {row['paper']:+.1f}"
+        if row["compared_by"] != "paper":
+            paper = f"not compared in the paper, whose scores differ by {row['paper']:+.1f}"
         sentences.append(
             f"{row['method']} vs. {row['against']}: {row['difference']:+.1f} points, 95 % interval "
-            f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f}, {finding}; paper: {row['paper']:+.1f}."
+            f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f}, {_seeds(row['seeds'])}: {finding}; "
+            f"{paper}."
         )
-    return sentences
+    if not sentences:
+        return []
+    family = f"p values are adjusted (Holm) over {FAMILIES['comparisons']}."
+    return [*sentences, family, *mixed_note(pairs)]
 
 
 def _seeds(count: int) -> str:
-    """The number of seeds, with a warning if they are few."""
-    seeds = f"{count} seed{'s' if count > 1 else ''}"
-    return seeds if count >= LEAST_SEEDS else f"{seeds} (too few to generalise to other seeds)"
+    """The number of seeds; for one, that intervals cover the examples only."""
+    return f"{count} seeds" if count > 1 else ONE_SEED
 
 
 def decisions(frame: pd.DataFrame) -> str:
@@ -92,33 +105,37 @@ def decisions(frame: pd.DataFrame) -> str:
     """
     rows = frame[(frame["task"] == "Avg") & acting(frame)]
     base, changed = rows.iloc[0], rows.iloc[1:]
-    moved = changed[(changed["change_low"] > 0) | (changed["change_high"] < 0)]
     named = [
         f"{row['decision']} {row['option']}={row['value']} ({row['change']:+.1f})"
-        for row in moved.to_dict("records")
+        for row in changed[moved(changed)].to_dict("records")
     ]
+    finding = f"Changes with an adjusted p below {ALPHA:.2f}: {', '.join(named) or 'none'}"
+    if base["seeds"] < VERDICT_SEEDS:
+        finding = NO_VERDICT.capitalize()
     low, high = changed["difference"].min(), changed["difference"].max()
-    better, worse = (changed["ci_low"] > 0).sum(), (changed["ci_high"] < 0).sum()
     return (
-        f"With the {base['recipe']} recipe the difference is {base['difference']:+.1f} points. "
-        f"With one decision changed at a time ({len(changed)} variants) it ranges from {low:+.1f} "
-        f"to {high:+.1f}. Changes whose paired 95 % interval excludes 0: "
-        f"{', '.join(named) or 'none'}. The interval of the difference itself is above 0 in "
-        f"{better} variants and below 0 in {worse}."
+        f"With the {base['recipe']} recipe the difference is {base['difference']:+.1f} points, "
+        f"{_seeds(base['seeds'])}. With one decision changed at a time ({len(changed)} variants "
+        f"that can act) it ranges from {low:+.1f} to {high:+.1f}. {finding}. p values are adjusted "
+        f"(Holm) over {FAMILIES['decisions']}."
     )
 
 
 def claims(frame: pd.DataFrame) -> str:
-    """Summarise the verdicts on the paper's claims in one line.
+    """Summarise the verdicts on the paper's claims: direction, then size.
 
     Args:
         frame: Claims as `claims.of` returns them.
     """
-    counts = ", ".join(f"{n} {verdict}" for verdict, n in frame["verdict"].value_counts().items())
+    direction, size = (
+        ", ".join(f"{n} {value}" for value, n in column[column != ""].value_counts().items())
+        for column in (frame["direction"], frame["size"])
+    )
     mismatches = (frame["adds_up"] == "no").sum()
     return (
-        f"{len(frame)} claims: {counts}. Printed values that differ from the paper's own tables: "
-        f"{mismatches}."
+        f"{len(frame)} claims. Direction: {direction}. Size: {size or 'none tested'}. Printed "
+        f"values that differ from the paper's own tables: {mismatches}. p values are adjusted "
+        f"(Holm) over {FAMILIES['ledger']}."
     )
 
 
@@ -163,14 +180,14 @@ def _confidence(shares: pd.DataFrame) -> list[str]:
 
 
 def _accuracy_by_label(difficulty: pd.DataFrame) -> list[str]:
-    """Per task: the accuracy without PTP, and the changes with PTP whose interval excludes 0."""
+    """Per task: the accuracy without PTP, and the changes with PTP that pass the test."""
     lines = []
     for name, rows in difficulty[difficulty["count"] > 0].groupby("task", sort=False):
         accuracies = [f"{row['label']} {row['before']:.0f} %" for row in rows.to_dict("records")]
         clear = rows[(rows["ci_low"] > 0) | (rows["ci_high"] < 0)]
         changes = [
             f"{row['label']} {row['difference']:+.1f} ({row['ci_low']:+.1f} to "
-            f"{row['ci_high']:+.1f})"
+            f"{row['ci_high']:+.1f}; {row['verdict']})"
             for row in clear.to_dict("records")
         ]
         lines.append(
@@ -178,10 +195,10 @@ def _accuracy_by_label(difficulty: pd.DataFrame) -> list[str]:
             f"excludes 0, in points: {', '.join(changes) or 'none'}."
         )
     seeds = _seeds(int(difficulty["seeds"].max()))
-    multiple = (
-        f"{len(difficulty)} intervals (95 %), not adjusted for multiple comparisons; {seeds}."
+    tested = (
+        f"95 % intervals, {seeds}. Verdicts: adjusted (Holm) over {FAMILIES['ptp_difficulty']}."
     )
-    return [*lines, "", multiple]
+    return [*lines, "", tested]
 
 
 def _agreement(agreement: pd.DataFrame) -> list[str]:

@@ -13,7 +13,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from repro import paths
-from repro.analysis.decisions import MOVES, acting, flip_names
+from repro.analysis.decisions import acting, flip_names, moved
+from repro.analysis.inference import NOT_ADJUSTED
 from repro.analysis.ptp_study import ALL
 from repro.config.tasks import task
 from repro.data.ptp_labels import LABELS
@@ -32,6 +33,7 @@ from repro.report.figures import (
 _VERDICTS: dict[str, dict[str, Any]] = {
     "reproduced": {"color": "#00795B", "marker": "o"},
     "not reproduced": {"color": "#A63C00", "marker": "X"},
+    NOT_ADJUSTED: {"color": "#B08900", "marker": "^"},
     "inconclusive": {"color": GREY, "marker": "s"},
 }
 _MOVES: dict[str, Any] = {"color": OURS, "marker": "s", "ms": 4.5}
@@ -53,21 +55,20 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
         recipe. A filled square: the change is significant after Holm's adjustment. A dash: the
         change cannot act on the two students.
     """
-    rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting)
+    rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting, moved=moved)
     if axes is None:
         height = 1.1 + 0.17 * len(rows)
         axes = new(WIDE, height, 1, 2, sharey=True, width_ratios=(1.15, 1))
     left, right = panels = np.asarray(axes, dtype=object)
     for place, row in enumerate(rows.to_dict("records")):
-        moves = row["verdict"] == MOVES
         for ax, middle, (low, high) in (
             (left, "difference", ("ci_low", "ci_high")),
             (right, "change", ("change_low", "change_high")),
         ):
             if not row["acts"]:
-                ax.plot(0.5, -place, "_", color=GREY, ms=6, transform=ax.get_yaxis_transform())
+                ax.plot(0.97, -place, "_", color=GREY, ms=6, transform=ax.get_yaxis_transform())
             elif ax is left or row["option"] != "none":
-                style = _MOVES if moves else _UNMOVED
+                style = _MOVES if row["moved"] else _UNMOVED
                 ax.plot([row[low], row[high]], [-place] * 2, color=style["color"], lw=1.3)
                 ax.plot(row[middle], -place, ls="", **style)
     base, tasks = rows.iloc[0], [name for name in dict.fromkeys(frame["task"]) if name != "Avg"]
@@ -80,8 +81,11 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
     seeds = f"{base['seeds']} seed{'s' if base['seeds'] > 1 else ''}"
     left.set(xlabel="points", title="PeaBERT3 minus BERT3-PatientKD")
     right.set(xlabel="points", title="change from the unchanged recipe")
-    figure_of(panels).suptitle(f"{', '.join(tasks)}; {seeds}, 95 % intervals", fontsize=9)
-    marks = ({"label": "changes the difference (Holm)"} | _MOVES, {"label": "not shown"} | _UNMOVED)
+    figure_of(panels).suptitle(f"mean of {', '.join(tasks)}; {seeds}, 95 % intervals", fontsize=9)
+    marks = (
+        {"label": "significant change (Holm)"} | _MOVES,
+        {"label": "not significant"} | _UNMOVED,
+    )
     handles = [plt.Line2D([], [], lw=1.3, **mark) for mark in marks]
     handles.append(plt.Line2D([], [], marker="_", color=GREY, ls="", label="cannot act here"))
     handles.append(plt.Line2D([], [], color=OURS, ls=(0, (4, 3)), lw=0.8, label="unchanged recipe"))
@@ -90,7 +94,7 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
 
 
 def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the claims about differences: ours with 95 % intervals by verdict, and the paper's.
+    """Plot the claims about differences: ours with 95 % intervals, and the paper's.
 
     Args:
         frame: The table "ledger". Claims without an interval in points (scores, counts, claims
@@ -98,12 +102,12 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax: Axes to draw into; new ones by default.
 
     Returns:
-        The axes, one line per claim.
+        The axes, one line per claim, coloured by the verdict on its direction.
     """
     rows = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
     ax = new(WIDE, 1.0 + 0.19 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows.to_dict("records")):
-        style = _VERDICTS[row["verdict"]]
+        style = _VERDICTS[row["direction"]]
         ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=style["color"], lw=1.3)
         ax.plot(row["ours"], -place, ls="", ms=4.5, **style)
         ax.plot(row["printed"], -place, "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, zorder=1)
@@ -117,7 +121,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         for verdict, style in _VERDICTS.items()
     ]
     handles += ax.plot([], [], "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, label="paper")
-    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=4)
+    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=3)
     return ax
 
 
@@ -258,9 +262,9 @@ def _accuracies(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _differences(ax: Axes, part: pd.DataFrame, limit: float) -> None:
-    """After minus before: blue if the interval excludes 0; arrows where it leaves the panel."""
+    """After minus before: blue if there is a verdict; arrows where an interval leaves the panel."""
     for place, row in zip(-np.arange(len(part)), part.to_dict("records"), strict=True):
-        colour = OURS if row["ci_low"] > 0 or row["ci_high"] < 0 else GREY
+        colour = OURS if row["verdict"] in ("better", "worse") else GREY
         ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, lw=1.3)
         ax.plot(row["difference"], place, "o", color=colour, ms=3.6)
         if row["ci_low"] < -limit:

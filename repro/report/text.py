@@ -4,6 +4,7 @@ import textwrap
 
 import pandas as pd
 
+from repro.analysis.inference import NOT_ADJUSTED
 from repro.config.profiles import profile
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import TABLES, table
@@ -11,6 +12,7 @@ from repro.config.tasks import TASKS, task
 from repro.data.ptp_labels import LABELS
 
 PRINTED_MARK = "†"  # marks rows whose scores the paper copied from other papers
+ONE_SEED = "1 seed (intervals cover the examples only)"
 _WIDTH = 116  # characters per line of notes
 _METRICS = {"accuracy": "acc", "f1": "F1"}
 _PAPER_SPLITS = {"test": "from GLUE's test server", "dev": "on dev"}
@@ -20,6 +22,7 @@ _CHECKPOINTS = {
     "last": "last step",
     "best_inner": "best score on a held-out tenth of train",
 }
+_MARKS = {"better": "*", "worse": "*", NOT_ADJUSTED: "?"}  # of verdicts on differences
 _PARAMETERS = {
     "layers": "encoder layers only",
     "with_embeddings": "with embeddings and pooler",
@@ -162,6 +165,7 @@ def notes(
         sentences.append(f"Changed settings: {first['settings']}.")
     if len(run) < len(frame):
         sentences.append(f"{PRINTED_MARK} Copied from the paper, not run here.")
+    sentences += mixed_note(run)
     sentences += [
         f"{name}: {task(name).training_note}."
         for name in task_names(run)
@@ -170,10 +174,25 @@ def notes(
     return [*sentences, f"Profile {first['profile']}: {profile(first['profile']).note}."]
 
 
+def mixed_note(frame: pd.DataFrame) -> list[str]:
+    """Say so if the compared cells differ in commit, versions, precision or device; else [].
+
+    Args:
+        frame: A table or comparisons, with the column `computed`.
+    """
+    combinations = sorted(set("; ".join(frame["computed"]).split("; ")))
+    if len(combinations) == 1:
+        return []
+    return [
+        f"Cells were computed in {len(combinations)} ways, which may add to the differences: "
+        f"{'; '.join(combinations)}."
+    ]
+
+
 def _values(frame: pd.DataFrame, paper_scores: str) -> str:
     """What the numbers are, over how many seeds."""
     seeds = int(frame["seeds"].max())
-    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "1 seed"
+    spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else ONE_SEED
     if frame["table"].iloc[0] == "table1":
         return (
             f"Share of each PTP label in percent, {spread}; number of examples in parentheses. "
@@ -217,21 +236,25 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
         pairs: Comparisons as `comparisons.of` returns them.
 
     Returns:
-        Strings "difference [95 % interval] (paper)" in points, with * where p < 0.05 after the
-        Holm adjustment.
+        Strings "difference [95 % interval] (paper)" in points. Marks, after the same test: * for a
+        verdict (adjusted p < 0.05), ? where the interval excludes 0 but the adjusted p does not
+        reach 0.05. Under five seeds there are no marks. "[ours]": not compared in the paper.
     """
     values = [
         f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        f"{'*' if row['p_holm'] < 0.05 else ''} ({row['paper']:+.1f})"
+        f"{_MARKS.get(row['verdict'], '')} ({row['paper']:+.1f})"
         for row in pairs.to_dict("records")
     ]
-    named = pairs.assign(pair=pairs["method"] + " – " + pairs["against"], value=values)
+    names = pairs["method"] + " – " + pairs["against"]
+    named = pairs.assign(
+        pair=names.where(pairs["compared_by"] == "paper", names + " [ours]"), value=values
+    )
     wide = named.pivot(index="pair", columns="task", values="value")
     return wide.reindex(index=list(dict.fromkeys(named["pair"])), columns=task_names(pairs))
 
 
 def claims_view(frame: pd.DataFrame) -> pd.DataFrame:
-    """Show the paper's claims: section, printed value, recomputed value, ours and the verdict.
+    """Show the paper's claims: section, printed, recomputed and own value, direction and size.
 
     Args:
         frame: Claims as `claims.of` returns them.
@@ -247,14 +270,14 @@ def claims_view(frame: pd.DataFrame) -> pd.DataFrame:
             for column in ("printed", "recomputed", "ours", "ci_low", "ci_high")
         )
         exact = pd.isna(row["ci_low"]) or row["ci_low"] == row["ci_high"]
-        same_size = row["verdict"] == "reproduced" and row["size_in_interval"] == "yes"
         rows.append(
             {
                 "section": row["section"],
                 "printed": printed,
                 "recomputed": recomputed + (" !" if row["adds_up"] == "no" else ""),
                 "ours [95 %]": ours if exact else f"{ours} [{low}, {high}]",
-                "verdict": row["verdict"] + (" (size too)" if same_size else ""),
+                "direction": row["direction"],
+                "size": row["size"],
             }
         )
     return pd.DataFrame(rows, index=pd.Index(frame["statement"], name="claim"))

@@ -17,7 +17,7 @@ from statsmodels.stats.multitest import multipletests
 from repro.analysis import inference
 from repro.analysis.example_scores import example_scores, pooled_ratio_scores, ratio_scores
 from repro.analysis.inference import Estimate, Part
-from repro.analysis.seed_scores import prediction, sign_flip
+from repro.analysis.seed_scores import prediction
 from repro.data import metrics
 from repro.errors import InputError
 
@@ -305,31 +305,6 @@ def test_a_detectable_difference_is_found_four_times_in_five():
 # one score per seed
 
 
-@pytest.mark.parametrize("units", [2, 3, 5, 9, 12])
-@pytest.mark.parametrize("whole_numbers", [False, True])
-def test_exact_sign_flips_agree_with_full_enumeration(units, whole_numbers):
-    values = np.random.default_rng(units).normal(0.5, 1, units)
-    values = np.round(2 * values) if whole_numbers else values
-    signs = np.array(list(itertools.product((-1, 1), repeat=units)))
-    expected = np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-9)
-    found = sign_flip(values)
-    assert (found.p, found.method, found.units) == (pytest.approx(expected), "exact", units)
-
-
-def test_twenty_units_are_exact_and_forty_are_drawn():
-    values = np.random.default_rng(0).normal(0.4, 1, (4, 5))
-    exact, drawn = sign_flip(values), sign_flip(np.tile(values, 2))
-    assert (exact.method, drawn.method) == ("exact", "Monte Carlo")
-    assert sign_flip(np.ones((4, 5))).p == pytest.approx(2 / 2**20)
-    assert sign_flip(np.ones((4, 10))).p == pytest.approx(1 / 20_001)  # the observed signs count
-    assert sign_flip(np.tile(values, 2)).p == drawn.p
-
-
-def test_sign_flips_of_one_seed_or_of_no_difference():
-    assert np.isnan(sign_flip(np.array([2.0])).p)
-    assert sign_flip(np.zeros(5)).p == 1
-
-
 def test_prediction_of_one_task_is_the_textbook_interval():
     scores = np.array([70.0, 73.0, 71.0, 69.0, 72.0])
     found = prediction([scores], [300], new_seeds=3)
@@ -379,6 +354,25 @@ def test_intervals_cover(simulation, seeds, sd):
     assert len(covered) == 12  # mean and difference of five tasks and the average
     assert min(covered) > 88
     assert 93 < np.mean(covered) < 98.5
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "p_holm", "seeds", "expected"),
+    [
+        (2.0, 0.01, 0.04, 5, "better"),
+        (-2.0, 0.01, 0.04, 5, "worse"),
+        (2.0, 0.01, 0.06, 5, "inconclusive after adjustment"),
+        (2.0, 0.06, 0.06, 5, "inconclusive"),
+        (2.0, 1e-9, 1e-9, 4, "no verdict: fewer than 5 seeds"),
+    ],
+)
+def test_verdicts(difference, p, p_holm, seeds, expected):
+    assert inference.verdict(difference, p, p_holm, seeds) == expected
+
+
+def test_the_page_on_statistics_declares_the_families():
+    page = " ".join((BENCHMARKS.parent / "docs" / "statistics.md").read_text().split())
+    assert [family for family in inference.FAMILIES.values() if family not in page] == []
 
 
 def test_families_are_rarely_wrong(simulation):
