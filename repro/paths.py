@@ -71,6 +71,7 @@ def published_figures() -> Path:
 
 
 def all_figures() -> Path:
+    """The folder with one folder of figures per profile: REPRO_FIGURES, or figures/."""
     return Path(folder("REPRO_FIGURES") or base() / "figures")
 
 
