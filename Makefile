@@ -18,6 +18,7 @@ BUDGET ?= 20
 SAMPLER ?= tpe
 PRUNER ?= median
 TUNED ?=
+PORT ?=
 PUBLISHED ?=
 REPLACE ?=
 ALLOW_DIRTY ?=
@@ -25,8 +26,8 @@ ALLOW_DIRTY ?=
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS BUDGET SAMPLER PRUNER TUNED \
-	PUBLISHED REPLACE ALLOW_DIRTY
-ALLOWED := $(SETTINGS) PYTHON PORT
+	PORT PUBLISHED REPLACE ALLOW_DIRTY
+ALLOWED := $(SETTINGS) PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 $(foreach name,$(filter-out $(ALLOWED) MAKE%,$(GIVEN)),$(error error: unknown variable '$(name)'; use one of: $(ALLOWED)))
 # The command line as `make` got it, for the hint how to resume
@@ -46,16 +47,16 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
-	@grep -hE '^[a-z0-9 ]+:.*##' Makefile | sed -E 's/^([a-z0-9 ]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 	@echo '  PROFILE=demo|cpu|base|paper TASKS=RTE,MRPC SEEDS=5 ENGINE=processes|serial|ray WORKERS=2 RECIPE=authors|textbook'
 
 .venv/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c '$(FITS)' 2>/dev/null || { echo "error: Python 3.11 or 3.12 is required," \
 		"got '$(PYTHON)'; install it, or give its path: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
-	@echo "setting up .venv (once, about 80 seconds with a fast package index)"
+	@echo "setting up .venv: torch, transformers, datasets, Jupyter, matplotlib (once, about 80 seconds with a fast index)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch setuptools
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable .
@@ -66,7 +67,12 @@ help:  ## show this list
 	@touch $@
 
 .venv/.lab: .venv/.base
+	@echo "installing JupyterLab, ipywidgets and TensorBoard (once, about 30 seconds)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[lab]'
+	@touch $@
+
+.venv/.course: .venv/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[course]'
 	@touch $@
 
 .venv/.ray: .venv/.base
@@ -94,6 +100,9 @@ table5: ## ablation of PTP
 tables: setup  ## all five tables
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NUMBERS="$(if $(TUNED),$(STUDENTS),$(NUMBERS))" \
 		exec bash deploy/tables.sh $(OPTIONS) $${TUNED:+--tuned}
+
+related: setup  ## DistilBERT, TinyBERT and MiniLM beside Patient KD and PeaBERT, with their costs
+	@$(REPRO) table $@ $(OPTIONS)
 
 sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASKS BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \
@@ -138,9 +147,23 @@ lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/lint-imports
 	@$(BIN)/python tests/notebook_lint.py notebooks/*.ipynb
 
-lab: .venv/.lab $(ENCODER)  ## JupyterLab on the notebooks
-	@exec $(BIN)/python -c 'import os, sys; from repro import paths; paths.use_absolute_folders(); os.execv(sys.argv[1], sys.argv[1:])' \
-		$(BIN)/jupyter lab notebooks
+lab: .venv/.lab $(ENCODER)  ## JupyterLab on working copies of the notebooks, in lab/; PORT=8899
+	@exec $(BIN)/python -m repro.runs.lab "$$PORT"
+
+# The browser itself is the system's: Debian's package is called chromium.
+.venv/.browser: .venv/.lab .venv/.dev
+	@echo "installing playwright, which drives the browser"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[browser]'
+	@touch $@
+
+check-lab: .venv/.browser  ## run the notebooks in a real JupyterLab, in headless Chromium
+	@$(BIN)/python -m pytest -m browser -rs tests/lab
+
+course: .venv/.course  ## build the course's student notebooks, and check that they are graded correctly
+	@cd notebooks/course && export PATH="$(CURDIR)/$(BIN):$$PATH" && for lesson in source/*/; do \
+		nbgrader generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
+	@echo "student notebooks: notebooks/course/release/"
+	@$(BIN)/python -m pytest -n 2 -m course tests/course
 
 # The libraries that benchmarks/speed.py compares with, in their own environment on top of the package's.
 .venv/.bench: .venv/.dev

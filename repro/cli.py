@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from repro import finished, paths
+from repro import finished, paths, student_commands
 from repro.config import cells, recipe
 from repro.config.profiles import assignments, check_glue_dir
 from repro.config.tables import TABLES
@@ -51,6 +51,7 @@ def options(version: Version = False) -> None:
 
 
 finished.register(app)
+student_commands.register(app)
 
 
 def main() -> None:
@@ -207,10 +208,8 @@ def sweep(
     plan = plan_sweep(
         table, profile, method, layers, task, budget, sampler, pruner, seed, recipe_name, changed
     )
-    parameters = _parameters(
-        profile, engine, workers, recipe=recipe_name, overrides=changed, table=table
-    )
-    parameters |= {"method": plan.cell.row, "task": task, "budget": budget}
+    parameters = _parameters(profile, engine, workers, overrides=changed, table=table, task=task)
+    parameters |= {"method": plan.cell.row, "budget": budget, "recipe": recipe_name}
     parameters |= {"sampler": sampler, "pruner": pruner, "seed": seed}
     table_notebook("sweep", profile, parameters)
     path = sweeps.study_path(plan)

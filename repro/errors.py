@@ -13,6 +13,10 @@ from pathlib import Path
 class ReproError(Exception):
     """Any error that the command line reports in one line, with exit code 2."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [f"error: {self}"]
+
 
 class InputError(ReproError):
     """A name, value or file that cannot be used."""

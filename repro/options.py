@@ -5,11 +5,12 @@ import os
 import shlex
 import signal
 import sys
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
-from repro import __version__, paths
+from repro import paths
 from repro.errors import InputError, ReproError, on_disk
 
 _STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (as typer has it) and after SIGTERM
@@ -34,6 +35,9 @@ EXAMPLES = {
     "doctor": "",
     "check-reference": "FOLDER",
     "packages": "minilm",
+    "distill": "--train train.csv --dev dev.csv --text a,b --label y --encoder FOLDER --out DIR",
+    "predict": "DIR --data new.csv --out predictions.csv",
+    "export": "DIR --to FOLDER --onnx",
 }
 
 
@@ -120,7 +124,7 @@ def number(flag: str, help: str) -> Any:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"repro {__version__}")
+        typer.echo(f"repro {version('repro')}")
         raise typer.Exit
 
 

@@ -13,7 +13,7 @@ def problems(path: Path) -> list[str]:
     """List the problems of one notebook."""
     notebook = nbformat.read(path, as_version=4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    found = [f"{len(notebook.cells)} cells, at most 12"] if len(notebook.cells) > 12 else []
+    found = [f"{len(notebook.cells)} cells, at most 22"] if len(notebook.cells) > 22 else []
     if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
         found.append("the kernel must be python3")
     if any(cell.outputs or cell.execution_count for cell in code):

@@ -33,7 +33,7 @@ def test_an_unknown_form_of_progress_is_refused_once(repro, own_folders, monkeyp
     monkeypatch.setenv("REPRO_PROGRESS", "none")
     assert (
         refused(repro, own_folders)
-        == "error: unknown REPRO_PROGRESS 'none'; use one of: bar, lines\n"
+        == "error: unknown REPRO_PROGRESS 'none'; use one of: terminal, notebook, lines\n"
     )
 
 

@@ -60,7 +60,6 @@ def _row(name: str, pairs: list[tuple[Group, Group]], gain: Estimate) -> dict[st
     cell, members = new.cells[0], [group for pair in pairs for group in pair]
     names = [group.task for group, _ in pairs]
     columns, metric = printed.average(names) if name == "Avg" else printed.column(name)
-    new_score, old_score = (printed.paper(cell.table, row, columns) for row in (new.row, old.row))
     ours = (new.row, old.row) in table(cell.table).our_pairs
     return {
         "table": cell.table,
@@ -76,7 +75,7 @@ def _row(name: str, pairs: list[tuple[Group, Group]], gain: Estimate) -> dict[st
         "examples": gain.examples,
         "p": gain.p,
         "detectable": detectable(gain),
-        "paper": new_score - old_score,
+        "paper": printed.difference(cell.table, new.row, old.row, columns),
         "profile": cell.profile,
         "data": profile(cell.profile).data,
         "recipe": cell.recipe.name,

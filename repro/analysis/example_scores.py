@@ -13,7 +13,8 @@ def example_scores(metric: str, labels: np.ndarray, predicted: np.ndarray) -> np
     """Per-example scores whose mean over examples is the metric of each seed.
 
     Args:
-        metric: "accuracy", or "f1" of class 1.
+        metric: "accuracy", "f1" of class 1, or "macro_f1", the mean of the F1 of all classes that
+            occur in the labels or the predictions of any seed.
         labels: (examples,) class ids.
         predicted: (seeds, examples) class ids.
 
@@ -32,10 +33,16 @@ def example_scores(metric: str, labels: np.ndarray, predicted: np.ndarray) -> np
         )
     if metric == "accuracy":
         return 100.0 * (predicted == labels)
-    if metric == "f1":
-        actual, claimed = labels == 1, predicted == 1
-        return ratio_scores(2.0 * (actual & claimed), 1.0 * actual + claimed)
-    raise one_of("metric", metric, ("accuracy", "f1"))
+    if metric in ("f1", "macro_f1"):
+        classes = np.union1d(labels, predicted) if metric == "macro_f1" else [1]
+        of_classes = [
+            ratio_scores(
+                2.0 * ((labels == k) & (predicted == k)), (labels == k) + 1.0 * (predicted == k)
+            )
+            for k in classes
+        ]
+        return np.mean(of_classes, axis=0)
+    raise one_of("metric", metric, ("accuracy", "f1", "macro_f1"))
 
 
 def ratio_scores(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -78,21 +78,26 @@ def run(sweep: Sweep, engine: str = "processes", workers: int = 0) -> optuna.Stu
         total = len(sweep.grid) if sweep.sampler == "grid" else sweep.budget
         left = max(0, total - len(finished(study)))
         print(f"{total} trials of {sweep.cell.row} on {sweep.cell.task}, {left} to do", flush=True)
-        for stage, error in engines.run_stages(parents if left else [], pool):
-            if error is not None:
-                raise ReproError(f"the {stage} failed, which all trials need: {error}") from error
-        running: dict[Future, int] = {}
-        with Progress(max(left, 1), "sweep") as bar:
+        needed = engines.missing_stages(parents) if left else []
+        work = sum(stage.work for stage in needed)
+        with Progress("what all trials share", work, len(needed), slots=pool.slots) as bar:
+            for stage, error in engines.run_stages(needed, pool, bar):
+                if error is not None:
+                    message = f"the {stage} failed, which all trials need: {error}"
+                    raise ReproError(message) from error
+        running: dict[Future, str] = {}
+        with Progress("sweep", left, left, slots=pool.slots, unit="trials") as bar:
             while left or running:
                 while left and len(running) < pool.slots:
                     study.sampler = _sampler(sweep, study)
                     trial, left = study.ask(distributions), left - 1
                     student = resolve(sweep.trial_cell(trial.params)).stage("student")
                     run_trial = partial(trials.run_trial, trial=trial)
-                    running[pool.submit(run_trial, student)] = trial.number
+                    bar.start(student.key, f"trial {trial.number}", 1)
+                    running[pool.submit(run_trial, student)] = student.key
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     future.result()
-                    bar.advance(1, f"trial {running.pop(future)}")
+                    bar.finish(running.pop(future), 1)
     if not study.get_trials(states=[TrialState.COMPLETE]):
         failures = [trial.user_attrs["failure"] for trial in finished(study)]
         reason = next(filter(None, failures), "all were pruned")

@@ -43,7 +43,7 @@ PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied 
 # CSV files beside the tables, and the make target that writes each
 DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
-DERIVED |= {name.replace("table", "comparisons"): name for name in TABLES if TABLES[name].pairs}
+DERIVED |= {entry.comparisons: name for name, entry in TABLES.items() if entry.pairs}
 LEDGER = "ledger"  # made from the cells of several tables
 EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
 
@@ -322,7 +322,7 @@ def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataF
         MissingError: A table or a file made with it is missing; the message names all of them.
     """
     parts = [part.strip() for part in tables.split(",") if part.strip()]
-    names = [table(part if part.startswith("table") else f"table{part}").name for part in parts]
+    names = [table(f"table{part}" if part.isdigit() else part).name for part in parts]
     names = list(dict.fromkeys(names))
     names += [name for name, target in DERIVED.items() if target in names]
     missing = [name for name in names if not table_path(name, profile_name).is_file()]

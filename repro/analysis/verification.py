@@ -71,7 +71,7 @@ for _name in TABLES:
     if _name != "table1":
         MAKERS[_name] = Maker(_plan_table(_name), tables.aggregate, ("method", "task"))
     if TABLES[_name].pairs:
-        MAKERS[_name.replace("table", "comparisons")] = Maker(
+        MAKERS[TABLES[_name].comparisons] = Maker(
             _plan_table(_name), comparisons.of, ("method", "against", "task")
         )
 

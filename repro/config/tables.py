@@ -14,7 +14,8 @@ class Method:
             (numbers copied from the paper).
         sharing: "none", "paired" (SPS-1) or "shuffled" (SPS-2).
         ptp: "none", "correct" (PTP-1), "confident" (PTP-2) or "both" (PTP).
-        loss: A module of `repro.methods`: "finetune", "kd" or "patient_kd".
+        loss: A module of `repro.methods`, such as "kd" or "tinybert", and after a colon its variant
+            if it has any.
     """
 
     kind: str = "student"
@@ -43,9 +44,9 @@ class Table:
     """One table of the paper.
 
     Attributes:
-        name: "table1" to "table5".
+        name: "table1" to "table5", or a name of ours for a table beyond the paper.
         caption: The paper's subject.
-        paper_split: The split that the paper scores.
+        paper_split: The split that the paper scores; "" if the printed scores are of several.
         rows: In the paper's order.
         pairs: (row, row it is compared with).
         our_pairs: Those of `pairs` that the paper does not compare.
@@ -60,12 +61,27 @@ class Table:
     our_pairs: tuple[tuple[str, str], ...] = ()
     ablation: bool = False
 
+    @property
+    def comparisons(self) -> str:
+        """The name of the CSV that compares its pairs, e.g. "comparisons2"; "" without pairs."""
+        number = self.name.removeprefix("table")
+        name = f"comparisons{number}" if number.isdigit() else f"{self.name}_comparisons"
+        return name if self.pairs else ""
+
 
 TEACHER, PRINTED = Method("teacher", loss="finetune"), Method("printed")
 PATIENT_KD, SPS = Method(), Method(sharing="shuffled")
 PEA_KD = Method(sharing="shuffled", ptp="both")
 
 # fmt: off
+_RELATED_PAIRS = (
+    ("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT3", "DistilBERT3"), ("PeaBERT3", "TinyBERT3"),
+    ("PeaBERT3", "MiniLM3"), ("PeaBERT3", "MiniLMv2-3"), ("TinyBERT4", "BERT4-PatientKD"),
+    ("PeaBERT6", "BERT6-PatientKD"), ("PeaBERT6", "DistilBERT6"), ("PeaBERT6", "TinyBERT6"),
+    ("PeaBERT6", "MiniLM6"), ("PeaBERT6", "MiniLMv2-6"), ("PeaBERT3", "WID"),
+    ("PeaBERT3", "HomoDistil"), ("HomoDistil-PLATON", "HomoDistil"), ("Compacter", "BERT-base"),
+    ("Compacter++", "Compacter"),
+)
 _TABLES = (
     Table("table1", "PTP labels of the teacher's predictions on the training data", "train",
           (Row("PTP labels", 0, Method("labels", loss="finetune")),)),
@@ -91,6 +107,25 @@ _TABLES = (
           (("BERT3+SPS+PTP-1", "BERT3+SPS"), ("BERT3+SPS+PTP-2", "BERT3+SPS"),
            ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
            ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
+    # Beyond the paper: its competitors, and other methods, in the same harness.
+    Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "",
+          (Row("BERT-base", 0, TEACHER),
+           Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD),
+           Row("DistilBERT3", 3, Method(loss="distilbert")),
+           Row("TinyBERT3", 3, Method(loss="tinybert")),
+           Row("MiniLM3", 3, Method(loss="minilm")),
+           Row("MiniLMv2-3", 3, Method(loss="minilm_v2")),
+           Row("BERT4-PatientKD", 4, PATIENT_KD), Row("TinyBERT4", 4, Method(loss="tinybert")),
+           Row("BERT6-PatientKD", 6, PATIENT_KD), Row("PeaBERT6", 6, PEA_KD),
+           Row("DistilBERT6", 6, Method(loss="distilbert")),
+           Row("TinyBERT6", 6, Method(loss="tinybert")),
+           Row("MiniLM6", 6, Method(loss="minilm")),
+           Row("MiniLMv2-6", 6, Method(loss="minilm_v2")),
+           Row("WID", 0, Method(loss="wid")), Row("HomoDistil", 0, Method(loss="homodistil")),
+           Row("HomoDistil-PLATON", 0, Method(loss="homodistil:platon")),
+           Row("Compacter", 0, Method(loss="compacter")),
+           Row("Compacter++", 0, Method(loss="compacter:ffn"))),
+          _RELATED_PAIRS, _RELATED_PAIRS),
 )
 # fmt: on
 TABLES = {table.name: table for table in _TABLES}

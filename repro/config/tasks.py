@@ -1,8 +1,14 @@
-"""The GLUE tasks of the paper, and their embedded miniatures, as data."""
+"""The GLUE tasks of the paper, their embedded miniatures, and tasks of a user's own data."""
 
+import json
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 
-from repro.errors import one_of
+from repro import paths
+from repro.errors import MissingError, one_of
+
+OWN = "own-"  # names of tasks made of a user's own data start with this
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,28 @@ def task(name: str) -> Task:
 
     Raises:
         InputError: If there is none; it names the tasks there are.
+        MissingError: If it is a task of own data that is no longer in the cache.
     """
+    if name.startswith(OWN):
+        return _own(own_path(name))
     if name not in TASKS:
         raise one_of("task", name, TASKS)
     return TASKS[name]
+
+
+def own_path(name: str) -> Path:
+    """cache/own/<name>.json, the declaration of a task of own data; see `data.own.store`."""
+    return paths.below(paths.cache(), "own", f"{name}.json")
+
+
+@lru_cache
+def _own(path: Path) -> Task:
+    """A task of own data. Its thresholds count only in a recipe with fixed ones (decision D1)."""
+    if not path.is_file():
+        raise MissingError(
+            f"the data of {path.stem} are not in {path.parent}; run distill again with its files"
+        )
+    declared = json.loads(path.read_text(encoding="utf-8"))
+    labels = tuple(str(label) for label in declared["labels"])
+    columns = tuple(declared["columns"])
+    return Task(path.stem, columns, labels, "accuracy", GLUE[0].thresholds)

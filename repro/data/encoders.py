@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from repro.config.cells import digest
 from repro.data import pypi_encoders
@@ -41,6 +41,15 @@ class Backbone:
     name: str
     folder: str
     sha256: str
+
+
+def folder_or_name(name: str | Path) -> str:
+    """An encoder's name for `locate`: of an existing folder the absolute path, else unchanged."""
+    text = str(name)
+    known = text == "embedded" or text in ENCODERS
+    if not known and Path(text).expanduser().is_dir():
+        return str(Path(text).expanduser().resolve())
+    return text
 
 
 def locate(name: str) -> Backbone:
@@ -167,6 +176,55 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
     return encoder, load_tokenizer(name)
 
 
+def load_classifier(name: str) -> "PreTrainedModel":
+    """Load an encoder with a fine-tuned classification head, in float32.
+
+    Args:
+        name: As for `locate`.
+
+    Raises:
+        InputError: If a weight, such as one of the head, is missing.
+        MissingError: If the encoder is not there.
+    """
+    backbone = locate(name)
+    _config(backbone)
+    from transformers import AutoModelForSequenceClassification
+
+    with _loading(backbone, "classifier"):
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            backbone.folder,
+            dtype="float32",
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise InputError(
+            f"{backbone.folder}/{WEIGHTS} lacks {missing[0]}; a teacher must be fine-tuned and "
+            "saved as a sequence classification model"
+        )
+    return model
+
+
+def teacher_labels(name: str) -> list[str]:
+    """The labels of a fine-tuned teacher, in the order of its logits.
+
+    Raises:
+        InputError: If it is not of a supported architecture.
+        MissingError: If it is not there.
+    """
+    names: Any = _config(locate(name)).id2label or {}
+    return [names[number] for number in sorted(names)]
+
+
+def width(name: str) -> int:
+    """The number of dimensions of an encoder's hidden states."""
+    hidden: int = _config(locate(name)).hidden_size
+    return hidden
+
+
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     """Load an encoder's fast tokenizer, limited to as many tokens as the encoder has positions.
 
@@ -199,8 +257,8 @@ def _check_tokens(
 ) -> None:
     """InputError if the encoder has no embedding for a token or a type, or no [CLS] comes first."""
     pair = tokenizer("a", "a")
-    ids, types = pair["input_ids"], pair.get("token_type_ids", [0])
-    highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types)
+    ids, types = pair["input_ids"], pair.get("token_type_ids", [])
+    highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types, default=-1)
     problem = ""
     if tokenizer.cls_token_id is None or ids[0] != tokenizer.cls_token_id:
         problem = "does not put [CLS] in front of a text; save it with its post-processor"
@@ -209,9 +267,9 @@ def _check_tokens(
             f"has ids up to {highest_id}, the encoder has embeddings for ids below "
             f"{config.vocab_size}; resize them"
         )
-    elif highest_type >= getattr(config, "type_vocab_size", 2):
+    elif highest_type >= (known_types := getattr(config, "type_vocab_size", 0)):
         problem = (
-            f"has token types up to {highest_type}, the encoder has {config.type_vocab_size}; "
+            f"has token types up to {highest_type}, the encoder has {known_types}; "
             "save it without token_type_ids in model_input_names"
         )
     if problem:

@@ -72,18 +72,21 @@ def labels(logits: np.ndarray, gold: np.ndarray, cuts: tuple[float, float]) -> n
     Args:
         logits: Logits of the examples.
         gold: Their gold labels.
-        cuts: Thresholds for correct and wrong predictions, each in (0.5, 1).
+        cuts: Thresholds for correct and wrong predictions, each in (1 / classes, 1), the range of
+            the confidence.
 
     Returns:
         (examples,) int64, in 0 .. 3.
 
     Raises:
-        InputError: If a threshold is outside (0.5, 1).
+        InputError: If a threshold is outside that range.
     """
+    lowest = 1 / logits.shape[1]
     for cut in cuts:
-        if not 0.5 < cut < 1.0:
+        if not lowest < cut < 1.0:
             raise InputError(
-                f"a PTP threshold must lie in (0.5, 1), got {cut}; decision D1 lists the readings"
+                f"a PTP threshold must lie in ({lowest:.3g}, 1), got {cut}; "
+                "decision D1 lists the readings"
             )
     correct = logits.argmax(axis=1) == gold
     confident = confidence(logits) > np.where(correct, *cuts)

@@ -107,6 +107,26 @@ class Classifier(nn.Module):
         return {"layers": layers, "with_embeddings": total - head, "total": total}
 
 
+class FineTuned(nn.Module):
+    """A teacher that is fine-tuned already, with the outputs of a `Classifier`.
+
+    Args:
+        model: A Hugging Face encoder with a sequence classification head.
+        columns: Per class of the task, the column of the model's logits.
+    """
+
+    def __init__(self, model: PreTrainedModel, columns: Sequence[int]) -> None:
+        super().__init__()
+        self.model, self.columns = model, list(columns)
+
+    def forward(self, **inputs: Tensor) -> Output:
+        """Classify a batch; the inputs are each (batch, tokens)."""
+        output = self.model(**inputs, output_hidden_states=True)
+        # the first entry is the embeddings
+        states = torch.stack([states[:, 0] for states in output.hidden_states[1:]], dim=1)
+        return Output(output.logits[:, self.columns], states, states[:, -1])
+
+
 def _linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear map initialised like BERT's: weights from N(0, 0.02²), biases 0."""
     linear = nn.Linear(inputs, outputs)

@@ -217,7 +217,7 @@ def _score_legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
     ]
     labels = [
         f"ours (profile {profile_name}, dev): {mean}, 95 % interval{covered}",
-        f"paper (BERT-base, GLUE {paper_split})",
+        f"paper (BERT-base, GLUE {paper_split})" if paper_split else "published (BERT-base, GLUE)",
     ]
     figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=2)
 

@@ -104,7 +104,7 @@ def _score_table(frame: pd.DataFrame) -> str:
             with_spread(mean, sd, _PLUS_MINUS)
             for mean, sd in zip(part["mean"], part["sd"], strict=True)
         ]
-        wide[top, "paper"] = [f"{score:.1f}" for score in part["paper"]]
+        wide[top, "paper"] = ["" if pd.isna(score) else f"{score:.1f}" for score in part["paper"]]
         wide[top, r"$\Delta$"] = [
             "" if pd.isna(delta) else f"${delta:+z.1f}$" for delta in part["delta"]
         ]

@@ -20,7 +20,8 @@ from repro.paths import shown
 from repro.runs import results as files
 
 _WIDTH = 100
-_STAGES = ("teacher", "outputs", "ptp", "search", "student")  # in the order of their computation
+# in the order of their computation
+_STAGES = ("teacher", "outputs", "words", "ptp", "search", "student", "phase")
 _METRICS = {
     "share": "share of the training examples that the teacher's predictions give this PTP label",
     "accuracy": "accuracy, the share of correct predictions",
@@ -114,7 +115,7 @@ def _number(row: dict[str, Any]) -> list[str]:
         spread = f"sd {row['sd']:g} between {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
     paper = "prints no such number"
     if pd.notna(row["paper"]):
-        split = table(row["table"]).paper_split
+        split = table(row["table"]).paper_split or "own"
         paper = f"{row['paper']:g} on its {split} split; difference {row['delta']:+g}"
     average = row["task"] == "Avg"
     if average and row["metric"] != "share":

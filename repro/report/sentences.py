@@ -28,10 +28,9 @@ def table_with_differences(name: str, profile: str, variant: str = "") -> str:
         MissingError: If a CSV does not exist.
     """
     formatted = to_text(tables.read_table(name, profile, variant))
-    pairs_name = name.replace("table", "comparisons")
-    if pairs_name not in tables.DERIVED:
+    if not table(name).pairs:
         return formatted
-    pairs = tables.read_table(pairs_name, profile, variant)
+    pairs = tables.read_table(table(name).comparisons, profile, variant)
     return "\n".join([formatted, *differences(pairs), ""])
 
 
@@ -52,13 +51,15 @@ def summary(frame: pd.DataFrame) -> str:
     run = frame[(frame["task"] == "Avg") & frame["mean"].notna()].to_dict("records")
     lines = [
         f"- **{row['method']}**: {row['mean']:.1f} (95 % interval {row['ci_low']:.1f} to "
-        f"{row['ci_high']:.1f}); paper: {row['paper']:.1f}."
+        f"{row['ci_high']:.1f}){_paper(row['paper'], '.1f')}."
         for row in run
     ]
     first = run[0]
     paper_split = table(first["table"]).paper_split
     other_split = (
-        f" The paper's scores are from the {paper_split} split." if paper_split != "dev" else ""
+        f" The paper's scores are from the {paper_split} split."
+        if paper_split not in ("dev", "")
+        else ""
     )
     source = f"{_seeds(first['seeds'])}; {first['data']}, {first['split']} split.{other_split}"
     return "\n".join(["Mean over tasks, in percent:", "", *lines, "", source])
@@ -78,18 +79,23 @@ def differences(pairs: pd.DataFrame) -> list[str]:
             finding += f" (adjusted p {f'= {p:.2g}' if p >= 1e-4 else '< 0.0001'})"
         elif finding == INCONCLUSIVE:
             finding += f" (minimum detectable difference {row['detectable']:.1f} points)"
-        paper = f"paper: {row['paper']:+.1f}"
-        if row["compared_by"] != "paper":
-            paper = f"not compared in the paper, whose scores differ by {row['paper']:+.1f}"
+        paper = _paper(row["paper"], "+.1f")
+        if paper and row["compared_by"] != "paper":
+            paper = f"; not compared in the paper, whose scores differ by {row['paper']:+.1f}"
         sentences.append(
             f"{row['method']} vs. {row['against']}: {row['difference']:+.1f} points, 95 % interval "
-            f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f}, {_seeds(row['seeds'])}: {finding}; "
+            f"{row['ci_low']:+.1f} to {row['ci_high']:+.1f}, {_seeds(row['seeds'])}: {finding}"
             f"{paper}."
         )
     if not sentences:
         return []
     family = f"p values are adjusted (Holm) over {FAMILIES['comparisons']}."
     return [*sentences, family, *mixed_note(pairs)]
+
+
+def _paper(value: float, decimals: str) -> str:
+    """The printed number, if there is one."""
+    return "" if pd.isna(value) else f"; paper: {value:{decimals}}"
 
 
 def _seeds(count: int) -> str:

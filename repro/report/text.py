@@ -15,7 +15,12 @@ PRINTED_MARK = "†"  # marks rows whose scores the paper copied from other pape
 ONE_SEED = "1 seed (intervals cover the examples only)"
 _WIDTH = 116  # characters per line of notes
 _METRICS = {"accuracy": "acc", "f1": "F1"}
-_PAPER_SPLITS = {"test": "from GLUE's test server", "dev": "on dev"}
+_PAPER_SPLITS = {
+    "test": "from GLUE's test server",
+    "dev": "on dev",
+    "": "of several papers and splits, at the scale of BERT-base and Wikipedia, MRPC in F1 or "
+    "accuracy (repro/config/printed/related.csv)",
+}
 _CHECKPOINTS = {
     "best_dev": "best dev score",
     "lowest_dev_loss": "lowest dev loss (teacher)",
@@ -48,7 +53,8 @@ def title(frame: pd.DataFrame) -> str:
     """Return e.g. "Table 2, profile demo: PeaBERT beside Patient KD"."""
     name = frame["table"].iloc[0]
     number, caption = name.removeprefix("table"), table(name).caption
-    return f"Table {number}, profile {frame['profile'].iloc[0]}: {caption}"
+    heading = f"Table {number}" if number.isdigit() else "Related methods"
+    return f"{heading}, profile {frame['profile'].iloc[0]}: {caption}"
 
 
 def beside_paper(frame: pd.DataFrame) -> pd.DataFrame:
@@ -242,7 +248,8 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
     """
     values = [
         f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        f"{_MARKS.get(row['verdict'], '')} ({row['paper']:+.1f})"
+        + _MARKS.get(row["verdict"], "")
+        + ("" if pd.isna(row["paper"]) else f" ({row['paper']:+.1f})")
         for row in pairs.to_dict("records")
     ]
     names = pairs["method"] + " – " + pairs["against"]

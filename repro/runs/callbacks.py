@@ -1,4 +1,4 @@
-"""The callbacks of every training: checkpoints and TensorBoard logs.
+"""The callbacks of every training: checkpoints, TensorBoard logs and progress reports.
 
 They do not change its numbers, so no stage's key depends on this file.
 """
@@ -12,7 +12,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
 from repro import paths
-from repro.runs import cache
+from repro.runs import cache, progress
 from repro.runs.stages import Stage
 from repro.training.checkpoints import Checkpoint
 from repro.training.loop import Callback, Training
@@ -58,6 +58,33 @@ class TensorBoard(Callback):
             self._writer = None
 
 
+class ReportSteps(Callback):
+    """Reports the step, the learning rate and the loss, at most twice a second.
+
+    The loss is the one that the training loop has read last: reading it here would make a GPU wait.
+    """
+
+    def __init__(self, stage: Stage) -> None:
+        self._key, self._first, self._next = stage.key, 0, 0.0
+
+    def on_start(self, training: Training) -> None:
+        """Note where a resumed training starts; checkpoints are loaded by an earlier callback."""
+        self._first = training.progress.step
+
+    def on_step(self, training: Training) -> None:
+        """Write the report if it is due."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + progress.INTERVAL
+        step = training.progress.step
+        terms = [value for name, value in training.latest.items() if name != "learning_rate"]
+        loss, rate = sum(terms) if terms else None, training.learning_rate(step)
+        report = progress.Report(self._first, step, training.last_step, rate, loss)
+        progress.write_report(self._key, report)
+
+
 def usual_callbacks(stage: Stage) -> list[Callback]:
     """The callbacks of a stage's training."""
-    return [Checkpoint(cache.partial(stage.kind, stage.key)), TensorBoard(stage)]
+    checkpoint = Checkpoint(cache.partial(stage.kind, stage.key))
+    return [checkpoint, TensorBoard(stage), ReportSteps(stage)]

@@ -30,8 +30,21 @@ SHARED = (
     "repro.training.optim",
     "repro.training.states",
 )
-# Modules that a method's own module depends on besides those.
-OF_METHOD = {"repro.methods.ptp": ("repro.data.ptp_labels",)}
+# Modules that a method's own module, or a kind of stage that few methods use, depends on besides.
+OF_METHOD = {
+    "repro.methods.compacter": ("repro.methods.finetune", "repro.models.narrow"),
+    "repro.methods.homodistil": ("repro.models.narrow", "repro.models.observe"),
+    "repro.methods.minilm_v2": ("repro.methods.minilm",),
+    "repro.methods.ptp": ("repro.data.ptp_labels",),
+    "repro.methods.wid": ("repro.methods.finetune", "repro.models.narrow"),
+    "repro.runs.phases": (
+        "repro.data.augment",
+        "repro.models.masked",
+        "repro.models.observe",
+        "repro.models.pair",
+    ),
+    "repro.runs.reshaped": ("repro.training.reshaping",),
+}
 
 
 def modules(spec: Any) -> list[str]:
@@ -41,7 +54,8 @@ def modules(spec: Any) -> list[str]:
         spec: The values of a stage. The module of each of its dataclasses below `repro.methods`
             counts, e.g. `patient_kd` and `kd` for a student that is distilled with Patient KD.
     """
-    of_methods = {name for name in _classes(spec) if name.startswith("repro.methods.")}
+    own = ("repro.methods.", "repro.runs.phases", "repro.runs.reshaped")
+    of_methods = {name for name in _classes(spec) if name.startswith(own)}
     more = {name for method in of_methods for name in OF_METHOD.get(method, ())}
     return sorted({*SHARED, *of_methods, *more})
 

@@ -16,11 +16,11 @@ from repro.data.encode import Encoded, encode
 from repro.errors import InputError
 from repro.methods import ptp
 from repro.models import classifier
-from repro.models.classifier import Classifier
+from repro.models.classifier import Classifier, FineTuned
 from repro.runs import cache, machine
 from repro.runs.cache import Artefact
 from repro.runs.callbacks import usual_callbacks
-from repro.runs.stages import Inputs, Pretraining, Stage, Teacher, load_splits
+from repro.runs.stages import GivenOutputs, Inputs, Pretraining, Stage, Teacher, load_splits
 from repro.training import checkpoints
 from repro.training.loop import (
     Callback,
@@ -116,12 +116,17 @@ def _teacher(stage: Stage) -> Artefact:
 
 def _outputs(stage: Stage) -> Artefact:
     spec, data = stage.spec, load_data(stage.spec.inputs)
-    model = load_model(stage.parent("teacher"))
+    given = isinstance(spec, GivenOutputs)
+    model: Any = _given_teacher(spec) if given else load_model(stage.parent("teacher"))
     logits, states = predict(model, data.train_tokens, precision=spec.precision, states=True)
     dev_logits, _ = predict(model, data.dev_tokens, precision=spec.precision)
     assert states is not None  # (examples, layers, hidden)
     tensors = {"train.logits": torch.from_numpy(logits), "train.cls": states}
     return Artefact(tensors | {"dev.logits": torch.from_numpy(dev_logits)}, {})
+
+
+def _given_teacher(spec: GivenOutputs) -> FineTuned:
+    return FineTuned(encoders.load_classifier(spec.inputs.encoder), spec.columns)
 
 
 def _pretraining(stage: Stage) -> Artefact:

@@ -19,7 +19,7 @@ from repro.config.profiles import PROFILES
 from repro.errors import FullError, InputError, ReproError, one_of
 from repro.runs import machine, results
 from repro.runs.pool import Inline, Processes
-from repro.runs.progress import Progress, clock
+from repro.runs.progress import Progress, clock, mode
 from repro.runs.ray import Cluster
 
 if TYPE_CHECKING:
@@ -81,17 +81,20 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
         cache.check()
     try:
         with open_workers(engine if missing else "serial", workers) as pool:
-            _announce(plans, missing, pool.slots)
-            work = sum(stage.work for stage in missing) or 1.0
-            with Progress(work, todo[0].table) as bar:
+            seconds = _announce(plans, missing, pool.slots)
+            work, count = sum(stage.work for stage in missing), len(missing)
+            with Progress(todo[0].table, work, count, seconds, pool.slots) as bar:
                 failed = _write_results(plans, missing, run_stages(missing, pool, bar))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         done = len(missing) - len(missing_stages(missing))
-        print(
+        line = (
             f"stopped: {done} of {len(missing)} stages of this run are computed and kept; "
-            "an interrupted training resumes from its last checkpoint",
-            flush=True,
+            "an interrupted training resumes from its last checkpoint"
         )
+        if mode() == "notebook":  # IPython shows this line instead of a traceback
+            interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+        else:
+            print(line, flush=True)
         raise
     if failed:
         told = [
@@ -141,7 +144,7 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
     Args:
         stages: Parents that are not among them must have artefacts already.
         pool: The output of `open_workers`.
-        bar: Advances with each stage.
+        bar: Shows the steps of each stage.
 
     Yields:
         Each stage as it ends, with None or the error that it or an ancestor raised.
@@ -163,7 +166,7 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
     ready: list[tuple[float, int, str]] = []  # most work first; of equal work the first named
     ended: SimpleQueue[tuple[Stage, BaseException | None]] = SimpleQueue()
     errors: dict[str, BaseException] = {}
-    running, count = 0, 0
+    running = 0
     while sorter.is_active():
         for key in sorter.get_ready():
             stage = graph[key]
@@ -175,34 +178,47 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
                 heappush(ready, (-stage.work, place[key], key))
         while ready and running < pool.limit:
             stage = graph[heappop(ready)[-1]]
+            if bar is not None:
+                bar.start(stage.key, str(stage), stage.work)
             future = pool.submit(run_stage, stage)
             running += 1
             future.add_done_callback(
                 lambda done, stage=stage: ended.put((stage, done.exception()))  # type: ignore[misc]
             )
         stage, error = ended.get()
-        running, count = running - 1, count + 1
+        running -= 1
         sorter.done(stage.key)
         if error is not None:
             errors[stage.key] = error
         if bar is not None:
-            name = f"{count} of {len(graph)} stages, {len(errors)} failed, last: {stage}"
-            bar.advance(stage.work, name)
+            bar.finish(stage.key, stage.work, failed=error is not None)
         if isinstance(error, FullError):
             raise error
         yield stage, error
 
 
-def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> None:
-    """Print what will run, on how many workers, and about how long it takes."""
+def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> float:
+    """Print what will run, on how many workers, and about how long it takes; returns seconds."""
     keys = [stage.key for plan in plans for stage in plan.stages]
-    seconds = sum(stage.work for stage in missing)
-    seconds *= PROFILES[plans[0].cell.profile].seconds_per_work / workers
+    per_work = _measured(plans, missing) or PROFILES[plans[0].cell.profile].seconds_per_work
+    seconds = sum(stage.work for stage in missing) * per_work / workers
     print(
         f"{len(missing)} stages to compute ({len(keys) - len(set(keys))} shared between cells) "
         f"on {workers} worker{'s' * (workers > 1)}, about {clock(seconds)}",
         flush=True,
     )
+    return seconds
+
+
+def _measured(plans: list["Plan"], missing: list["Stage"]) -> float:
+    """Seconds per work of the finished stages of these cells; 0 if there are none."""
+    from repro.runs import cache
+
+    absent = {stage.key for stage in missing}
+    there = {s.key: s for plan in plans for s in plan.stages if s.work and s.key not in absent}
+    metas = [(stage, cache.meta(stage.kind, stage.key)) for stage in there.values()]
+    timed = [(stage.work, meta["seconds"]) for stage, meta in metas if meta]
+    return sum(seconds for _, seconds in timed) / sum(work for work, _ in timed) if timed else 0.0
 
 
 def _write_results(

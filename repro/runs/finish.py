@@ -18,7 +18,7 @@ def finish(plan: Plan) -> None:
     train, dev = load_splits(cell.task, cell.setting)
     student, on_train = cell.method.kind == "student", cell.method.kind == "labels"  # Table 1
     # Tensors first: reading them recomputes what is damaged, and with it what the metas report.
-    tensors = read(plan.stage("student" if student else "outputs")).tensors
+    tensors = read(plan.trained if student else plan.stage("outputs")).tensors
     metas: dict[str, dict[str, Any]] = {}
     seconds: dict[str, float] = {}  # by kind; the candidates of a search count as students
     for stage in plan.stages:

@@ -21,6 +21,7 @@ from jupyter_client.manager import AsyncKernelManager
 from repro import errors, paths
 from repro.errors import InputError, MissingError, ReproError, one_of
 from repro.files import visible, write_atomic
+from repro.runs import progress
 
 _TYPES: dict[str, type] = {kind.__name__: kind for kind in (str, int, float, bool, dict, list)}
 _KERNEL_OPTIONS = (
@@ -172,17 +173,22 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
         raise
 
 
-def _set_environment() -> None:
-    """Choose the kernel's progress display, and keep its files out of the home folder."""
-    # some terminals report zero columns, where a progress bar is invisible
-    wide = sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+def private_folders() -> dict[str, str]:
+    """Environment variables that keep IPython's and matplotlib's files out of the home folder."""
     with suppress(OSError):  # without a cache, IPython and matplotlib use a temporary folder
         paths.cache().mkdir(parents=True, exist_ok=True)
-    for name, value in {
-        "REPRO_PROGRESS": "bar" if wide else "lines",
-        "PYTHONWARNINGS": "ignore:IProgress not found",  # from tqdm, outside JupyterLab
+    return {
         "IPYTHONDIR": os.path.abspath(paths.cache() / "ipython"),
         "MPLCONFIGDIR": os.path.abspath(paths.cache() / "matplotlib"),
+    }
+
+
+def _set_environment() -> None:
+    """Choose the kernel's progress display and folders."""
+    for name, value in {
+        "REPRO_PROGRESS": progress.mode(),
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # from tqdm, without ipywidgets
+        **private_folders(),
     }.items():
         os.environ.setdefault(name, value)
     os.environ["MATPLOTLIBRC"] = os.devnull  # a user's settings must not change the figures

@@ -37,6 +37,8 @@ NEEDS = {
     "ptp": Need(1, 0.25),
     "search": Need(1, 0.0),
     "student": Need(1, 0.25),
+    "words": Need(1, 0.5),
+    "phase": Need(1, 0.5),
 }
 
 

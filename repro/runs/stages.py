@@ -5,6 +5,7 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
+import importlib
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 from repro import methods, paths
 from repro.config.cells import Cell, digest
 from repro.config.profiles import PROFILES, Budget
-from repro.config.tasks import task
-from repro.data import encoders, glue
+from repro.config.tasks import OWN, task
+from repro.data import encoders, glue, own
 from repro.errors import InputError
 from repro.methods import ptp
 from repro.models.layers import Use, effective_layers, layer_map
 from repro.runs.code_version import code_version
 from repro.training.loop import Hyperparameters, resolve_precision
+from repro.training.reshaping import Reshaping
 
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
 
@@ -69,6 +71,15 @@ class Outputs:
 
 
 @dataclass(frozen=True)
+class GivenOutputs:
+    """The same of a fine-tuned teacher in a transformers folder; `inputs.encoder` is the folder."""
+
+    inputs: Inputs
+    precision: str
+    columns: tuple[int, ...]  # per class of the task, the column of the teacher's logits
+
+
+@dataclass(frozen=True)
 class Pretraining:
     """Pretrain a student on PTP labels."""
 
@@ -96,9 +107,10 @@ class Search:
     """Choose the learning rate of the parent with the best score on the inner split."""
 
 
-KINDS = {
+KINDS: dict[type, str] = {
     Teacher: "teacher",
     Outputs: "outputs",
+    GivenOutputs: "outputs",
     Pretraining: "ptp",
     Search: "search",
     Student: "student",
@@ -110,7 +122,8 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search.
+        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search, or
+            a spec of `phases`.
         parents: The stages whose artefacts it reads.
         name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
         folder: Where its log goes: the profile of the first cell that needed it.
@@ -128,7 +141,10 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"."""
+        """ "teacher", "outputs", "ptp", "search" or "student"; or that of a later module.
+
+        `phases` has "words" and "phase", `reshaped` has "reshaped".
+        """
         return KINDS[type(self.spec)]
 
     @cached_property
@@ -166,47 +182,61 @@ class Plan:
     @property
     def trained(self) -> Stage:
         """The stage whose model the cell scores: its student, or its teacher."""
-        return self.stage("student" if self.cell.method.kind == "student" else "teacher")
+        return self.stages[-1] if self.cell.method.kind == "student" else self.stage("teacher")
 
 
-def resolve(cell: Cell) -> Plan:
+def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Plan:
     """Replace every option of a cell by the values that determine the computation.
 
+    Args:
+        cell: What to compute.
+        given: The folder of a teacher that is fine-tuned already, and `GivenOutputs.columns`;
+            None to fine-tune the cell's encoder.
+
     Raises:
-        InputError: If the student has more layers than its teacher.
+        InputError: If the student has more layers than its encoder.
     """
     setting, recipe = cell.setting, cell.recipe
-    depth = encoders.depth(setting.backbone)
-    if cell.layers > depth:
-        raise InputError(
-            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
-            f"{setting.backbone}; use 1 .. {depth}"
-        )
+    depth = check_depth(cell)
     inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
 
     def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
         name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
         return Stage(spec, parents, name, cell.profile, work * examples)
 
-    training = _hyperparameters(cell, setting.teacher, recipe.shuffle)
+    training = hyperparameters(cell, setting.teacher, recipe.shuffle)
     loss = methods.resolve("finetune", setting, recipe, ())
     teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
     teacher = stage(teacher_spec, (), depth * training.stop_epoch)
     outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
+    made = [teacher, outputs]
+    if given:
+        folder, columns = given
+        depth = encoders.depth(folder)
+        files = replace(inputs, encoder=folder, encoder_files=encoders.fingerprint(folder))
+        outputs = stage(GivenOutputs(files, training.precision, columns), (), depth / 3)
+        made = [outputs]
     if cell.method.kind != "student":
-        return Plan(cell, (teacher, outputs), depth)
+        return Plan(cell, tuple(made), depth)
 
-    owner, structure = f" of {cell.row}", _structure(cell)
+    owner, structure = f" of {cell.row}", _structure(cell, depth)
     effective = len(structure.uses)
     parents: tuple[Stage, ...] = (outputs,)
-    made = [teacher, outputs]
     if cell.method.ptp != "none":
         pretraining = _pretraining(cell, inputs, structure)
-        work = effective * pretraining.training.stop_epoch
+        work = float(effective * pretraining.training.stop_epoch)
         made.append(stage(pretraining, parents, work, owner))
         parents = (outputs, made[-1])
-    spec = _student(cell, inputs, structure, depth)
-    work = effective * spec.training.stop_epoch
+    if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
+        owner = f" {len(phases)}{owner}"
+        # by name, since it builds on `compute`, which builds on this module
+        module = importlib.import_module("repro.runs.phases")
+        *earlier, last = module.plan(cell, phases, stage, inputs, structure, training, parents)
+        made += earlier
+        spec, parents, work = last.spec, last.parents, last.work / examples
+    else:
+        spec = _student(cell, inputs, structure, depth)
+        work = float(effective * spec.training.stop_epoch * getattr(spec.loss, "work", 1.0))
     if recipe.hyperparameters == "searched":  # decision D13
         candidates = tuple(
             stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
@@ -216,6 +246,21 @@ def resolve(cell: Cell) -> Plan:
         spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
         made += [*candidates, search]
     return Plan(cell, (*made, stage(spec, parents, work, owner)), effective)
+
+
+def check_depth(cell: Cell) -> int:
+    """The number of layers of a cell's encoder.
+
+    Raises:
+        InputError: If the student has more.
+    """
+    depth = encoders.depth(cell.setting.backbone)
+    if cell.layers > depth:
+        raise InputError(
+            f"{cell.row} has {cell.layers} layers, more than the {depth} of its teacher "
+            f"{cell.setting.backbone}; use 1 .. {depth}"
+        )
+    return depth
 
 
 def _inputs(cell: Cell) -> Inputs:
@@ -232,7 +277,8 @@ def _inputs(cell: Cell) -> Inputs:
     )
 
 
-def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    """How a model of a cell is trained with a budget."""
     return Hyperparameters(
         learning_rate=budget.learning_rate,
         batch_size=budget.batch_size,
@@ -246,14 +292,15 @@ def _hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparamete
     )
 
 
-def _structure(cell: Cell) -> Structure:
-    uses = effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
+def _structure(cell: Cell, depth: int) -> Structure:
+    layers = cell.layers or depth
+    uses = effective_layers(layers, cell.method.sharing, cell.recipe.sps6_order)
     swapped = any(use.swapped for use in uses)
-    return Structure(cell.layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
+    return Structure(layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
 
 
 def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
-    recipe, training = cell.recipe, _hyperparameters(cell, cell.setting.ptp, shuffle=True)
+    recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
         training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
@@ -262,16 +309,22 @@ def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretrainin
     return Pretraining(inputs, structure, target, training, selection)
 
 
-def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Student:
-    recipe, method = cell.recipe, cell.method
-    if cell.layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
+def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Any:
+    """A Student, or the Reshaped of a method that changes its student's network."""
+    recipe, method, layers = cell.recipe, cell.method, structure.layers
+    if layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
         pairs = [(1, (teacher_layers + 1) // 2)]  # decision D18
     else:
         pairs = layer_map(
-            cell.layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
+            layers, method.sharing, teacher_layers, recipe.layer_map, recipe.sps6_order
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
-    training = _hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    if isinstance(loss, Reshaping):
+        # by name, since it builds on `compute`, which builds on this module
+        reshaped: Any = importlib.import_module("repro.runs.reshaped")
+        training = replace(training, learning_rate=loss.rate or training.learning_rate)
+        return reshaped.Reshaped(inputs, loss, training, recipe.checkpoint)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
 
@@ -306,4 +359,6 @@ def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:
 def _load_splits(
     name: str, train_cap: int, dev_cap: int, folder: str
 ) -> tuple[glue.Split, glue.Split]:
+    if name.startswith(OWN):
+        return own.load(name, "train"), own.load(name, "dev")
     return glue.load(task(name), "train", train_cap), glue.load(task(name), "dev", dev_cap)

@@ -12,7 +12,7 @@ from repro.data import encoders, glue
 from repro.data.encode import Encoded, encode
 from repro.data.glue import read_tsv
 from repro.errors import InputError, MissingError
-from repro.runs import compute, results, stages
+from repro.runs import compute, reshaped, results, stages
 from repro.training.loop import predict
 
 PUBLIC = "msr_paraphrase_test.txt"  # MRPC's test file with labels; the same pairs as GLUE's
@@ -40,7 +40,7 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
     """
     stage = stages.resolve(cell).trained
     spec: Any = stage.spec
-    model, precision = compute.load_model(stage), spec.training.precision
+    model, precision = reshaped.load_model(stage), spec.training.precision
     dev_tokens = compute.load_data(spec.inputs).dev_tokens
     _check_dev_predictions(cell, predict(model, dev_tokens, precision=precision)[0])
     tokenizer = encoders.load_tokenizer(spec.inputs.encoder)

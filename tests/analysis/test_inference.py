@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.metrics import f1_score
 from statsmodels.stats.multitest import multipletests
 
 from repro.analysis import inference
@@ -198,6 +199,17 @@ def test_the_mean_over_examples_is_the_metric(metric):
     scores = example_scores(metric, labels, predicted)
     assert scores.shape == (4, 70)
     assert scores.mean(axis=1) == pytest.approx(metrics.METRICS[metric](labels, predicted))
+
+
+def test_macro_f1_is_the_mean_over_the_classes_that_occur():
+    rng = np.random.default_rng(4)
+    labels, predicted = rng.integers(0, 3, 80), rng.integers(0, 4, (2, 80))
+    scores = example_scores("macro_f1", labels, predicted)
+    expected = [100 * f1_score(labels, row, average="macro") for row in predicted]
+    assert scores.mean(axis=1) == pytest.approx(expected)
+    binary = labels % 2, predicted % 2
+    halves = [example_scores("f1", *(array == k for array in binary)) for k in (0, 1)]
+    assert example_scores("macro_f1", *binary) == pytest.approx(np.mean(halves, axis=0))
 
 
 def test_f1_scores_are_shifted_jackknife_pseudo_values():

@@ -28,9 +28,13 @@ def make(name, tasks="RTE", seeds=3, rows=40, **options):
     cells = finished(name, tasks, seeds, rows, **options)
     for cell in cells:
         edit(cell, commit=COMMIT)
+    write(name, cells)
+    return cells
+
+
+def write(name, cells):
     for kind in [name, *(other for other, target in tables.DERIVED.items() if target == name)]:
         tables.write_table(kind, "demo", MAKERS[kind].make(cells), cells)
-    return cells
 
 
 def edit(cell, **changes):
@@ -131,7 +135,9 @@ def test_a_missing_table_is_dropped_only_on_request(run):
 
 @pytest.mark.parametrize("commit", ["", "unknown", f"{COMMIT}-dirty"])
 def test_results_of_uncommitted_code_are_published_only_on_request(run, repro, commit):
-    edit(plan("table4", "demo", "RTE", 3)[4], commit=commit)
+    cells = plan("table4", "demo", "RTE", 3)
+    edit(cells[4], commit=commit)
+    write("table4", cells)
     code, _, err = repro("publish")
     assert code == 2
     assert f"was computed by commit {commit or 'unknown'}, which nobody can check out" in err

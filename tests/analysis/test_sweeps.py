@@ -45,7 +45,7 @@ def no_training(monkeypatch):
         trial.study.tell(trial, 1 + 40 * trial.params["alpha"])
 
     monkeypatch.setattr(trials, "run_trial", run_trial)
-    monkeypatch.setattr(engine, "run_stages", lambda stages, pool: iter(()))
+    monkeypatch.setattr(engine, "run_stages", lambda stages, pool, bar: iter(()))
     return run
 
 

@@ -19,7 +19,8 @@ from repro.runs.results import command
 
 
 def test_the_papers_tables():
-    assert [len(plan(name)) for name in TABLES] == [4, 28, 4, 12, 16]
+    paper = [name for name in TABLES if name.startswith("table")]
+    assert [len(plan(name)) for name in paper] == [4, 28, 4, 12, 16]
     assert len(plan("table2", tasks="RTE,mini-MRPC", seeds=3)) == 7 * 2 * 3
     assert [cell.task for cell in plan("table1")] == [
         "mini-RTE",

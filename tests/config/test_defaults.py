@@ -137,6 +137,23 @@ ROWS = {
         "BERT3+SPS+PTP-2": (3, "shuffled", "confident", "patient_kd"),
         "BERT3+SPS+PTP": (3, "shuffled", "both", "patient_kd"),
     },
+    "related": {
+        "BERT-base": (0, "none", "none", "finetune"),
+        "BERT3-PatientKD": (3, "none", "none", "patient_kd"),
+        "PeaBERT3": (3, "shuffled", "both", "patient_kd"),
+        "DistilBERT3": (3, "none", "none", "distilbert"),
+        "TinyBERT3": (3, "none", "none", "tinybert"),
+        "MiniLM3": (3, "none", "none", "minilm"),
+        "MiniLMv2-3": (3, "none", "none", "minilm_v2"),
+        "BERT4-PatientKD": (4, "none", "none", "patient_kd"),
+        "TinyBERT4": (4, "none", "none", "tinybert"),
+        "BERT6-PatientKD": (6, "none", "none", "patient_kd"),
+        "PeaBERT6": (6, "shuffled", "both", "patient_kd"),
+        "DistilBERT6": (6, "none", "none", "distilbert"),
+        "TinyBERT6": (6, "none", "none", "tinybert"),
+        "MiniLM6": (6, "none", "none", "minilm"),
+        "MiniLMv2-6": (6, "none", "none", "minilm_v2"),
+    },
 }
 
 
@@ -167,3 +184,25 @@ def test_a_task_and_its_miniature(name):
     assert (task.metric, task.thresholds, task.labels) == GLUE[name]
     assert (mini.metric, mini.thresholds, mini.labels) == (metric, (0.80, 0.60), labels)
     assert (task.embedded, mini.embedded) == (False, True)
+
+
+def test_published_scores_of_related_methods():
+    from math import isnan
+
+    from repro.config import printed
+
+    rows = {row.name for row in TABLES["related"].rows}
+    published = printed.related()
+    assert {*published.index} <= rows and published["source"].notna().all()
+    assert {*published["split"]} == {"dev", "test"}
+    assert printed.paper("related", "DistilBERT6", ["RTE"]) == 59.9
+    assert printed.paper("related", "DistilBERT6", ["Avg"]) == pytest.approx(81.975)
+    assert isnan(printed.paper("related", "MiniLM3", ["RTE"]))  # nobody published it
+    assert isnan(printed.paper("related", "MiniLMv2-6", ["Avg"]))  # MRPC is missing
+    # no difference between a dev score and a test score
+    assert isnan(printed.difference("related", "PeaBERT6", "TinyBERT6", ["RTE"]))
+    found = printed.difference("related", "PeaBERT6", "DistilBERT6", ["RTE"])
+    assert found == pytest.approx(73.6 - 59.9)
+    assert printed.difference("table2", "PeaBERT3", "BERT3-PatientKD", ["RTE"]) == pytest.approx(
+        6.1
+    )

@@ -48,6 +48,16 @@ def test_a_threshold_outside_the_open_interval_is_refused(cut):
         ptp_labels.labels(MADE, GOLD, (0.8, cut))
 
 
+def test_with_three_classes_a_threshold_may_be_below_one_half():
+    made = np.log([[0.5, 0.3, 0.2], [0.4, 0.3, 0.3], [0.3, 0.5, 0.2], [0.3, 0.4, 0.3]])
+    gold = np.zeros(4, int)
+    cuts = ptp_labels.medians(made, gold)
+    assert cuts == pytest.approx((0.45, 0.45))
+    assert ptp_labels.labels(made, gold, cuts).tolist() == [0, 1, 2, 3]
+    with pytest.raises(InputError, match=r"must lie in \(0.333, 1\), got 0.3;"):
+        ptp_labels.labels(made, gold, (0.3, 0.6))
+
+
 seeds, cuts = st.integers(0, 2**31), st.floats(0.51, 0.99)
 
 

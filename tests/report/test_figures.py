@@ -3,6 +3,7 @@
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
@@ -158,3 +159,64 @@ def test_a_users_matplotlibrc_does_not_reach_the_figures():
         ax = figures.new(2, 2)
         assert ax.get_facecolor() == (1, 1, 1, 1)
         assert not ax.set_title("x").get_usetex()
+
+
+def related_frame():
+    """The table "related" of three students and their teacher, on one task."""
+    cells = [
+        ("BERT-base", 0, 80.0),
+        ("BERT3-PatientKD", 3, 70.0),
+        ("MiniLM3", 3, 72.0),
+        ("TinyBERT4", 4, 75.0),
+    ]
+    common = {"task": "Avg", "table": "related", "profile": "demo"}
+    frame = pd.DataFrame(
+        [
+            {
+                "method": name,
+                "layers": layers,
+                "mean": mean,
+                "ci_low": mean - 2,
+                "ci_high": mean + 3,
+            }
+            | common
+            for name, layers, mean in cells
+        ]
+    )
+    costs = pd.DataFrame(
+        {
+            "method": [name for name, _, _ in cells] * 2,
+            "parameters": [12e6, 3e6, 3e6, 4e6] * 2,
+            "trained": [12e6, 3e6, 3e6, 4e6] * 2,
+            "training_flops": [0, 1e12, 3e12, 2e12, 0, 3e12, 5e12, 4e12],
+            "latency_ms": [12.0, 3.0, 3.0, 4.0] * 2,
+        }
+    )
+    return frame, costs
+
+
+def test_scores_over_costs_show_each_student_with_its_interval():
+    from repro.report.related_figures import scores_over_costs
+
+    panels = scores_over_costs(*related_frame())
+    assert len(panels) == 4
+    training = panels[2]
+    points = [container.lines[0].get_xydata()[0].tolist() for container in training.containers]
+    assert points == [[2.0, 70.0], [4.0, 72.0], [3.0, 75.0]]  # 10^12, mean over tasks
+    (bar,) = training.containers[1].lines[2]
+    assert bar.get_segments()[0][:, 1].tolist() == [70.0, 75.0]
+    stored = [c.lines[0].get_xdata()[0] for c in panels[0].containers]
+    assert stored[0] < stored[1] == pytest.approx(3.0, abs=0.1)  # side by side
+    assert stored[2] == pytest.approx(4.0, abs=0.1)
+    teacher = [line for line in panels[3].lines if line.get_linestyle() == "--"]
+    assert {*teacher[0].get_ydata()} == {80.0}
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [("BERT3-PatientKD", "Patient KD"), ("MiniLMv2-6", "MiniLMv2"), ("TinyBERT4", "TinyBERT")],
+)
+def test_the_family_of_a_method(method, name):
+    from repro.report.related_figures import family
+
+    assert family(method) == name

@@ -63,6 +63,7 @@ def all_cells():
         *tiny("table4"),
         *tiny("table4", "authors+ablation_loss=kd"),
         *tiny("table5"),
+        *tiny("related"),
     ]
 
 
@@ -104,6 +105,9 @@ def test_a_changed_loss_changes_every_key_that_uses_it(monkeypatch):
         ("repro.methods.ptp", {"ptp", "student"}),
         ("repro.data.ptp_labels", {"ptp", "student"}),
         ("repro.methods.finetune", {"teacher", "outputs", "ptp", "student"}),
+        ("repro.methods.tinybert", set()),
+        ("repro.runs.phases", set()),
+        ("repro.models.observe", set()),
     ],
 )
 def test_a_changed_method_changes_the_keys_of_its_stages(monkeypatch, module, kinds):
@@ -112,6 +116,33 @@ def test_a_changed_method_changes_the_keys_of_its_stages(monkeypatch, module, ki
     edited(monkeypatch, module, lambda text: text + "\nMORE = 1\n")
     after = keys(cells)
     assert {name.split()[-1] for name in before if before[name] != after[name]} == kinds
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        ("repro.methods.tinybert", {"phase"}),
+        ("repro.methods.minilm", set()),
+        ("repro.models.observe", {"words", "phase"}),
+        ("repro.models.masked", {"words", "phase"}),
+        ("repro.models.pair", {"words", "phase"}),
+        ("repro.data.augment", {"words", "phase"}),
+        ("repro.runs.phases", {"words", "phase"}),
+    ],
+)
+def test_a_changed_module_changes_the_keys_of_phases(monkeypatch, module, kinds):
+    cells = [cell for cell in tiny("related") if cell.row == "TinyBERT3"]
+    before = keys(cells)
+    edited(monkeypatch, module, lambda text: text + "\nMORE = 1\n")
+    after = keys(cells)
+    assert {name.split()[-1] for name in before if before[name] != after[name]} == kinds
+
+
+def test_minilm_v2_depends_on_minilm(monkeypatch):
+    cells = [cell for cell in tiny("related") if cell.row == "MiniLMv2-3"]
+    before = keys(cells)["MiniLMv2-3 phase"]
+    edited(monkeypatch, "repro.methods.minilm", lambda text: text + "\nMORE = 1\n")
+    assert keys(cells)["MiniLMv2-3 phase"] != before
 
 
 def test_comments_and_docstrings_change_no_key(monkeypatch):

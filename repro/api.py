@@ -1,0 +1,218 @@
+"""What a user of the package calls from Python: `repro.distill` and what it returns."""
+
+import glob
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from repro import paths
+from repro.analysis import student_report
+from repro.config import own as configuration
+from repro.config.cells import Cell
+from repro.data import encoders, own
+from repro.errors import InputError, MissingError, on_disk
+from repro.files import write_atomic
+from repro.report import student_card
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from repro.runs.stages import Plan
+
+STUDENT = "student"  # the folder of the model within the folder of a distillation
+REPORT = "report.json"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student as a stock model, with the report of its making.
+
+    Attributes:
+        model: A `transformers` model for sequence classification.
+        tokenizer: Its tokenizer, which cuts texts where training did.
+        report: Plain data: the data, the settings, the versions and, in "scores", teacher and
+            student with intervals; see `analysis.student_report.scores`.
+    """
+
+    model: Any
+    tokenizer: Any
+    report: dict[str, Any]
+
+    def __str__(self) -> str:
+        return student_card.report(self.report)
+
+    def probabilities(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> "np.ndarray":
+        """Probabilities (texts, classes) of new texts; the classes are `report["labels"]`.
+
+        Raises:
+            InputError: If a text is empty, or not a pair where the student was trained on pairs.
+        """
+        from repro.models import export
+
+        rows = own.texts_of(list(texts), "", "texts")
+        trained_on = len(self.report["columns"])
+        if rows and len(rows[0]) != trained_on:
+            raise InputError(
+                f"the student takes {trained_on} texts per row ({', '.join(self.report['columns'])}"
+                f"), got {len(rows[0])}"
+            )
+        return export.predict(self.model, self.tokenizer, rows, len(self.report["labels"]))
+
+    def predict(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> list[int | str]:
+        """The predicted labels of new texts, as the training data write them."""
+        labels = self.report["labels"]
+        return [labels[number] for number in self.probabilities(texts).argmax(axis=1)]
+
+    def save(self, folder: str | Path) -> None:
+        """Write student/, which plain transformers loads, report.json and report.md.
+
+        Raises:
+            DiskError: If the folder cannot be written.
+        """
+        self.export(Path(folder) / STUDENT)
+        _write(Path(folder) / "report.md", str(self))
+        _write(Path(folder) / REPORT, self._report_text)
+
+    def export(self, folder: str | Path, shared: bool = False, onnx: bool = False) -> None:
+        """Write a folder that plain transformers loads, with a model card and the report.
+
+        Args:
+            folder: Where to; existing files of the same names are replaced.
+            shared: Store parameters that layers share once, in a file that needs the ten lines of
+                code in the model card.
+            onnx: Write model.onnx too.
+
+        Raises:
+            DiskError: If the folder cannot be written.
+            MissingError: If the packages for ONNX are not installed.
+            ReproError: If what was written does not compute the same as the model.
+        """
+        from repro.models import export
+
+        folder = Path(folder)
+        with on_disk(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            export.write(self.model, self.tokenizer, folder, shared, onnx)
+        card = student_card.card(self.report, folder.absolute().name, shared, onnx)
+        _write(folder / "README.md", card)
+        _write(folder / REPORT, self._report_text)
+
+    @property
+    def _report_text(self) -> str:
+        return json.dumps(self.report, indent=1, ensure_ascii=False) + "\n"
+
+
+def distill(
+    train: Any,
+    dev: Any,
+    encoder: str | Path = "",
+    method: str = "pea-kd",
+    layers: int = 3,
+    *,
+    text: str | Sequence[str] = "text",
+    label: str = "label",
+    teacher: str | Path = "",
+    epochs: int = 0,
+    seed: int = 0,
+    recipe: str = configuration.RECIPE,
+    settings: dict[str, Any] | None = None,
+    sources: tuple[str, str] = ("train", "dev"),
+) -> Student:
+    """Train a teacher on labelled texts, and distil it into a smaller student.
+
+    Every stage is kept in the cache: an interrupted call resumes, and a second student of the same
+    data uses the same teacher.
+
+    Args:
+        train: A pandas DataFrame, a `datasets.Dataset`, or a tuple (texts, labels), where each text
+            is a string or a pair of strings and each label an integer or a string.
+        dev: The same, for the scores. Nothing is chosen with it, unless the recipe says so.
+        encoder: A folder with a pretrained encoder, or a name: "embedded", a packaged encoder or a
+            model on the hub. By default the teacher's.
+        method: "fine-tuning" (without the teacher), "kd", "patient-kd", "sps", "ptp" or "pea-kd".
+        layers: Layers that the student stores.
+        text: The text column, or two for pairs of texts.
+        label: The label column.
+        teacher: A folder with a fine-tuned teacher; by default the encoder is fine-tuned.
+        epochs: Epochs of each training; 0 for a default that suits the encoder.
+        seed: Seed of all trainings.
+        recipe: How the paper is read; see `repro.config.recipe`.
+        settings: Settings to change, by dotted name, e.g. {"student.learning_rate": 2e-5}.
+        sources: What messages call the two data sets.
+
+    Raises:
+        InputError: For anything about the arguments or the data that cannot work, before training.
+        MissingError: If the encoder is not there.
+        TrainingError: If a training diverges.
+    """
+    splits = [
+        own.examples(data, text, label, source)
+        for data, source in zip((train, dev), sources, strict=True)
+    ]
+    classes = own.check_splits(*splits)
+    if not (encoder or teacher):
+        raise InputError("encoder is missing; give a folder, or 'embedded' to try it")
+    name = encoders.folder_or_name(encoder or teacher)
+    teacher_name = encoders.folder_or_name(teacher or name)
+    hidden = encoders.width(name)
+    positions = min(
+        encoders.load_tokenizer(encoder_name).model_max_length
+        for encoder_name in {name, teacher_name}
+    )
+    options = (name, hidden, positions, method, layers, epochs, seed, recipe, settings)
+    from repro.runs import distil, stages
+
+    # the data are only stored once everything is known to be right
+    distil.check(configuration.cell("", *options), teacher_name, splits[0].texts[0])
+    given = distil.given_teacher(teacher_name, classes) if teacher else None
+    paths.checkpoint_steps()
+    plan = stages.resolve(configuration.cell(own.store(*splits), *options), given)
+    return _trained(plan, f"{method} on {sources[0]}")
+
+
+def load_student(source: str | Path) -> Student:
+    """A student from a folder, or the model of a table's cell.
+
+    Args:
+        source: The folder of a distillation or of an exported model, or the id of a finished cell.
+            A cell's model that is no longer in the cache is trained again.
+
+    Raises:
+        MissingError: If there is neither.
+    """
+    folder = Path(source)
+    for candidate in (folder / STUDENT, folder):
+        if (candidate / REPORT).is_file() and (candidate / "config.json").is_file():
+            from transformers import AutoTokenizer
+
+            from repro.models import export
+
+            report = json.loads((candidate / REPORT).read_text(encoding="utf-8"))
+            tokenizer = AutoTokenizer.from_pretrained(candidate, local_files_only=True)
+            return Student(export.load(candidate), tokenizer, report)
+    name = folder.name
+    found = sorted(paths.all_results().glob(f"**/cells/{glob.escape(name)}.json")) if name else []
+    if not found:
+        raise MissingError(
+            f"{str(source)!r} is neither a folder with a student nor the id of a finished cell; "
+            "python -m repro list table2 shows ids"
+        )
+    from repro.runs import stages
+
+    plan = stages.resolve(Cell.from_dict(json.loads(found[0].read_text())["cell"]))
+    return _trained(plan, f"model of {name}")
+
+
+def _trained(plan: "Plan", title: str) -> Student:
+    """Compute what is missing of a plan; its model and report."""
+    from repro.runs import distil
+
+    distil.run(plan, title)
+    scores = student_report.scores(*distil.predictions(plan))
+    return Student(*distil.stock_model(plan), distil.facts(plan) | {"scores": scores})
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

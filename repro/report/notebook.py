@@ -1,0 +1,180 @@
+"""What the notebooks show: tables with their notes, code, training curves, examples, changes."""
+
+import html
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
+
+from repro.analysis import changes
+from repro.config.cells import Cell
+from repro.data import ptp_labels
+from repro.report import figures, text
+
+if TYPE_CHECKING:
+    from repro.runs.explore import Predictions
+
+_NAMES = {"ce": "cross-entropy", "kl": "KL", "patience": "patience", "score": "dev score"}
+
+
+def table(frame: pd.DataFrame) -> HTML:
+    """A table beside the paper's, with the notes that the command line prints below it.
+
+    Args:
+        frame: A table as `tables.read_table` returns it.
+    """
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in text.notes(frame))
+    return HTML(
+        f"<b>{html.escape(text.title(frame))}</b>{text.beside_paper(frame).to_html()}"
+        f"<ul style='max-width: 60em'>{notes}</ul>"
+    )
+
+
+def code(*objects: Callable[..., Any] | type) -> Markdown:
+    """The source of functions or classes, without their docstrings."""
+    blocks = []
+    for item in objects:
+        source = textwrap.dedent(inspect.getsource(item))
+        doc = item.__doc__
+        if doc:
+            source = source.replace(f'"""{doc}"""', "", 1)
+        lines = [line for line in source.splitlines() if line.strip()]
+        listing = "\n".join(lines)
+        blocks.append(f"`{item.__module__}.{item.__qualname__}`\n```python\n{listing}\n```")
+    return Markdown("\n\n".join(blocks))
+
+
+def change(cells: list[Cell]) -> HTML | Markdown:
+    """Each row of a changed table: plain, changed, and the difference with its 95 % interval.
+
+    Args:
+        cells: The plan of the notebook. Without changes, or without a finished plain table, a
+            sentence says what to do.
+    """
+    if not changes.changed(cells):
+        return Markdown(
+            "Nothing is changed. Edit `overrides` or `recipe` in the cell *parameters*, for "
+            'example `overrides: dict = {"beta": 0.0}`, and choose *Run > Run All Cells* again.'
+        )
+    if not changes.finished(changes.plain_cells(cells)):
+        return Markdown(
+            "The plain table is not there to compare with. Run this notebook once with "
+            '`overrides: dict = {}` and `recipe: str = "authors"`, then with the change again.'
+        )
+    frame = changes.of(cells)
+    rows = {
+        (row["task"], row["method"]): {
+            "plain": f"{row['plain']:.1f}",
+            "changed": f"{row['changed']:.1f}",
+            "difference [95 % interval]": _interval(row),
+        }
+        for row in frame.to_dict("records")
+    }
+    shown = pd.DataFrame.from_dict(rows, orient="index")
+    seeds = int(frame["seeds"].max())
+    covers = "seeds and dev examples" if seeds > 1 else "dev examples; with one seed, not of seeds"
+    return HTML(
+        f"<b>What the change does</b>{shown.to_html()}"
+        f"<p style='max-width: 60em'>Changed minus plain, in points. {seeds} "
+        f"seed{'s' * (seeds > 1)}; the intervals are over new {covers}.</p>"
+    )
+
+
+def _interval(row: dict[Any, Any]) -> str:
+    if np.isnan(row["difference"]):
+        return "other examples are scored"
+    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+
+
+def curves(frame: pd.DataFrame) -> np.ndarray | Markdown:
+    """Plot the loss terms and the score during training, mean over seeds: a row of panels per task.
+
+    Args:
+        frame: As `explore.curves` returns it.
+
+    Returns:
+        The axes (tasks, names), or a sentence if nothing was evaluated.
+    """
+    frame = frame[frame["name"] != "learning_rate"]
+    if frame.empty:
+        return Markdown("No training of this table was evaluated on the way, or none is here.")
+    names, tasks = list(dict.fromkeys(frame["name"])), list(dict.fromkeys(frame["task"]))
+    names = [name for name in names if name != "score"] + ["score"]
+    methods = list(dict.fromkeys(frame["method"]))
+    size = figures.WIDE, 0.6 + 1.7 * len(tasks)
+    axes = figures.new(*size, len(tasks), len(names), squeeze=False, sharex="row")
+    markers, styles = "os^Dvx", ("-", "--", ":", "-.")
+    handles = {}
+    for (name, value, method), part in frame.groupby(["task", "name", "method"], sort=False):
+        place, line = methods.index(method), part.groupby("step")["value"].mean()
+        look = {"ls": styles[place % 4], "marker": markers[place % 6], "ms": 3, "lw": 1.0}
+        ax = axes[tasks.index(name), names.index(value)]
+        handles[method] = ax.plot(line.index, line, color=f"C{place}", label=method, **look)[0]
+    for row, name in enumerate(tasks):
+        _label_panels(axes[row], name, names)
+    figures.figure_of(axes).legend(
+        handles=list(handles.values()), loc="outside upper center", ncols=min(len(handles), 4)
+    )
+    return axes
+
+
+def _label_panels(axes: list[Axes], name: str, values: list[str]) -> None:
+    for ax, value in zip(axes, values, strict=True):
+        ax.set_title(_NAMES.get(value, value))
+        ax.set_xlabel("step")
+        ax.grid(axis="y")
+    axes[0].set_ylabel(name)
+
+
+def examples(found: "Predictions", count: int = 2) -> HTML:
+    """Some training examples of each PTP label with the teacher's soft labels.
+
+    Args:
+        found: As `explore.teacher_predictions` returns it.
+        count: Examples per PTP label; their confidences are spread evenly.
+    """
+    labels = ptp_labels.labels(found.logits, found.gold, found.cuts)
+    confidence = ptp_labels.confidence(found.logits)
+    blocks = []
+    for place, label in enumerate(ptp_labels.LABELS):
+        members = np.flatnonzero(labels == place)
+        members = members[np.argsort(-confidence[members], kind="stable")]
+        chosen = members[np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)]
+        blocks += [_example(found, row, label) for row in chosen]
+    frame = pd.DataFrame(blocks).set_index("PTP label")
+    notes = f"PTP's thresholds: {found.cuts[0]:.2f} (correct) and {found.cuts[1]:.2f} (wrong)."
+    return HTML(
+        f"<b>Training examples of {found.task.name}, by PTP label</b>{frame.to_html()}"
+        f"<p>{notes}</p>"
+    )
+
+
+def _example(found: "Predictions", row: int, label: str) -> dict[str, str]:
+    names = found.task.labels
+    return {
+        "PTP label": label,
+        "text": " / ".join(found.texts[row]),
+        "gold": names[found.gold[row]],
+        "teacher (T = 1)": soft_label(found.logits[row], names, 1.0),
+        f"soft label (T = {found.temperature:g})": soft_label(
+            found.logits[row], names, found.temperature
+        ),
+    }
+
+
+def soft_label(logits: np.ndarray, names: tuple[str, ...], temperature: float) -> str:
+    """The softened distribution in words, e.g. "negative 0.20, positive 0.80"."""
+    shares = softmax(logits, temperature)
+    return ", ".join(f"{name} {share:.2f}" for name, share in zip(names, shares, strict=True))
+
+
+def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(logits / temperature) over the last axis."""
+    scaled = np.asarray(logits, float) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

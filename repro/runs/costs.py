@@ -1,0 +1,124 @@
+"""What a student costs: stored and trained parameters, training, latency of an answer."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from repro import paths
+from repro.config.cells import Cell
+from repro.files import write_atomic
+from repro.models.classifier import Classifier
+from repro.runs import compute, reshaped, results, stages
+from repro.runs.stages import Plan
+from repro.training.loop import device, to_device
+
+OWN = ("ptp", "search", "student", "phase", "reshaped")  # stages that belong to one student
+_EXAMPLES, _REPEATS = 32, 3  # dev examples whose answers are timed, and how often
+
+
+def measure(cells: list[Cell]) -> pd.DataFrame:
+    """The costs of each row of a plan whose results are there, by row and task; for its first seed.
+
+    Args:
+        cells: A whole plan of a table of students.
+
+    Returns:
+        Columns table, method, task, and:
+        parameters: stored ones, with embeddings and pooler, without the classifier.
+        trained: those of them that training changes.
+        training_flops: floating-point operations of the trainings of this student alone, all
+        phases and the teacher beside it included; teacher, its outputs and a masked-language head
+        are shared by all students and not counted. Those of the embeddings and of the heads are
+        neglected.
+        latency_ms: median time of an answer to one dev example, on one thread of a CPU, or a GPU.
+        device: on which the latency was measured.
+    """
+    rows = []
+    first = min(cell.seed for cell in cells)
+    for cell in (cell for cell in cells if cell.seed == first):
+        plan = stages.resolve(cell)
+        model = reshaped.load_model(plan.trained)
+        counts = results.read(cell)["parameters"]
+        head = sum(p.numel() for p in model.classifier.parameters())
+        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        rows.append(
+            {
+                "table": cell.table,
+                "method": cell.row,
+                "task": cell.task,
+                "parameters": counts["with_embeddings"],
+                "trained": trained - head,
+                "training_flops": training_flops(plan),
+                "latency_ms": latency(plan, model),
+                "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def training_flops(plan: Plan) -> float:
+    """Floating-point operations of a student's own trainings; 0 for the teacher.
+
+    A stage's `work` counts layers times examples, forward and backward, which is three times the
+    forward pass: see `layer_flops`, at the mean length of the training examples.
+    """
+    if plan.cell.method.kind != "student":
+        return 0.0
+    examples = compute.load_data(plan.trained.spec.inputs).train_tokens.examples
+    lengths = [len(example["input_ids"]) for example in examples]
+    # of the encoder: a narrower student is trained at its width
+    config = reshaped.build(plan.trained).encoder.config
+    one = layer_flops(float(np.mean(lengths)), config.hidden_size, config.intermediate_size)
+    return 3 * one * sum(stage.work for stage in plan.stages if stage.kind in OWN)
+
+
+def layer_flops(tokens: float, hidden: int, inner: int) -> float:
+    """Floating-point operations of one layer for one example, forward.
+
+    2 (4 H² + 2 H F) per token for the six linear maps, and 4 T H per token for attention: two
+    products of T keys with H dimensions. A multiplication and an addition are two operations.
+
+    Args:
+        tokens: T.
+        hidden: H.
+        inner: F, the inner width of the feed-forward network.
+    """
+    return tokens * (8 * hidden**2 + 4 * hidden * inner + 4 * tokens * hidden)
+
+
+@torch.no_grad()
+def latency(plan: Plan, model: Classifier) -> float:
+    """Milliseconds of an answer to one example, on one thread.
+
+    The median over examples of the fastest of a few answers to each, so that a busy machine
+    matters little.
+    """
+    tokens = compute.load_data(plan.trained.spec.inputs).dev_tokens
+    rows = range(min(_EXAMPLES, len(tokens.examples)))
+    threads, seconds = torch.get_num_threads(), np.full((1 + _REPEATS, len(rows)), np.inf)
+    torch.set_num_threads(1)
+    model.to(device()).eval()
+    try:
+        for repeat in range(1 + _REPEATS):
+            for row in rows:
+                start = time.perf_counter()
+                model(**to_device(tokens.batch([row]), device())).logits.cpu()
+                seconds[repeat, row] = time.perf_counter() - start
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * float(np.median(seconds.min(axis=0)))
+
+
+def write(frame: pd.DataFrame, profile: str, table: str, variant: str = "") -> Path:
+    """Write the costs beside the table, as <table>_costs.csv or <table>_costs.<variant>.csv.
+
+    Latency depends on the machine, so `make verify` does not derive this file again.
+    """
+    name = f"{table}_costs.{variant}.csv" if variant else f"{table}_costs.csv"
+    target = paths.results(profile) / name
+    rounded = frame.round({"latency_ms": 3}).astype({"training_flops": "int64"})
+    write_atomic(target, lambda temporary: rounded.to_csv(temporary, index=False))
+    return target

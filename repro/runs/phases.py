@@ -1,0 +1,214 @@
+"""Students of methods that train in phases, some of them beside the running teacher.
+
+Each phase is a stage; the last one is scored. This module adds its kinds of stages to those of
+`stages` and `compute`, which need not know them: a stage of these kinds can only exist where this
+module is loaded.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repro import methods
+from repro.config.cells import Cell
+from repro.config.tasks import task
+from repro.data import encoders
+from repro.data.augment import CANDIDATES, augment
+from repro.data.encode import Encoded
+from repro.methods import ptp
+from repro.models import classifier
+from repro.models.classifier import Classifier
+from repro.models.masked import Masking, Reader, WordHead, masked_cross_entropy
+from repro.models.observe import copy_layers, observe
+from repro.models.pair import Pair
+from repro.runs import compute
+from repro.runs.cache import Artefact
+from repro.runs.callbacks import usual_callbacks
+from repro.runs.compute import Data, read
+from repro.runs.stages import KINDS, Inputs, Stage, Structure, hyperparameters
+from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict, to_device
+from repro.training.states import load_state, state_of
+
+HEAD_RATE = 1e-3  # learning rate of a masked-language head, which starts at random
+
+
+@dataclass(frozen=True)
+class WordTraining:
+    """Train a masked-language head of the frozen encoder on the task's training text."""
+
+    inputs: Inputs
+    training: Hyperparameters
+
+
+@dataclass(frozen=True)
+class PhaseTraining:
+    """One phase of a student's training."""
+
+    inputs: Inputs
+    structure: Structure
+    phase: methods.Phase
+    training: Hyperparameters
+    selection: str  # as of `stages.Student`
+    pooler: str = ""  # what becomes of the pooler after PTP, as of `stages.Student`
+
+
+KINDS |= {WordTraining: "words", PhaseTraining: "phase"}
+
+
+def plan(
+    cell: Cell,
+    phases: tuple[methods.Phase, ...],
+    stage: Callable[..., Stage],
+    inputs: Inputs,
+    structure: Structure,
+    teacher: Hyperparameters,
+    parents: tuple[Stage, ...],
+) -> list[Stage]:
+    """The stages of a student that trains in phases: the last is its own; see `stages.resolve`.
+
+    Args:
+        cell: The cell.
+        phases: Its method's phases.
+        stage: Makes a stage of spec, parents, work and owner.
+        inputs: Data and encoder.
+        structure: The student's network.
+        teacher: How the teacher is trained; a masked-language head, which belongs to the teacher's
+            side and is shared by all students, is trained as long.
+        parents: The teacher's outputs, and PTP if the student starts from it.
+    """
+    made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
+    if any(phase.masked or phase.copies for phase in phases):
+        words = WordTraining(inputs, replace(teacher, learning_rate=HEAD_RATE))
+        made.append(stage(words, (), forward * teacher.stop_epoch))
+        parents = (*parents, *made)
+    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
+    before: tuple[Stage, ...] = ()
+    for number, phase in enumerate(phases, start=1):
+        training = hyperparameters(cell, phase.budget, cell.recipe.shuffle)
+        selection = cell.recipe.checkpoint if number == len(phases) else "last"
+        spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
+        passes = training.stop_epoch * (1 + phase.copies)
+        work = (
+            passes * float(len(structure.uses)) + phase.copies * forward
+        )  # the latter: to augment
+        if phase.teacher:
+            work += passes * forward
+        elif phase.copies:  # the teacher's predictions of the copies
+            work += (1 + phase.copies) * forward
+        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
+        made += before
+    return made
+
+
+def _words(stage: Stage) -> Artefact:
+    """Train the head (see `models.masked`)."""
+    spec, data = stage.spec, compute.load_data(stage.spec.inputs)
+    torch.manual_seed(spec.training.seed)
+    reader = Reader(_encoder(spec.inputs), masking(spec.inputs, data))
+
+    def objective(output: Any, rows: Tensor) -> dict[str, Tensor]:
+        return {"mlm": masked_cross_entropy(output)}
+
+    rows = np.arange(len(data.train.labels))
+    callbacks = usual_callbacks(stage)
+    fit(reader, data.train_tokens, rows, objective, spec.training, callbacks)
+    return Artefact(state_of(reader.head), {})
+
+
+def _phase(stage: Stage) -> Artefact:
+    spec, data = stage.spec, compute.load_data(stage.spec.inputs)
+    phase, training = spec.phase, spec.training
+    if stage.has("search"):
+        rate = read(stage.parent("search")).meta["learning_rate"]
+        training = replace(training, learning_rate=rate)
+    teacher = compute.load_model(stage.parent("outputs").parent("teacher"))
+    tokens, outputs = data.train_tokens, read(stage.parent("outputs")).tensors
+    if phase.copies:
+        tokens = augmented(stage, data)
+    if phase.copies and not phase.teacher:  # its outputs are stored for the plain examples only
+        logits, _ = predict(teacher, tokens, precision=training.precision)
+        outputs = outputs | {"train.logits": torch.from_numpy(logits)}
+    torch.manual_seed(training.seed)  # after the reads, which may compute what is damaged
+    student = compute.build(stage)
+    _start(stage, student)
+    labels = np.tile(data.train.labels, 1 + phase.copies)
+    objective = phase.loss.objective(torch.from_numpy(labels).to(device()), outputs)
+    metric = task(spec.inputs.task).metric
+    rows, evaluate = compute.select(spec, data, metric, data.train.labels, data.dev.labels)
+    rows = np.concatenate([rows + k * len(data.train.labels) for k in range(1 + phase.copies)])
+    model: Any = student
+    if phase.teacher:
+        beside = teacher if phase.teacher == "fine-tuned" else _encoder(spec.inputs)
+        hidden = (masking(spec.inputs, data), _head(stage, beside)) if phase.masked else ()
+        model = Pair(student, beside, phase.project, *hidden)
+    evaluation = [Evaluation(evaluate)] if evaluate else []
+    callbacks = [*evaluation, *usual_callbacks(stage)]
+    progress = fit(model, tokens, rows, objective, training, callbacks)
+    dev_logits, _ = predict(student, data.dev_tokens, precision=training.precision)
+    # a name of `compute`'s own, kept as it is since every stage's key covers that file
+    meta = compute._meta(student, progress, spec.selection)
+    meta |= {"learning_rate": training.learning_rate, "examples": len(tokens.examples)}
+    return Artefact(state_of(student) | {"dev.logits": torch.from_numpy(dev_logits)}, meta)
+
+
+compute.COMPUTE |= {"words": _words, "phase": _phase}
+
+
+def _start(stage: Stage, student: Classifier) -> None:
+    """Put a fresh student where its phase starts; the classifier stays fresh."""
+    if stage.has("phase"):
+        load_state(student, read(stage.parent("phase")).tensors, ("classifier",))
+    elif stage.has("ptp"):
+        ptp.initialise(student, read(stage.parent("ptp")).tensors, stage.spec.pooler)
+    elif stage.spec.phase.layers:
+        copy_layers(student, _encoder(stage.spec.inputs), stage.spec.phase.layers)
+
+
+def _encoder(inputs: Inputs) -> Classifier:
+    """The encoder that is not fine-tuned, with a classifier that is not used."""
+    return classifier.teacher(inputs.encoder, len(task(inputs.task).labels))
+
+
+def _head(stage: Stage, model: Classifier) -> WordHead:
+    tensors = read(stage.parent("words")).tensors
+    head = WordHead(model, len(tensors["bias"]))
+    load_state(head, tensors)
+    return head
+
+
+def masking(inputs: Inputs, data: Data) -> Masking:
+    """The words of the task's training text, and the special ones."""
+    tokenizer = encoders.load_tokenizer(inputs.encoder)
+    special = torch.tensor(tokenizer.all_special_ids)
+    words = torch.cat([data.train_tokens.vocabulary, special]).unique()
+    return Masking(words, torch.isin(words, special), tokenizer.mask_token_id)
+
+
+def augmented(stage: Stage, data: Data) -> Encoded:
+    """The training examples and their augmented copies; see `data.augment`."""
+    spec = stage.spec
+    model, words = _encoder(spec.inputs).to(device()).eval(), masking(spec.inputs, data).words
+    head = _head(stage, model).to(device())
+
+    @torch.no_grad()
+    def predict_words(masked: Encoded, candidates: np.ndarray) -> np.ndarray:
+        places = torch.searchsorted(words, torch.from_numpy(candidates)).to(device())
+        best = []
+        for start in range(0, len(masked.examples), 128):
+            rows = range(start, min(start + 128, len(masked.examples)))
+            batch = to_device(masked.batch(rows), device())
+            at = batch["input_ids"] == tokenizer.mask_token_id
+            states = observe(model, **batch).hidden[-1][at]  # (masks, hidden)
+            logits = head(model, states, words.to(device()))[:, places]
+            best.append(logits.topk(min(CANDIDATES, len(candidates))).indices.cpu())
+        return candidates[torch.cat(best).numpy()]
+
+    tokenizer = encoders.load_tokenizer(spec.inputs.encoder)
+    table: Any = model.encoder.get_input_embeddings()
+    embeddings = table.weight.detach().cpu().numpy()
+    given = (data.train, data.train_tokens, tokenizer, spec.inputs.max_length, embeddings)
+    return augment(*given, predict_words, spec.phase.copies, spec.training.seed)

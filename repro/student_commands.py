@@ -1,0 +1,126 @@
+"""The commands on a user's own data: `distill`, `predict` and `export`."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from repro.config.own import METHODS, RECIPE
+from repro.config.profiles import assignments
+from repro.errors import InputError, one_of
+from repro.options import Changes, OneSeed, number
+from repro.paths import shown
+
+_Data = Annotated[Path, typer.Option(metavar="FILE", help="a CSV, TSV or JSONL file")]
+_Text = Annotated[str, typer.Option(help="the text column, or two for pairs: a,b")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to a command line."""
+    for command in (distill, predict, export):
+        app.command()(command)
+
+
+def distill(
+    train: _Data,
+    dev: _Data,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="for the student and the report")],
+    text: _Text = "text",
+    label: Annotated[str, typer.Option(help="the label column")] = "label",
+    encoder: Annotated[
+        str, typer.Option(help="a folder, a model on the hub, or 'embedded'; default: the teacher")
+    ] = "",
+    teacher: Annotated[
+        str, typer.Option(metavar="FOLDER", help="a fine-tuned teacher; default: train one")
+    ] = "",
+    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "pea-kd",
+    layers: Annotated[int, number("--layers", "layers that the student stores")] = 3,
+    epochs: Annotated[int, number("--epochs", "of each training; 0: as suits the encoder")] = 0,
+    seed: OneSeed = 0,
+    recipe: Annotated[str, typer.Option(help="how the paper is read")] = RECIPE,
+    changes: Changes = None,
+) -> None:
+    """Train a teacher on your labelled texts and distil it into a small student."""
+    from repro import api
+    from repro.data import own
+
+    _check_out(out, api.REPORT)
+    result = api.distill(
+        own.read_table(train),
+        own.read_table(dev),
+        encoder,
+        method,
+        layers,
+        text=_columns(text),
+        label=label,
+        teacher=teacher,
+        epochs=epochs,
+        seed=seed,
+        recipe=recipe,
+        settings=assignments(changes),
+        sources=(str(train), str(dev)),
+    )
+    result.save(out)
+    typer.echo(f"\n{result}\nwritten: {shown(out)}")
+
+
+def predict(
+    student: Annotated[str, typer.Argument(metavar="DIR", help="of distill or of export")],
+    data: _Data,
+    text: _Text = "text",
+    out: Annotated[Path, typer.Option(metavar="FILE", help="a CSV file")] = Path("predictions.csv"),
+) -> None:
+    """Write the predicted label and the probabilities for each row of a file."""
+    from repro import api
+    from repro.data import own
+    from repro.files import write_atomic
+
+    if out.suffix.lower() != ".csv":
+        raise one_of("format of --out", out.suffix, (".csv",))
+    frame = own.read_table(data)
+    texts = own.texts_of(frame, _columns(text), str(data))
+    model = api.load_student(student)
+    probabilities, labels = model.probabilities(texts), model.report["labels"]
+    frame["prediction"] = [labels[best] for best in probabilities.argmax(axis=1)]
+    for name, column in zip(labels, probabilities.T.round(6), strict=True):
+        frame[f"p({name})"] = column
+    write_atomic(out, lambda path: frame.to_csv(path, index=False))
+    typer.echo(f"{len(frame)} rows\nwritten: {shown(out)}")
+
+
+def export(
+    source: Annotated[
+        str, typer.Argument(metavar="CELL|DIR", help="a cell's id, or a folder of distill")
+    ],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="where the model goes")],
+    shared: Annotated[
+        bool, typer.Option("--shared", help="store parameters that layers share once")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="write model.onnx too")] = False,
+) -> None:
+    """Write a folder that plain transformers loads, with a model card."""
+    from repro import api
+
+    _check_out(to, api.REPORT)
+    if onnx:
+        from repro.models import onnx_file
+
+        onnx_file.check()
+    api.load_student(source).export(to, shared, onnx)
+    typer.echo(f"written: {shown(to)}")
+
+
+def _columns(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _check_out(folder: Path, report: str) -> None:
+    """InputError, before anything is trained, if results cannot go to a folder."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing} is a file; name a folder")
+    if existing == folder and any(folder.iterdir()) and not (folder / report).is_file():
+        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing} is not writable; name another folder")
