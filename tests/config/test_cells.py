@@ -294,3 +294,8 @@ def test_the_command_of_a_cell_names_what_differs_from_its_profile():
         "--recipe authors+shuffle=True --set beta=40.0 --set student.epochs=3"
     )
     assert command(plan("table1")[0]).endswith("--method 'PTP labels' --task mini-RTE --seed 0")
+
+
+def test_one_value_has_one_name():
+    assert variant("authors", {"beta": 40}) == variant("authors", {"beta": 40.0}) == "beta=40"
+    assert variant("authors", {"alpha": 0.5}) == "alpha=0.5"
