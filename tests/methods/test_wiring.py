@@ -230,7 +230,7 @@ def test_the_first_steps_are_those_of_bertadam_written_out(run):
                 weight -= RATE * warmup(step) * update
         for name, weight in weights.items():
             torch.testing.assert_close(
-                weight.detach(), run.record.states[step + 1][name], rtol=0, atol=1e-8, msg=name
+                weight.detach(), run.record.states[step + 1][name], rtol=0, atol=2e-8, msg=name
             )
     assert not torch.equal(weights["pooler.weight"], run.record.states[0]["pooler.weight"])
 
