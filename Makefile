@@ -14,7 +14,6 @@ TABLES ?= 1,2,3,4,5
 METHOD ?= PeaBERT3
 TABLE ?= table2
 LAYERS ?= 0
-TASK ?= RTE
 BUDGET ?= 20
 SAMPLER ?= tpe
 PRUNER ?= median
@@ -26,8 +25,15 @@ ALLOW_DIRTY ?=
 # the first interpreter that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
-SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS TASK BUDGET SAMPLER PRUNER TUNED \
+SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS BUDGET SAMPLER PRUNER TUNED \
 	PORT PUBLISHED REPLACE ALLOW_DIRTY
+ALLOWED := $(SETTINGS) PYTHON
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
+$(foreach name,$(filter-out $(ALLOWED) MAKE%,$(GIVEN)),$(error error: unknown variable '$(name)'; use one of: $(ALLOWED)))
+# The command line as `make` got it, for the hint how to resume
+REPRO_GOALS := $(MAKECMDGOALS)
+REPRO_GIVEN := $(foreach name,$(SETTINGS),$(if $(filter-out file,$(firstword $(origin $(name)))),$(name)))
+export REPRO_GOALS REPRO_GIVEN
 # Values are not expanded by make, and reach the shell as environment variables: a value cannot become a command.
 $(foreach name,$(SETTINGS),$(eval override $(name) := $$(value $(name))))
 export $(SETTINGS)
@@ -98,9 +104,9 @@ tables: setup  ## all five tables
 related: setup  ## DistilBERT, TinyBERT and MiniLM beside Patient KD and PeaBERT, with their costs
 	@$(REPRO) table $@ $(OPTIONS)
 
-sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASK BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
+sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASKS BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \
-		--layers "$${LAYERS:-0}" --task "$${TASK:-RTE}" --budget "$${BUDGET:-20}" --sampler "$${SAMPLER:-tpe}" \
+		--layers "$${LAYERS:-0}" --task "$${TASKS:-RTE}" --budget "$${BUDGET:-20}" --sampler "$${SAMPLER:-tpe}" \
 		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}" --workers "$${WORKERS:-0}"
 
 decisions: setup  ## the headline difference with each of the 21 open decisions changed in turn

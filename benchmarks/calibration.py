@@ -81,7 +81,7 @@ def main(design: str, seeds: int) -> None:
     run_cells(cells, "processes", 0)
     frame = pd.DataFrame([as_row(design, cell) for cell in cells])
     if OUT.is_file():
-        earlier = pd.read_csv(OUT)
+        earlier = pd.read_csv(OUT, dtype={"design": str})
         frame = pd.concat([earlier[earlier["design"] != design], frame])
     frame.round(4).to_csv(OUT, index=False, lineterminator="\n")
     baselines = frame[(frame["design"] == design) & frame["dev"].notna()]

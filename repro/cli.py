@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from repro import finished, student_commands
+from repro import finished, paths, student_commands
 from repro.config import cells, recipe
-from repro.config.profiles import assignments
+from repro.config.profiles import assignments, check_glue_dir
 from repro.config.tables import TABLES
 from repro.errors import one_of
 from repro.options import (
+    AsJson,
     Changes,
     Engine,
     OneSeed,
@@ -27,6 +28,7 @@ from repro.options import (
     Table,
     Tasks,
     Tuned,
+    Version,
     Workers,
     number,
     run_app,
@@ -35,11 +37,17 @@ from repro.paths import figures, shown
 from repro.runs import results
 
 app = typer.Typer(
-    add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
     help="Pea-KD reproduced: compute the paper's tables, and see where each number comes from.",
+    epilog="Exit codes: 0 done; 1 a check found a difference; 2 wrong input or something missing; "
+    "130 stopped by Ctrl-C; 143 stopped by SIGTERM.",
 )
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Options before the command."""
 
 
 finished.register(app)
@@ -59,7 +67,7 @@ def list_cells(
     seeds: Seeds = 0,
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON list")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the cells of a table and which of them are done."""
     plan = cells.plan(table, profile, tasks, seeds, recipe_name, assignments(changes))
@@ -78,11 +86,18 @@ def status(
     tasks: Tasks = "",
     seeds: Seeds = 0,
     recipe_name: RecipeName = "authors",
+    as_json: AsJson = False,
 ) -> None:
     """Count the finished cells of each table."""
+    counts = {}
     for name in TABLES:
         plan = cells.plan(name, profile, tasks, seeds, recipe_name)
-        typer.echo(f"{name}  {sum(map(results.done, plan)):3} of {len(plan):3} cells done")
+        counts[name] = {"done": sum(map(results.done, plan)), "cells": len(plan)}
+    if as_json:
+        typer.echo(json.dumps(counts, indent=1))
+        return
+    for name, count in counts.items():
+        typer.echo(f"{name}  {count['done']:3} of {count['cells']:3} cells done")
 
 
 @app.command()
@@ -105,6 +120,7 @@ def run(
     names = list(dict.fromkeys(cell.row for cell in plan))
     if method and method not in names:
         raise one_of(f"method of {table}", method, names)
+    check_glue_dir(profile, paths.glue())
     chosen = [cell for cell in plan if method in ("", cell.row) and seed in (None, cell.seed)]
     if tuned:
         from repro.analysis import sweeps
@@ -147,7 +163,7 @@ def make_table(
     target = sidecar.target(full, plan)
     variant = sidecar.variant(target)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
-    parameters = _parameters(engine, workers, **given) | ({"tuned": True} if tuned else {})
+    parameters = _parameters(profile, engine, workers, **given) | ({"tuned": True} if tuned else {})
     table_notebook(table, profile, parameters, variant)
     typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
     typer.echo(beside_published(plan, table, variant, declared) + "\n")
@@ -156,11 +172,14 @@ def make_table(
     typer.echo(f"written: {shown(target)}")
 
 
-def _parameters(engine: str, workers: int, **others: Any) -> dict[str, Any]:
-    """A notebook's parameters; engine and workers are checked before a kernel starts."""
+def _parameters(profile: str, engine: str, workers: int, **others: Any) -> dict[str, Any]:
+    """A notebook's parameters; what would stop its run is found before a kernel starts."""
+    check_glue_dir(profile, paths.glue())
+    from repro.runs import cache
     from repro.runs.engine import check_engine
 
     check_engine(engine, workers)
+    cache.check()
     return {"engine": engine, "workers": workers} | others
 
 
@@ -189,8 +208,8 @@ def sweep(
     plan = plan_sweep(
         table, profile, method, layers, task, budget, sampler, pruner, seed, recipe_name, changed
     )
-    parameters = _parameters(engine, workers, recipe=recipe_name, overrides=changed, table=table)
-    parameters |= {"method": plan.cell.row, "task": task, "budget": budget}
+    parameters = _parameters(profile, engine, workers, overrides=changed, table=table, task=task)
+    parameters |= {"method": plan.cell.row, "budget": budget, "recipe": recipe_name}
     parameters |= {"sampler": sampler, "pruner": pruner, "seed": seed}
     table_notebook("sweep", profile, parameters)
     path = sweeps.study_path(plan)
@@ -211,7 +230,7 @@ def sensitivity(
 
     plan = decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
     target = sidecar.target(tables.table_path("decisions", profile), plan)
-    parameters = _parameters(engine, workers, tasks=tasks, seeds=seeds)
+    parameters = _parameters(profile, engine, workers, tasks=tasks, seeds=seeds)
     variant = sidecar.variant(target)
     table_notebook("decisions", profile, parameters, variant)
     typer.echo("\n" + decisions.view(tables.read_table("decisions", profile, variant)).to_string())
@@ -237,7 +256,7 @@ def ptp(
     full = tables.table_path("ptp_difficulty", profile, cells.variant(recipe_name, changed))
     target = sidecar.target(full, plan)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
-    parameters = _parameters(engine, workers, **given)
+    parameters = _parameters(profile, engine, workers, **given)
     variant = sidecar.variant(target)
     table_notebook("ptp", profile, parameters, variant)
     frame = tables.read_table("ptp_difficulty", profile, variant)

@@ -1,9 +1,11 @@
 """Arguments that several commands share, and how a command line ends: errors and exit codes."""
 
 import io
+import os
 import shlex
 import signal
 import sys
+from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,31 @@ from repro import paths
 from repro.errors import InputError, ReproError, on_disk
 
 _STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (as typer has it) and after SIGTERM
+# Arguments of the example in each command's help
+EXAMPLES = {
+    "list": "table2 --tasks RTE --json",
+    "status": "--profile demo --json",
+    "run": "table2 --method PeaBERT3 --tasks RTE --seed 0",
+    "table": "table4 --tasks RTE --seeds 5 --set beta=40",
+    "sweep": "table2 --method PeaBERT3 --task RTE --budget 10",
+    "sensitivity": "--tasks RTE --seeds 5",
+    "ptp": "--tasks RTE --seeds 3",
+    "show": "table2 --profile demo",
+    "claims": "--profile demo",
+    "report": "--tables 2,4",
+    "explain": "results/demo/table2.csv:PeaBERT3:RTE",
+    "verify": "--profile demo",
+    "publish": "--profile demo --replace",
+    "decisions": "",
+    "submission": "--profile cpu --method PeaBERT3",
+    "mrpc-test": "--profile cpu --seeds 5",
+    "doctor": "",
+    "check-reference": "FOLDER",
+    "packages": "minilm",
+    "distill": "--train train.csv --dev dev.csv --text a,b --label y --encoder FOLDER --out DIR",
+    "predict": "DIR --data new.csv --out predictions.csv",
+    "export": "DIR --to FOLDER --onnx",
+}
 
 
 def run_app(app: typer.Typer) -> None:
@@ -25,18 +52,37 @@ def run_app(app: typer.Typer) -> None:
             stream.reconfigure(errors="replace")  # not every terminal has every character
     try:
         arguments = sys.argv[1:] or ["--help"]
-        command = typer.main.get_command(app)
+        script = os.path.basename(sys.argv[0]) == "repro"  # shell completion needs its name
+        name = "repro" if script else "python -m repro"
         with on_disk():
-            code = command(arguments, prog_name="python -m repro", standalone_mode=False)
+            code = click_command(app)(arguments, prog_name=name, standalone_mode=False)
     except (ReproError, TyperException) as error:
         text = _misuse(error) if isinstance(error, TyperException) else str(error)
         print(f"error: {' '.join(text.split())}", file=sys.stderr)
         code = 2
     if code == _STOPPED:
-        again = shlex.join(["python", "-m", "repro", *sys.argv[1:]])
-        print(f"stopped; finished stages are kept; to resume, run: {again}", file=sys.stderr)
+        message = "stopped; finished stages are kept; to resume, run:"
+        print(f"{message} {_same_command()}", file=sys.stderr)
         code = _TERMINATED if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN else code
     sys.exit(code)
+
+
+def click_command(app: typer.Typer) -> Any:
+    """The command line with an example under the help of each command."""
+    command: Any = typer.main.get_command(app)
+    for name, single in command.commands.items():
+        single.epilog = f"Example: python -m repro {name} {EXAMPLES[name]}".rstrip()
+    return command
+
+
+def _same_command() -> str:
+    """The command line to paste again: that of make, if make started this process."""
+    goals = os.environ.get("REPRO_GOALS", "").split()
+    if not goals:
+        return shlex.join(["python", "-m", "repro", *sys.argv[1:]])
+    given = os.environ.get("REPRO_GIVEN", "").split()
+    values = [f"{name}={os.environ[name]}" for name in given if os.environ.get(name)]
+    return shlex.join(["make", *goals, *values])
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -76,10 +122,21 @@ def number(flag: str, help: str) -> Any:
     return typer.Option(flag, parser=_whole, metavar="N", help=help)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"repro {version('repro')}")
+        raise typer.Exit
+
+
 def _seed(help: str) -> Any:
     return typer.Option("--seed", parser=_one_seed, metavar="N", help=help)
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
+]
 Table = Annotated[str, typer.Argument(help="table1 .. table5")]
 Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
 Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; default: all four")]

@@ -62,15 +62,16 @@ def published_results() -> Path:
 
 def figures(profile: str) -> Path:
     """The folder of a profile's LaTeX tables and figures, in REPRO_FIGURES or figures/."""
-    return below(_all_figures(), profile)
+    return below(all_figures(), profile)
 
 
 def published_figures() -> Path:
     """The folder with one folder of published figures per profile: figures/published."""
-    return _all_figures() / "published"
+    return all_figures() / "published"
 
 
-def _all_figures() -> Path:
+def all_figures() -> Path:
+    """The folder with one folder of figures per profile: REPRO_FIGURES, or figures/."""
     return Path(folder("REPRO_FIGURES") or base() / "figures")
 
 
@@ -123,11 +124,11 @@ def check() -> None:
 
     Raises:
         InputError: If REPRO_CHECKPOINT_STEPS or REPRO_KERNEL_SECONDS is not a number.
-        DiskError: If the folder of the cache or of the results cannot be created.
+        DiskError: If the folder of the cache, results or figures cannot be created.
     """
     checkpoint_steps()
     kernel_seconds()
-    for path in (cache(), all_results()):
+    for path in (cache(), all_results(), all_figures()):
         with on_disk(path):
             path.mkdir(parents=True, exist_ok=True)
 

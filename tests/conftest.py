@@ -26,7 +26,7 @@ def _one_thread():
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
-    for name in ("GLUE_DIR", "RAY_ADDRESS", "REPRO_REMOTE"):
+    for name in ("GLUE_DIR", "RAY_ADDRESS", "REPRO_REMOTE", "REPRO_GOALS"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from repro import paths
+from repro import __version__, cli, options, paths
 from repro.config import cells as experiments
 from repro.config import recipe
 from repro.config.profiles import assignments
@@ -262,3 +262,61 @@ def test_neither_an_encoding_nor_missing_docstrings_stop_a_command(changes):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.count(b"\n") > 21
+
+
+def test_every_command_has_an_example_that_its_options_allow():
+    command = options.click_command(cli.app)
+    assert set(options.EXAMPLES) == set(command.commands)
+    for name, single in command.commands.items():
+        assert single.epilog.startswith(f"Example: python -m repro {name}")
+        single.make_context(name, shlex.split(options.EXAMPLES[name]))
+
+
+def test_version_and_exit_codes_are_printed(repro):
+    assert repro("--version") == (0, f"repro {__version__}\n", "")
+    assert "Exit codes: 0 done; 1" in repro("--help")[1]
+
+
+def test_status_as_json(repro):
+    code, out, _ = repro("status", "--tasks", "RTE", "--seeds", "1", "--json")
+    assert code == 0
+    assert json.loads(out)["table2"] == {"done": 0, "cells": 7}
+
+
+def test_the_hint_to_resume_is_the_make_command_where_make_started_it(monkeypatch):
+    monkeypatch.setenv("REPRO_GOALS", "table2")
+    monkeypatch.setenv("REPRO_GIVEN", "TASKS RECIPE SEEDS")
+    monkeypatch.setenv("TASKS", "RTE, MRPC")
+    monkeypatch.setenv("RECIPE", "")
+    monkeypatch.setenv("SEEDS", "3")
+    assert options._same_command() == "make table2 'TASKS=RTE, MRPC' SEEDS=3"
+
+
+def test_glue_files_that_the_profile_would_ignore_are_refused(repro, monkeypatch, tmp_path):
+    monkeypatch.setenv("GLUE_DIR", str(tmp_path))
+    for command in ("run", "table"):
+        code, _, err = repro(command, "table2", "--tasks", "RTE")
+        assert (code, err.count("\n")) == (2, 1)
+        assert str(tmp_path) in err
+        assert "cpu, base, paper" in err
+
+
+def test_a_folder_of_figures_that_cannot_be_written_is_found_before_a_kernel_starts(
+    repro, monkeypatch, tmp_path
+):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("REPRO_FIGURES", str(tmp_path / "file" / "figures"))
+    monkeypatch.setattr("repro.runs.notebooks.table_notebook", pytest.fail)
+    code, _, err = repro("table", "table2", "--tasks", "RTE")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "REPRO_FIGURES" in err
+
+
+@pytest.mark.parametrize("word", ["TASK=RTE", "SEED=1", "PROFIL=cpu"])
+def test_a_misspelt_make_variable_is_refused_in_one_line(word):
+    done = subprocess.run(
+        ["make", "-n", "table2", word], cwd=paths.ROOT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"unknown variable '{word.partition('=')[0]}'" in done.stderr
+    assert "TASKS SEEDS" in done.stderr

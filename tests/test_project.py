@@ -17,6 +17,7 @@ import typer.main
 import yaml
 
 from repro import cli
+from repro.analysis import arithmetic
 from repro.analysis import published as of_published
 from repro.config import recipe
 from repro.config.profiles import PROFILES, Setting
@@ -210,6 +211,12 @@ def markdown(head, rows):
 def measured(name):
     """A committed report of benchmarks/."""
     return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+
+
+def test_the_sums_that_do_not_add_up_are_those_of_the_code():
+    assert marked("sums", "REPRODUCIBILITY.md") == arithmetic.markdown(), (
+        "put the output of repro.analysis.arithmetic.markdown() between the two marks"
+    )
 
 
 def test_the_decisions_are_those_of_the_code():

@@ -1,13 +1,12 @@
-"""The headline difference with each of the decisions D1 to D21 flipped, one at a time."""
+"""The headline difference with each of the decisions D1 to D21 changed, one at a time."""
 
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from repro.analysis.groups import Group, groups
-from repro.analysis.inference import combine, mean_difference
+from repro.analysis.groups import groups
+from repro.analysis.inference import Estimate, combine, holm, mean_difference, verdict
 from repro.analysis.tables import with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
@@ -20,8 +19,44 @@ TABLE, METHOD, AGAINST = "table2", "PeaBERT3", "BERT3-PatientKD"  # the paper's 
 NO_CELL = ("seeds", "parameter_count")  # D14 and D17 change how cells are averaged and shown
 COLUMNS = tuple(
     "decision option value recipe acts task difference ci_low ci_high change change_low "
-    "change_high seeds profile data".split()
+    "change_high p p_holm verdict seeds profile data".split()
 )
+# Short descriptions of each option's values, for figures and tables
+# fmt: off
+DESCRIPTIONS = {
+    "ptp_thresholds": {"two": "PTP: two confidence thresholds", "one": "PTP: one threshold, t1",
+                       "median": "PTP: median confidence"},
+    "temperature": {"both_squared": "KL: teacher and student at T", "paper": "KL as in equation 5"},
+    "kl_reduction": {"mean": "KL averaged over batch and classes",
+                     "batchmean": "KL averaged over batch only"},
+    "hidden_match": {"normalized_mean": "patience: normalised states",
+                     "mean": "patience: mean squared error", "sum": "patience: sum (equation 5)"},
+    "layer_map": {"authors": "matched layers: authors'", "uniform": "matched layers: evenly spaced",
+                  "last": "matched layers: the last", "none": "matched layers: none"},
+    "sps6_order": {"top_appended": "6-layer SPS: top appended",
+                   "top_interleaved": "6-layer SPS: top interleaved",
+                   "all_appended": "6-layer SPS: all appended"},
+    "swap_biases": {"True": "SPS swaps weights and biases", "False": "SPS swaps weights only"},
+    "ptp_stop": {"fixed": "PTP ends at a fixed epoch", "patience": "PTP ends without gains"},
+    "ptp_selection": {"best_dev": "PTP checkpoint: best on dev",
+                      "best_inner": "PTP checkpoint: best held out",
+                      "last": "PTP checkpoint: last"},
+    "ptp_pooler": {"kept": "pooler kept after PTP", "reset": "pooler reset after PTP"},
+    "ptp_class_weights": {"none": "PTP labels unweighted", "balanced": "PTP labels balanced"},
+    "ptp2_threshold": {"t1": "PTP-2: t1 for all", "t2_when_wrong": "PTP-2: t2 if wrong"},
+    "hyperparameters": {"preset": "learning rate preset", "searched": "learning rate searched"},
+    "checkpoint": {"best_dev": "checkpoint: best on dev", "last": "checkpoint: last",
+                   "best_inner": "checkpoint: best held out"},
+    "shuffle": {"True": "training data shuffled", "False": "training data in fixed order"},
+    "one_layer_patient": {"kd": "1-layer Patient KD: plain KD",
+                          "match": "1-layer Patient KD: middle layer"},
+    "ablation_loss": {"patient_kd": "Tables 4, 5: Patient KD loss", "kd": "Tables 4, 5: KD loss",
+                      "finetune": "Tables 4, 5: cross-entropy"},
+    "teacher_checkpoint": {"lowest_dev_loss": "teacher: lowest dev loss", "last": "teacher: last",
+                           "best_dev": "teacher: best on dev"},
+    "optimizer": {"bertadam": "optimizer: BertAdam", "adamw": "optimizer: AdamW"},
+}
+# fmt: on
 
 
 def flips(base: str = "authors") -> list[tuple[str, str, str]]:
@@ -63,71 +98,72 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         cells: A whole plan, as of `plan`.
 
     Returns:
-        COLUMNS, differences in points. difference: METHOD minus AGAINST. change: that difference
-        minus the base's. Both have 95 % intervals over seeds and examples. acts: whether the flip
-        changes a training of the two methods (by the keys of their stages); a flip that does not
-        has change 0.
+        COLUMNS, differences in points.
+        difference: METHOD minus AGAINST. change: that difference minus the base's. Both have 95 %
+        intervals over seeds and examples (`inference`).
+        acts: Whether the flip can change the two methods: whether any key of their resolved
+        stages, as each result records them, differs from the base's.
+        p, p_holm: Of the average's change; adjusted over all flips that act.
+        verdict: On the average's change (`inference.verdict`): whether PeaBERT3's lead is better
+        or worse than under the base.
 
     Raises:
         MissingError, InputError: As `groups.groups`.
     """
     base = cells[0].recipe.name
-    pairs = {
-        recipe: _pairs([cell for cell in cells if cell.recipe == parse(recipe)])
-        for _, _, recipe in flips(base)
-    }
-    base_stages = _stages(pairs[base])
-    rows = []
+    rows, base_stages, base_gains = [], [], []
     for decision, option, recipe in flips(base):
+        members = groups([cell for cell in cells if cell.recipe == parse(recipe)])
+        tasks = [name for name in TASKS if (METHOD, name) in members]
+        stages = [result["stages"] for group in members.values() for result in group.results]
+        gains = [
+            members[METHOD, name].example_scores - members[AGAINST, name].example_scores
+            for name in tasks
+        ]
+        if option == "none":
+            base_stages, base_gains = stages, gains
+        own = [mean_difference(gain) for gain in gains]
+        change = [mean_difference(new - old) for new, old in zip(gains, base_gains, strict=True)]
         flip = {
             "decision": decision,
             "option": option,
             "value": recipe.rpartition("=")[2] if option != "none" else "",
             "recipe": recipe,
-            "acts": "yes" if _stages(pairs[recipe]) != base_stages else "no",
+            "acts": "yes" if stages != base_stages else "no",
+            "profile": cells[0].profile,
+            "data": profile(cells[0].profile).data,
         }
-        for pair, before in zip(pairs[recipe], pairs[base], strict=True):
-            rows.append(flip | _row([pair], [before], pair[0].task))
-        rows.append(flip | _row(pairs[recipe], pairs[base], "Avg"))
-    return with_types(pd.DataFrame(rows, columns=list(COLUMNS)))
-
-
-def _pairs(cells: list[Cell]) -> list[tuple[Group, Group]]:
-    """Both methods on each task."""
-    by_key = groups(cells)
-    return [
-        (by_key[METHOD, name], by_key[AGAINST, name]) for name in TASKS if (METHOD, name) in by_key
+        rows += [flip | _numbers(*row) for row in zip(tasks, own, change, strict=True)]
+        rows.append(flip | _numbers("Avg", combine(own), combine(change)))
+    frame = pd.DataFrame(rows)
+    tested = (frame["acts"] == "yes") & (frame["task"] == "Avg")
+    frame["p"] = frame["p"].where(tested)
+    frame["p_holm"] = holm(frame["p"].to_numpy())
+    frame["verdict"] = [
+        verdict(row["change"], row["p"], row["p_holm"], row["seeds"]) if is_tested else ""
+        for row, is_tested in zip(frame.to_dict("records"), tested, strict=True)
     ]
+    return with_types(frame[list(COLUMNS)]).round(DIGITS)
 
 
-def _stages(pairs: list[tuple[Group, Group]]) -> list[dict[str, str]]:
-    """The keys of all stages that the pairs rest on."""
-    return [result["stages"] for pair in pairs for group in pair for result in group.results]
-
-
-def _row(
-    pairs: list[tuple[Group, Group]], base: list[tuple[Group, Group]], name: str
-) -> dict[str, Any]:
-    """The columns of one task, or of the average over the tasks of the pairs."""
-    gains, base_gains = (
-        [new.example_scores - old.example_scores for new, old in side] for side in (pairs, base)
-    )
-    own = combine([mean_difference(gain) for gain in gains])
-    change = combine(
-        [mean_difference(gain - before) for gain, before in zip(gains, base_gains, strict=True)]
-    )
-    numbers = {
+def _numbers(name: str, own: Estimate, change: Estimate) -> dict[str, Any]:
+    """The columns of one task, or of the average."""
+    return {
+        "task": name,
         "difference": own.estimate,
         "ci_low": own.low,
         "ci_high": own.high,
         "change": change.estimate,
         "change_low": change.low,
         "change_high": change.high,
+        "p": change.p,
+        "seeds": own.seeds,
     }
-    rounded = {key: round(float(value), DIGITS) for key, value in numbers.items()}
-    cell = pairs[0][0].cells[0]
-    source = {"profile": cell.profile, "data": profile(cell.profile).data}
-    return {"task": name, "seeds": own.seeds} | source | rounded
+
+
+def moved(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are averages that the flip changes, by the adjusted p value."""
+    return frame["verdict"].isin(["better", "worse"])
 
 
 def acting(frame: pd.DataFrame) -> pd.Series:
@@ -135,14 +171,33 @@ def acting(frame: pd.DataFrame) -> pd.Series:
     return (frame["acts"] == "yes") | (frame["option"] == "none")
 
 
-def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """Recipes by tasks: "difference [95 % interval]" in points; "–" if a flip does not act."""
-    texts = [
-        f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        for row in frame.to_dict("records")
-    ]
-    labelled = frame.assign(value=np.where(acting(frame), texts, "–"))
-    wide = labelled.pivot(index="recipe", columns="task", values="value")
-    return wide.reindex(
-        index=list(dict.fromkeys(frame["recipe"])), columns=list(dict.fromkeys(frame["task"]))
+def flip_names(frame: pd.DataFrame) -> pd.Series:
+    """A readable name for each row, e.g. "D16 training data shuffled"."""
+    return pd.Series(
+        [
+            f"{row['decision']} {DESCRIPTIONS[row['option']][row['value']]}"
+            if row["option"] != "none"
+            else f"{row['recipe']} (unchanged)"
+            for row in frame.to_dict("records")
+        ],
+        index=frame.index,
     )
+
+
+def view(frame: pd.DataFrame) -> pd.DataFrame:
+    """Changes by tasks: "difference [95 % interval]" in points; "–" if a flip cannot act.
+
+    The last column is the change of the average, with a star if it changes the difference.
+    """
+    named = frame.assign(name=flip_names, acts=acting, moved=moved)
+    rows = named.to_dict("records")
+    cells: dict[str, dict[str, str]] = {row["name"]: {} for row in rows}
+    for row in rows:
+        own = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        cells[row["name"]][row["task"]] = own if row["acts"] else "–"
+        if row["task"] == "Avg":
+            star = "*" if row["moved"] else ""
+            change = f"{row['change']:+.1f} [{row['change_low']:+.1f}, {row['change_high']:+.1f}]"
+            shown = row["acts"] and row["option"] != "none"
+            cells[row["name"]]["change of Avg"] = change + star if shown else "–"
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis(index="recipe", columns="task")

@@ -30,6 +30,7 @@ VERDICT_SEEDS = 5  # no verdict on a method with fewer seeds
 # What is adjusted together, declared before any result: one entry per kind of CSV
 FAMILIES = {
     "comparisons": "all comparisons of the table: each pair on each task and on average",
+    "decisions": "the average change of each decision that can act",
     "ledger": "all claims of the ledger that are tested",
     "ptp_difficulty": "all labels of all tasks, and all examples of each task",
 }

@@ -133,7 +133,9 @@ def variant(
     """
     words = [] if recipe == "authors" else [recipe]
     words += ["tuned"] if tuned else []
-    words += [f"{name}={value}" for name, value in (overrides or {}).items()]
+    for name, value in (overrides or {}).items():  # 40 and 40.0 are one value and one name
+        whole = isinstance(value, float) and value.is_integer()
+        words.append(f"{name}={int(value) if whole else value}")
     text = "+".join(words)
     short = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}-{digest(text)}"
     return re.sub(r"[^A-Za-z0-9_=+.-]", "-", short)

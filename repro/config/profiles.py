@@ -3,6 +3,7 @@
 import ast
 import math
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from repro.config.tasks import GLUE
@@ -181,6 +182,24 @@ def profile(name: str) -> Profile:
     if name not in PROFILES:
         raise one_of("profile", name, PROFILES)
     return PROFILES[name]
+
+
+def check_glue_dir(name: str, folder: Path | None) -> None:
+    """Refuse a folder of GLUE files that the profile would ignore.
+
+    Args:
+        name: The profile.
+        folder: `paths.glue()`.
+
+    Raises:
+        InputError: If the folder is given and the profile's tasks are embedded.
+    """
+    if folder is not None and profile(name).task_prefix:
+        allowed = ", ".join(other.name for other in PROFILES.values() if not other.task_prefix)
+        raise InputError(
+            f"GLUE_DIR is {folder}, but profile {name} has {PROFILES[name].data}; use one of the "
+            f"profiles {allowed}, or unset GLUE_DIR"
+        )
 
 
 def glue_profile(name: str) -> Profile:

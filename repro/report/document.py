@@ -29,7 +29,7 @@ _CAPTIONS = {
     "table1": r"Table~\ref{tab:table1} as a figure: PTP labels within each gold class of the "
     "training data.",
     "decisions": r"Table~\ref{tab:decisions} as a figure: mean over tasks. Dashed: the unchanged "
-    r"recipe. Blue: the paired 95\,\% interval of the change excludes 0.",
+    "recipe. Squares: the change is significant after Holm's adjustment.",
     "ledger": r"Table~\ref{tab:ledger} as a figure: the claims about differences, ours with "
     r"95\,\% intervals.",
     "ptp_labels": "PTP labels within each gold class by threshold rule (decision D1), one bar per "
@@ -157,6 +157,8 @@ def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:
 def write_pdf(profile_name: str) -> str:
     """Compile figures/<profile>/paper.tex to paper.pdf with latexmk.
 
+    An older paper.pdf is removed first: it must not stay beside newer tables and figures.
+
     Args:
         profile_name: Name of the profile.
 
@@ -167,6 +169,7 @@ def write_pdf(profile_name: str) -> str:
         ReproError: If LaTeX fails, with its first error.
     """
     source = paths.figures(profile_name) / "paper.tex"
+    source.with_suffix(".pdf").unlink(missing_ok=True)
     if not (shutil.which("latexmk") and shutil.which("pdflatex")):
         return (
             "paper.pdf was not made: it needs latexmk and pdflatex "

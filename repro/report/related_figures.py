@@ -1,5 +1,6 @@
 """Figures of the table "related": the scores of methods over what they cost."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ _COSTS = (
     ("training_flops", "training (10$^{12}$ operations)", 1e12),
     ("latency_ms", "latency of one answer (ms)", 1.0),
 )
-# colours after Okabe and Ito
+# after Okabe and Ito, and Tol
 _COLOURS = (
     "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B",
-    "#7F7F7F", "#BCBD22",
+    "#7F7F7F", "#BCBD22", "#882255", "#44AA99",
 )  # fmt: skip
 _MARKERS = {1: "v", 2: "<", 3: "o", 4: "s", 6: "D"}  # by stored layers
 
@@ -45,7 +46,7 @@ def scores_over_costs(
     teacher = spent["training_flops"] == 0
     students = [name for name in average.index if name in spent.index and not teacher[name]]
     families = list(dict.fromkeys(family(name) for name in students))
-    colours = dict(zip(families, _COLOURS, strict=False))
+    colours = dict(zip(families, itertools.cycle(_COLOURS), strict=False))
     for ax, (column, label, unit) in zip(panels, _COSTS, strict=True):
         for name in students:
             row: Any = average.loc[name]
@@ -56,7 +57,7 @@ def scores_over_costs(
                 place += 0.012 * aside * spent[column][students].max() / unit
             ax.errorbar(
                 place, row["mean"], yerr=error, fmt=_MARKERS.get(int(row["layers"]), "o"),
-                color=colours.get(family(name), GREY), ms=4.5, elinewidth=0.9, alpha=0.9,
+                color=colours[family(name)], ms=4.5, elinewidth=0.9, alpha=0.9,
             )  # fmt: skip
         for name in average.index.intersection(spent.index[teacher]):
             ax.axhline(average["mean"][name], color=GREY, ls="--", lw=0.9)

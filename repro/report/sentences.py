@@ -3,8 +3,15 @@
 import pandas as pd
 
 from repro.analysis import tables
-from repro.analysis.decisions import acting
-from repro.analysis.inference import FAMILIES, INCONCLUSIVE, NOT_ADJUSTED
+from repro.analysis.decisions import acting, moved
+from repro.analysis.inference import (
+    ALPHA,
+    FAMILIES,
+    INCONCLUSIVE,
+    NO_VERDICT,
+    NOT_ADJUSTED,
+    VERDICT_SEEDS,
+)
 from repro.config.tables import table
 from repro.report.text import ONE_SEED, mixed_note, to_text
 
@@ -104,19 +111,19 @@ def decisions(frame: pd.DataFrame) -> str:
     """
     rows = frame[(frame["task"] == "Avg") & acting(frame)]
     base, changed = rows.iloc[0], rows.iloc[1:]
-    moved = changed[(changed["change_low"] > 0) | (changed["change_high"] < 0)]
     named = [
         f"{row['decision']} {row['option']}={row['value']} ({row['change']:+.1f})"
-        for row in moved.to_dict("records")
+        for row in changed[moved(changed)].to_dict("records")
     ]
+    finding = f"Changes with an adjusted p below {ALPHA:.2f}: {', '.join(named) or 'none'}"
+    if base["seeds"] < VERDICT_SEEDS:
+        finding = NO_VERDICT.capitalize()
     low, high = changed["difference"].min(), changed["difference"].max()
-    better, worse = (changed["ci_low"] > 0).sum(), (changed["ci_high"] < 0).sum()
     return (
-        f"With the {base['recipe']} recipe the difference is {base['difference']:+.1f} points. "
-        f"With one decision changed at a time ({len(changed)} variants) it ranges from {low:+.1f} "
-        f"to {high:+.1f}. Changes whose paired 95 % interval excludes 0: "
-        f"{', '.join(named) or 'none'}. The interval of the difference itself is above 0 in "
-        f"{better} variants and below 0 in {worse}."
+        f"With the {base['recipe']} recipe the difference is {base['difference']:+.1f} points, "
+        f"{_seeds(base['seeds'])}. With one decision changed at a time ({len(changed)} variants "
+        f"that can act) it ranges from {low:+.1f} to {high:+.1f}. {finding}. p values are adjusted "
+        f"(Holm) over {FAMILIES['decisions']}."
     )
 
 

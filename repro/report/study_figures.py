@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from repro import paths
-from repro.analysis.decisions import acting
+from repro.analysis.decisions import acting, flip_names, moved
 from repro.analysis.inference import NOT_ADJUSTED
 from repro.analysis.ptp_study import ALL
 from repro.config.tasks import task
@@ -36,40 +36,61 @@ _VERDICTS: dict[str, dict[str, Any]] = {
     NOT_ADJUSTED: {"color": "#B08900", "marker": "^"},
     "inconclusive": {"color": GREY, "marker": "s"},
 }
+_MOVES: dict[str, Any] = {"color": OURS, "marker": "s", "ms": 4.5}
+_UNMOVED: dict[str, Any] = {"color": GREY, "marker": "o", "ms": 4, "mfc": "white"}
 _RULES = {"two": "two thresholds (authors)", "one": "one threshold (textbook)", "median": "medians"}
 # Labels with fewer examples do not set the range of the axis: their intervals are very wide
 _MIN_EXAMPLES = 10
 
 
-def decisions(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
     """Plot the headline difference, mean over tasks, with each decision changed alone.
 
     Args:
         frame: The table "decisions".
-        ax: Axes to draw into; new ones by default.
+        axes: Two axes, the difference and its change; new ones by default.
 
     Returns:
-        The axes: one line per change with its 95 % interval. The dashed line marks the unchanged
-        recipe; changes whose paired interval excludes 0 are blue.
+        The axes, one line per change with its 95 % interval. The dashed line marks the unchanged
+        recipe. A filled square: the change is significant after Holm's adjustment. A dash: the
+        change cannot act on the two students.
     """
-    rows = frame[(frame["task"] == "Avg") & acting(frame)]
-    ax = new(WIDE, 0.8 + 0.19 * len(rows)) if ax is None else ax
+    rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting, moved=moved)
+    if axes is None:
+        height = 1.1 + 0.17 * len(rows)
+        axes = new(WIDE, height, 1, 2, sharey=True, width_ratios=(1.15, 1))
+    left, right = panels = np.asarray(axes, dtype=object)
     for place, row in enumerate(rows.to_dict("records")):
-        clear = row["option"] == "none" or row["change_low"] > 0 or row["change_high"] < 0
-        colour = OURS if clear else GREY
-        ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=colour, lw=1.3)
-        ax.plot(row["difference"], -place, "o", color=colour, ms=4)
-    options = rows["option"].str.replace("_", " ")
-    names = (rows["decision"] + " " + options + ": " + rows["value"]).tolist()
-    ax.set_yticks(-np.arange(len(rows)), [f"{rows['recipe'].iloc[0]} (unchanged)", *names[1:]])
-    ax.axvline(rows["difference"].iloc[0], color=OURS, ls=(0, (4, 3)), lw=0.8, zorder=0)
-    ax.axvline(0, color="black", lw=0.6, zorder=0)
-    ax.set(
-        xlabel="PeaBERT3 minus BERT3-PatientKD, mean over tasks (points)",
-        ylim=(0.7 - len(rows), 0.7),
+        for ax, middle, (low, high) in (
+            (left, "difference", ("ci_low", "ci_high")),
+            (right, "change", ("change_low", "change_high")),
+        ):
+            if not row["acts"]:
+                ax.plot(0.97, -place, "_", color=GREY, ms=6, transform=ax.get_yaxis_transform())
+            elif ax is left or row["option"] != "none":
+                style = _MOVES if row["moved"] else _UNMOVED
+                ax.plot([row[low], row[high]], [-place] * 2, color=style["color"], lw=1.3)
+                ax.plot(row[middle], -place, ls="", **style)
+    base, tasks = rows.iloc[0], [name for name in dict.fromkeys(frame["task"]) if name != "Avg"]
+    left.set_yticks(-np.arange(len(rows)), rows["name"])
+    left.axvline(base["difference"], color=OURS, ls=(0, (4, 3)), lw=0.8, zorder=0)
+    for ax in panels:
+        ax.axvline(0, color="black", lw=0.6, zorder=0)
+        ax.set_ylim(0.7 - len(rows), 0.7)
+        ax.grid(axis="x")
+    seeds = f"{base['seeds']} seed{'s' if base['seeds'] > 1 else ''}"
+    left.set(xlabel="points", title="PeaBERT3 minus BERT3-PatientKD")
+    right.set(xlabel="points", title="change from the unchanged recipe")
+    figure_of(panels).suptitle(f"mean of {', '.join(tasks)}; {seeds}, 95 % intervals", fontsize=9)
+    marks = (
+        {"label": "significant change (Holm)"} | _MOVES,
+        {"label": "not significant"} | _UNMOVED,
     )
-    ax.grid(axis="x")
-    return ax
+    handles = [plt.Line2D([], [], lw=1.3, **mark) for mark in marks]
+    handles.append(plt.Line2D([], [], marker="_", color=GREY, ls="", label="cannot act here"))
+    handles.append(plt.Line2D([], [], color=OURS, ls=(0, (4, 3)), lw=0.8, label="unchanged recipe"))
+    figure_of(panels).legend(handles=handles, loc="outside lower center", ncols=4)
+    return panels
 
 
 def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:

@@ -35,11 +35,11 @@ class Artefact:
 
 
 def check() -> None:
-    """Check, before the first training, the environment, and cache and results for locks.
+    """Check, before the first training, the environment, and that files can be written.
 
     Raises:
         InputError: As `paths.check`.
-        DiskError: If a file in one of the two folders cannot be written, renamed or locked.
+        DiskError: If a file in one of the three folders cannot be written, renamed or locked.
     """
     paths.check()
 
@@ -47,7 +47,7 @@ def check() -> None:
         with temporary.open("rb+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
-    for folder in (paths.cache(), paths.all_results()):
+    for folder in (paths.cache(), paths.all_results(), paths.all_figures()):
         written = folder / f".check.{process_space()}.{os.getpid()}"
         write_atomic(written, lock)
         written.unlink()

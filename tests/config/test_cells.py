@@ -220,7 +220,7 @@ def test_a_change_of_any_field_changes_the_id(cell):
         inner[path[-1]] = another(path, value)
         ids.add(Cell.from_dict(changed_data).id)
     assert (
-        len(found) == 6 + 4 + 9 + 3 * 4 + 19
+        len(found) == 6 + 4 + 10 + 3 * 4 + 19
     )  # the cell's own, model, setting, its trainings, recipe
     assert len(ids) == len(found) + 1
 
@@ -254,7 +254,7 @@ def test_the_settings_are_restored_from_a_tables_settings_column(cell):
         ({"overrides": {"beta.x": 1}}, "setting beta is one value, got 'beta.x'; leave '.x' out"),
         ({"overrides": {"student.epochs": 0}}, "epochs must be above 0, got 0"),
         ({"overrides": {"teacher.learning_rate": -1.0}}, "learning_rate must be above 0, got -1.0"),
-        ({"overrides": {"alpha": 1.5}}, "got alpha 1.5"),
+        ({"overrides": {"alpha": 1.5}}, "alpha must lie in 0 .. 1, got 1.5"),
         ({"overrides": {"precision": "float16"}}, "'float16'; use one of: auto, float32, bfloat16"),
     ],
 )
@@ -294,3 +294,8 @@ def test_the_command_of_a_cell_names_what_differs_from_its_profile():
         "--recipe authors+shuffle=True --set beta=40.0 --set student.epochs=3"
     )
     assert command(plan("table1")[0]).endswith("--method 'PTP labels' --task mini-RTE --seed 0")
+
+
+def test_one_value_has_one_name():
+    assert variant("authors", {"beta": 40}) == variant("authors", {"beta": 40.0}) == "beta=40"
+    assert variant("authors", {"alpha": 0.5}) == "alpha=0.5"

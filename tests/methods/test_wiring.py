@@ -19,12 +19,12 @@ from repro.runs import compute, stages
 from repro.training.loop import Callback
 
 # The demo's settings for PeaBERT3 with the authors' recipe.
-ALPHA, T, BETA, RATE = 0.7, 10.0, 8.33, 4e-4
+ALPHA, T, BETA, RATE = 0.7, 10.0, 8.33, 5e-4
 PAIRS = [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]  # (student, teacher) of 12, counted from 1
 T1, T2 = 0.80, 0.60  # PTP's thresholds
 BATCH, EPOCHS, STEPS = 4, 2, 5
 SCHEDULE = EPOCHS * 48 // BATCH  # steps; the caps leave 48 training examples
-CHANGES = {"student.batch_size": BATCH, "student.epochs": EPOCHS}
+CHANGES = {"student.batch_size": BATCH, "student.epochs": EPOCHS, "label_noise": 0.0}
 
 
 class Record(Callback):
@@ -230,7 +230,7 @@ def test_the_first_steps_are_those_of_bertadam_written_out(run):
                 weight -= RATE * warmup(step) * update
         for name, weight in weights.items():
             torch.testing.assert_close(
-                weight.detach(), run.record.states[step + 1][name], rtol=0, atol=1e-8, msg=name
+                weight.detach(), run.record.states[step + 1][name], rtol=0, atol=2e-8, msg=name
             )
     assert not torch.equal(weights["pooler.weight"], run.record.states[0]["pooler.weight"])
 

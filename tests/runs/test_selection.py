@@ -200,10 +200,10 @@ def test_the_search_picks_the_rate_with_the_best_inner_score(monkeypatch):
     resolved = planned("table2", "BERT2-PatientKD", recipe)
     search = resolved.stage("search")
     candidates = {stage.spec.training.learning_rate: stage for stage in search.parents}
-    assert [*candidates] == [1e-4, 2e-4, 4e-4, 8e-4]
+    assert [*candidates] == [2.5e-4, 5e-4, 1e-3]
     assert {stage.spec.selection for stage in search.parents} == {"best_inner"}
     assert resolved.trained.spec.selection == "best_dev"
-    scores, read = dict(zip(candidates, (50.0, 75.0, 62.5, 25.0), strict=True)), compute.read
+    scores, read = dict(zip(candidates, (50.0, 75.0, 62.5), strict=True)), compute.read
 
     def stored(stage):
         if stage in search.parents:
@@ -211,12 +211,23 @@ def test_the_search_picks_the_rate_with_the_best_inner_score(monkeypatch):
         return compute.COMPUTE["search"](stage) if stage == search else read(stage)
 
     monkeypatch.setattr(compute, "read", stored)
-    assert compute.COMPUTE["search"](search).meta["learning_rate"] == 2e-4
+    assert compute.COMPUTE["search"](search).meta["learning_rate"] == 5e-4
     data = compute.load_data(resolved.trained.spec.inputs)
     keep = Keep(data)
     _, _, training = compute.train_student(resolved.trained, data, [keep])
-    assert training.learning_rate == 2e-4
-    assert keep.rates[:2] == pytest.approx([0.0, 2e-4 * (1 - 1 / 9) / 0.9])
+    assert training.learning_rate == 5e-4
+    assert keep.rates[:2] == pytest.approx([0.0, 5e-4 * (1 - 1 / 9) / 0.9])
+
+
+def test_other_seeds_use_the_rate_of_the_first_and_do_not_report_its_cost():
+    recipe = "authors+hyperparameters=searched"
+    first, other = (planned("table2", "PeaBERT2", recipe, seed=seed) for seed in (0, 1))
+    search = first.stage("search")
+    assert other.stage("search") == search
+    assert set(search.parents) < set(other.stages)
+    assert set(other.own) & set(first.stages) == {search}
+    trainings = [other.stage(kind).spec.training for kind in ("teacher", "ptp", "student")]
+    assert {training.seed for training in trainings} == {1}
 
 
 # seeds and order
@@ -318,7 +329,7 @@ def test_a_result_of_other_stages_is_outdated():
         finish.finish(resolved)
     other = replace(resolved.stages[0].spec.inputs, dev="other data")
     first = replace(resolved.stages[0], spec=replace(resolved.stages[0].spec, inputs=other))
-    changed = replace(resolved, stages=(first, *resolved.stages[1:]))
+    changed = replace(resolved, own=(first, *resolved.own[1:]))
     assert finish.outdated(changed) == "dev data"
 
 
@@ -331,11 +342,10 @@ def test_a_finished_stage_is_not_computed_again(monkeypatch):
 
 
 def test_the_budget_of_each_stage_is_its_own():
-    (cell,) = (
-        cell
-        for cell in tiny("table2", **{"teacher.epochs": 2, "ptp.epochs": 3, "ptp.stop_epoch": 0})
-        if cell.row == "PeaBERT2"
-    )
+    budgets = {"teacher.epochs": 2, "ptp.epochs": 3, "ptp.stop_epoch": 0}
+    budgets |= {"teacher.learning_rate": 1.5e-4, "ptp.learning_rate": 3e-4}
+    budgets |= {"student.learning_rate": 4e-4}
+    (cell,) = (cell for cell in tiny("table2", **budgets) if cell.row == "PeaBERT2")
     resolved = stages.resolve(cell)
     assert [
         (
