@@ -39,7 +39,7 @@ _CAPTIONS = {
     "thresholds": "PTP labels by confidence threshold. Dotted: the thresholds in use.",
 }
 _SCORES = (
-    r"Table~\ref{tab:NAME} as a figure: mean and 95\,\% bootstrap interval over seeds and dev "
+    r"Table~\ref{tab:NAME} as a figure: mean and 95\,\% interval over seeds and dev "
     "examples, beside the paper's scores."
 )
 _DRAWN: dict[str, Callable[[pd.DataFrame], Any]] = {

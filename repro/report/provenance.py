@@ -121,9 +121,10 @@ def _number(row: dict[str, Any]) -> list[str]:
     if average and row["metric"] != "share":
         metric = f"{row['metric']} tasks' scores within each seed, then the mean over seeds"
     else:
-        over = "seeds and tasks" if average else "seeds"
-        metric = f"{_METRICS[row['metric']]}, in percent; the mean over {over}"
-    interval = f"{row['ci_low']:g} to {row['ci_high']:g}, 95 % bootstrap over seeds and examples"
+        runs = "seeds and tasks" if average else "seeds"
+        metric = f"{_METRICS[row['metric']]}, in percent; the mean over {runs}"
+    over = "seeds and examples" if row["seeds"] > 1 else "examples only, since there is one seed"
+    interval = f"{row['ci_low']:g} to {row['ci_high']:g}, 95 % over {over}"
     model = (
         f"{row['layers']} stored layers, {row['effective_layers']} applied; {row['parameters']:,} "
         f"parameters in layers, {row['parameters_full']:,} with embeddings and pooler"
