@@ -19,7 +19,7 @@ from repro.runs import compute, stages
 from repro.training.loop import Callback
 
 # The demo's settings for PeaBERT3 with the authors' recipe.
-ALPHA, T, BETA, RATE = 0.7, 10.0, 8.33, 5e-4
+ALPHA, T, BETA, RATE = 0.7, 10.0, 8.33, 2e-4
 PAIRS = [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10)]  # (student, teacher) of 12, counted from 1
 T1, T2 = 0.80, 0.60  # PTP's thresholds
 BATCH, EPOCHS, STEPS = 4, 2, 5

@@ -109,4 +109,4 @@ def test_the_learning_rate_is_the_methods_own():
     rates = {
         row: stages.resolve(c).trained.spec.training.learning_rate for row, c in cells().items()
     }
-    assert rates["Compacter"] == 3e-3 and rates["HomoDistil"] == 5e-4
+    assert rates["Compacter"] == 3e-3 and rates["HomoDistil"] == 2e-4

@@ -50,14 +50,14 @@ def test_the_authors_peabert3():
     twice = structure(3, [0, 1, 2, 0, 1, 2], {3, 4, 5})
     assert values(plan, "teacher") == {
         "loss": {},
-        "training": training(5e-4, 32, 4, 4),
+        "training": training(2e-4, 32, 4, 4),
         "selection": "lowest_dev_loss",
     }
     assert values(plan, "outputs") == {"precision": "float32"}
     assert values(plan, "ptp") == {
         "structure": twice,
         "ptp": {"variant": "both", "thresholds": (0.80, 0.60), "class_weights": "none"},
-        "training": training(5e-4, 32, 4, 3, shuffle=True),
+        "training": training(2e-4, 32, 4, 3, shuffle=True),
         "selection": "best_dev",
     }
     kd = {"alpha": 0.7, "temperature": 10.0, "reduction": "mean", "reading": "both_squared"}
@@ -69,7 +69,7 @@ def test_the_authors_peabert3():
             "match": "normalized_mean",
             "pairs": ((1, 2), (2, 4), (3, 6), (4, 8), (5, 10)),
         },
-        "training": training(5e-4, 32, 4, 4),
+        "training": training(2e-4, 32, 4, 4),
         "selection": "best_dev",
         "pooler": "kept",
     }
