@@ -154,7 +154,7 @@ _PROFILES = (
             Setting("embedded", Budget(2e-4, 32, 4), Budget(2e-4, 32, 4, 3), Budget(2e-4, 32, 4),
                     beta=beta_for(64), max_length=64, label_noise=0.04, precision="float32",
                     evaluations_per_epoch=2),
-            (2.5e-4, 5e-4, 1e-3), 1.3e-4, task_prefix="mini-"),
+            (2e-4, 5e-4, 1e-3), 1.3e-4, task_prefix="mini-"),
     Profile("cpu", "GLUE, first 2,000 training and 1,000 dev examples", _SIMILARITY,
             Setting("all-MiniLM-L6-v2",
                     Budget(5e-5, 32, 4), Budget(5e-5, 32, 4, 3), Budget(5e-5, 32, 4),

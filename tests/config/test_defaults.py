@@ -37,7 +37,7 @@ ENCODERS = {
     "paper": "bert-base-uncased",
 }
 RATES = {
-    "demo": (2.5e-4, 5e-4, 1e-3),
+    "demo": (2e-4, 5e-4, 1e-3),
     "cpu": (2e-5, 5e-5, 1e-4, 2e-4),
     "base": (1e-5, 2e-5, 3e-5, 5e-5),
     "paper": (1e-5, 2e-5, 3e-5, 5e-5),

@@ -200,7 +200,7 @@ def test_the_search_picks_the_rate_with_the_best_inner_score(monkeypatch):
     resolved = planned("table2", "BERT2-PatientKD", recipe)
     search = resolved.stage("search")
     candidates = {stage.spec.training.learning_rate: stage for stage in search.parents}
-    assert [*candidates] == [2.5e-4, 5e-4, 1e-3]
+    assert [*candidates] == [2e-4, 5e-4, 1e-3]
     assert {stage.spec.selection for stage in search.parents} == {"best_inner"}
     assert resolved.trained.spec.selection == "best_dev"
     scores, read = dict(zip(candidates, (50.0, 75.0, 62.5), strict=True)), compute.read
