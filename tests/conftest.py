@@ -38,6 +38,15 @@ def own_folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def module_folders(tmp_path_factory):
+    """cache and results that the tests of one file share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
+        yield
+
+
 @pytest.fixture
 def repro(own_folders, monkeypatch, capsys):
     """Run `python -m repro` with arguments in this process: (exit code, stdout, stderr)."""

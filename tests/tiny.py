@@ -18,6 +18,7 @@ from transformers import (
 
 from repro.data.encode import Encoded
 from repro.models.classifier import Classifier
+from repro.training.loop import Callback
 from repro.training.states import state_of
 
 _COMMON = {
@@ -87,3 +88,13 @@ def parameters(model: Classifier) -> dict[str, torch.Tensor]:
     state = state_of(model)
     del state["encoder.embeddings.word_embeddings.rows"]
     return state | {"encoder.embeddings.word_embeddings.weight": words.full.clone()}
+
+
+class Watch(Callback):
+    """Keeps, for each step, what a function of the training returns."""
+
+    def __init__(self, see):
+        self.see, self.seen = see, {}
+
+    def on_step(self, training):
+        self.seen[training.progress.step] = self.see(training)

@@ -11,7 +11,7 @@ from repro.errors import InputError
 from repro.methods import homodistil, resolve
 from repro.models.classifier import Classifier, Output
 from repro.models.narrow import Width
-from repro.training.loop import Callback, Hyperparameters, fit, predict
+from repro.training.loop import Hyperparameters, fit, predict
 
 STEPS = 24
 DOWN = "encoder.encoder.layer.1.output.dense"
@@ -41,14 +41,6 @@ def train(model, *callbacks, method=None, optimizer="bertadam"):
     return data
 
 
-class Watch(Callback):
-    def __init__(self, see):
-        self.see, self.seen = see, {}
-
-    def on_step(self, training):
-        self.seen[training.progress.step] = self.see(training)
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 def test_the_student_starts_as_the_teacher(kind):
     plain = Classifier(tiny.encoder(kind), 2, 0.0).double()
@@ -74,7 +66,7 @@ def test_the_masked_student_is_the_compacted_one(importance):
 
 
 def test_the_width_follows_the_cubic_schedule():
-    watch = Watch(lambda training: {k: int(m.sum()) for k, m in training.model.masks.items()})
+    watch = tiny.Watch(lambda training: {k: int(m.sum()) for k, m in training.model.masks.items()})
     train(student(), watch)
     start, end = 0.1 * STEPS, 0.7 * STEPS
     for step, kept in watch.seen.items():
@@ -170,7 +162,7 @@ def test_the_optimisers_state_follows_the_pruning(optimizer):
     def moments(states, parameter):
         return [parameter, states[parameter]["exp_avg"], states[parameter]["exp_avg_sq"]]
 
-    watch = Watch(see)
+    watch = tiny.Watch(see)
     train(student(), watch, optimizer=optimizer)
     # nothing pruned comes back, and nothing kept starts anew
     assert [*watch.seen.values()] == [(True, True)] * STEPS

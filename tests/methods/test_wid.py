@@ -34,14 +34,6 @@ def _float64(monkeypatch):
     monkeypatch.setattr(Output, "float", lambda self: self)
 
 
-class Watch(Callback):
-    def __init__(self, see):
-        self.see, self.seen = see, {}
-
-    def on_step(self, training):
-        self.seen[training.progress.step] = self.see(training)
-
-
 @pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet"])
 def test_identity_compactors_change_nothing(kind):
     plain = Classifier(tiny.encoder(kind), 2).double().eval()
@@ -89,7 +81,7 @@ def test_merging_multiplies_both_compactors():
 
 @pytest.mark.usefixtures("_float64")
 def test_masking_proceeds_in_sixteenths_and_never_shrinks():
-    watch = Watch(
+    watch = tiny.Watch(
         lambda training: {k: int((m == 0).sum()) for k, m in training.model.masks.items()}
     )
     train(student(), watch)
@@ -159,7 +151,7 @@ def test_masked_compactors_decay_and_then_are_zero():
         compacted = training.model.get_submodule("encoder.encoder.layer.0.output.dense")
         return compacted.column.weight[:, mask].norm().item()
 
-    watch = Watch(norm)
+    watch = tiny.Watch(norm)
     train(student(), watch)
     removal = int(0.75 * STEPS)
     assert watch.seen[STEPS // 2] > watch.seen[removal - 1] > 0
@@ -168,7 +160,7 @@ def test_masked_compactors_decay_and_then_are_zero():
 
 @pytest.mark.usefixtures("_float64")
 def test_the_rates_of_compactors_and_inherited_weights():
-    watch = Watch(
+    watch = tiny.Watch(
         lambda training: [(g["inherited"], g["lr"]) for g in training.optimizer.param_groups]
     )
     train(student(), watch)
@@ -178,7 +170,7 @@ def test_the_rates_of_compactors_and_inherited_weights():
 
 @pytest.mark.usefixtures("_float64")
 def test_only_students_of_the_final_width_can_be_the_best():
-    watch = Watch(lambda training: training.progress.best_step)
+    watch = tiny.Watch(lambda training: training.progress.best_step)
 
     class Score(Callback):
         def on_step(self, training):

@@ -12,20 +12,11 @@ from repro.data import metrics, ptp_labels
 from repro.errors import InputError, MissingError, ReproError
 from repro.runs import cache, compute, engine, results, specs, stages
 
-
-@pytest.fixture(scope="module")
-def _folders(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield
-
-
-pytestmark = pytest.mark.usefixtures("_folders")
+pytestmark = pytest.mark.usefixtures("module_folders")
 
 
 @pytest.fixture(scope="module")
-def table5(_folders):
+def table5(module_folders):
     made = tiny("table5")
     engine.run_cells(made, "serial")
     return made
