@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from repro.analysis import inference
-from repro.analysis.example_scores import example_scores
 from repro.analysis.groups import Group, groups
 from repro.config.cells import Cell, plan
 from repro.config.tables import table
@@ -74,10 +73,7 @@ def _difference(before: Group, after: Group) -> inference.Estimate | None:
     """None if the two were scored on different examples."""
     if not np.array_equal(before.labels, after.labels):
         return None
-    plain, now = (
-        example_scores(group.metric, group.labels, group.predicted) for group in (before, after)
-    )
-    return inference.difference(plain, now)
+    return inference.difference(before.example_scores, after.example_scores)
 
 
 def _row(

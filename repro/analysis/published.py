@@ -1,15 +1,18 @@
 """Published results: verify them, and compare a run with them. `publish` writes them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from repro import paths
-from repro.analysis import seed_scores, sidecar, tables, verification
-from repro.analysis.inference import LEVEL
+from repro.analysis import sidecar, tables, verification
+from repro.analysis.inference import LEVEL, Part, pooled
 from repro.config.cells import Cell
 from repro.config.profiles import profile
 from repro.config.tasks import task
@@ -164,7 +167,7 @@ def _compare_scores(
     compared = {key: pair for key, pair in groups.items() if pair[0] and len(pair[1]) > 1}
     agreement.scores = len(compared)
     for (row_name, task_name), (new, published) in compared.items():
-        expected = seed_scores.prediction(
+        expected = prediction(
             [pd.Series(published).to_numpy()],
             [examples[task_name]],
             len(new),
@@ -176,3 +179,60 @@ def _compare_scores(
                 f"{row_name} on {task_name} {score:.1f}, expected {expected.low:.1f} to "
                 f"{expected.high:.1f}"
             )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Interval that holds the mean score of `new_seeds` further runs with probability `level`."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+    df: float
+    new_seeds: int
+    level: float = LEVEL
+
+    def agrees(self, score: float) -> bool:
+        """Whether a new mean score lies in the interval."""
+        return self.low <= score <= self.high
+
+
+def prediction(
+    published: Sequence[np.ndarray],
+    examples: Sequence[int],
+    new_seeds: int = 1,
+    level: float = LEVEL,
+) -> Prediction:
+    """Where the mean score of new runs on the same examples is expected, given published seeds.
+
+    Published and new runs are scored on the same examples, so that only seeds vary: on one task
+    mean +- t(S - 1) sd sqrt(1 / S + 1 / k) for S published and k new seeds. Over several tasks the
+    mean of the tasks, with Satterthwaite's degrees of freedom. The sd counts as at least 100 / n,
+    one changed answer.
+
+    Args:
+        published: For each task (seeds,) scores in percent.
+        examples: Number of examples n of each task.
+        new_seeds: Seeds k that the new score averages.
+        level: Of the interval, in (0, 1).
+
+    Raises:
+        ValueError: If a task has fewer than two published seeds, or `new_seeds` is below 1.
+    """
+    scores = [np.asarray(seeds, float) for seeds in published]
+    if not scores or min(len(seeds) for seeds in scores) < 2 or new_seeds < 1:
+        raise ValueError(
+            f"a prediction needs two published seeds and one new seed, "
+            f"got {[len(seeds) for seeds in scores]} and {new_seeds}"
+        )
+    parts = []
+    for seeds, count in zip(scores, examples, strict=True):
+        sd = max(float(seeds.std(ddof=1)), 100.0 / count)
+        variance = sd**2 * (1 / len(seeds) + 1 / new_seeds) / len(scores) ** 2
+        parts.append(Part(variance, len(seeds) - 1))
+    variance, df = pooled(parts)
+    mean, error = float(np.mean([seeds.mean() for seeds in scores])), math.sqrt(variance)
+    half_width = -float(stdtrit(df, (1 - level) / 2)) * error
+    low, high = max(mean - half_width, 0.0), min(mean + half_width, 100.0)
+    return Prediction(mean, low, high, error, df, new_seeds, level)

@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from repro.analysis import inference
 from repro.analysis.example_scores import example_scores, pooled_ratio_scores, ratio_scores
 from repro.analysis.inference import Estimate, Part
-from repro.analysis.seed_scores import prediction
+from repro.analysis.published import prediction
 from repro.data import metrics
 from repro.errors import InputError
 
