@@ -111,8 +111,8 @@ def _teacher(stage: Stage) -> Artefact:
     }
     rows = np.arange(len(data.train.labels))
     objective = spec.loss.objective(_on_device(data.train.labels), {})
-    progress = _train(stage, model, data, rows, objective, spec.training, evaluate[rule])
-    return Artefact(state_of(model), _meta(model, progress, rule))
+    progress = train(stage, model, data, rows, objective, spec.training, evaluate[rule])
+    return Artefact(state_of(model), training_meta(model, progress, rule))
 
 
 def _outputs(stage: Stage) -> Artefact:
@@ -141,10 +141,10 @@ def _pretraining(stage: Stage) -> Artefact:
     model = build(stage)
     rows, evaluate = select(spec, data, "accuracy", labels, dev_labels)
     objective = spec.ptp.objective(labels)
-    progress = _train(stage, model, data, rows, objective, spec.training, evaluate)
+    progress = train(stage, model, data, rows, objective, spec.training, evaluate)
     counts = np.bincount(labels, minlength=spec.ptp.classes).tolist()
     meta = {"thresholds": list(cuts), "label_counts": counts}
-    return Artefact(state_of(model), _meta(model, progress, spec.selection) | meta)
+    return Artefact(state_of(model), training_meta(model, progress, spec.selection) | meta)
 
 
 def _search(stage: Stage) -> Artefact:
@@ -161,7 +161,9 @@ def _student(stage: Stage) -> Artefact:
     spec, data = stage.spec, load_data(stage.spec.inputs)
     model, progress, training = train_student(stage, data)
     logits, _ = predict(model, data.dev_tokens, precision=training.precision)
-    meta = _meta(model, progress, spec.selection) | {"learning_rate": training.learning_rate}
+    meta = training_meta(model, progress, spec.selection) | {
+        "learning_rate": training.learning_rate
+    }
     return Artefact(state_of(model) | {"dev.logits": torch.from_numpy(logits)}, meta)
 
 
@@ -190,11 +192,7 @@ def train_student(
     Returns:
         The student, how its training went, and its hyperparameters with the learning rate used.
     """
-    spec = stage.spec
-    training = spec.training
-    if stage.has("search"):
-        rate = read(stage.parent("search")).meta["learning_rate"]
-        training = replace(training, learning_rate=rate)
+    spec, training = stage.spec, chosen_training(stage)
     teacher = read(stage.parent("outputs")).tensors
     pretrained = read(stage.parent("ptp")).tensors if stage.has("ptp") else None
     torch.manual_seed(training.seed)  # after the reads, which may compute what is damaged
@@ -204,18 +202,31 @@ def train_student(
     objective = spec.loss.objective(_on_device(data.train.labels), teacher)
     metric = task(spec.inputs.task).metric
     rows, evaluate = select(spec, data, metric, data.train.labels, data.dev.labels)
-    progress = _train(stage, model, data, rows, objective, training, evaluate, callbacks)
+    progress = train(stage, model, data, rows, objective, training, evaluate, callbacks)
     return model, progress, training
+
+
+def chosen_training(stage: Stage) -> Hyperparameters:
+    """A stage's hyperparameters, at the learning rate that its search chose, if it has one."""
+    training: Hyperparameters = stage.spec.training
+    if not stage.has("search"):
+        return training
+    rate = read(stage.parent("search")).meta["learning_rate"]
+    return replace(training, learning_rate=rate)
+
+
+def whole_encoder(inputs: Inputs) -> Classifier:
+    """The whole pretrained encoder with a fresh classifier for the task's labels."""
+    return classifier.teacher(inputs.encoder, len(task(inputs.task).labels))
 
 
 def build(stage: Stage) -> Classifier:
     """The untrained model of a stage: pretrained layers and a fresh classifier."""
     spec = stage.spec
-    classes = len(task(spec.inputs.task).labels)
     if isinstance(spec, Teacher):
-        return classifier.teacher(spec.inputs.encoder, classes)
-    if isinstance(spec, Pretraining):
-        classes = spec.ptp.classes
+        return whole_encoder(spec.inputs)
+    pretraining = isinstance(spec, Pretraining)
+    classes = spec.ptp.classes if pretraining else len(task(spec.inputs.task).labels)
     structure = spec.structure
     return classifier.student(
         spec.inputs.encoder, structure.layers, structure.uses, classes, structure.swap_biases
@@ -229,9 +240,9 @@ def load_model(stage: Stage) -> Classifier:
     return model
 
 
-def _train(
+def train(
     stage: Stage,
-    model: Classifier,
+    model: Any,
     data: Data,
     rows: np.ndarray,
     objective: Objective,
@@ -239,7 +250,18 @@ def _train(
     evaluate: Evaluate | None,
     callbacks: Sequence[Callback] = (),
 ) -> Progress:
-    """Run `fit` with the evaluation and the callbacks of every training."""
+    """Run `fit` with the evaluation and the callbacks of every training.
+
+    Args:
+        stage: What is trained.
+        model: The model, in place.
+        data: Its splits.
+        rows: Indices (n,) of the training examples.
+        objective: Weighted loss terms of a batch.
+        training: Hyperparameters.
+        evaluate: The score that picks the checkpoint; None to keep the last step.
+        callbacks: Further callbacks, called first.
+    """
     evaluation = [Evaluation(evaluate)] if evaluate else []
     every = [*callbacks, *evaluation, *usual_callbacks(stage)]
     return fit(model, data.train_tokens, rows, objective, training, every)
@@ -294,7 +316,8 @@ def _on_device(labels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(labels).to(device())
 
 
-def _meta(model: Classifier, progress: Progress, rule: str) -> dict[str, Any]:
+def training_meta(model: Classifier, progress: Progress, rule: str) -> dict[str, Any]:
+    """What an artefact says of its training, with the selection rule."""
     scored = progress.best_step > 0
     return {
         "rule": rule,

@@ -70,9 +70,9 @@ def training_flops(plan: Plan) -> float:
     examples = compute.load_data(plan.trained.spec.inputs).train_tokens.examples
     lengths = [len(example["input_ids"]) for example in examples]
     # of the encoder: a narrower student is trained at its width
-    config = reshaped.build(plan.trained).encoder.config
+    config = compute.whole_encoder(plan.trained.spec.inputs).encoder.config
     one = layer_flops(float(np.mean(lengths)), config.hidden_size, config.intermediate_size)
-    return 3 * one * sum(stage.work for stage in plan.stages if stage.kind in OWN)
+    return 3 * one * sum(stage.work for stage in plan.own if stage.kind in OWN)
 
 
 def layer_flops(tokens: float, hidden: int, inner: int) -> float:

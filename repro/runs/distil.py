@@ -108,7 +108,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     cell = plan.cell
     train, dev = load_splits(cell.task, cell.setting)
     seen = set(train.texts)
-    metas = {stage.kind: compute.read(stage).meta for stage in plan.stages}
+    metas = {stage.kind: compute.read(stage).meta for stage in plan.own}
     trained = metas[plan.trained.kind]
     outputs = plan.stage("outputs").spec
     given = outputs.inputs.encoder if isinstance(outputs, GivenOutputs) else ""

@@ -20,18 +20,16 @@ from repro.data import encoders
 from repro.data.augment import CANDIDATES, augment
 from repro.data.encode import Encoded
 from repro.methods import ptp
-from repro.models import classifier
 from repro.models.classifier import Classifier
 from repro.models.masked import Masking, Reader, WordHead, masked_cross_entropy
 from repro.models.observe import copy_layers, observe
 from repro.models.pair import Pair
 from repro.runs import compute
 from repro.runs.cache import Artefact
-from repro.runs.callbacks import usual_callbacks
-from repro.runs.compute import Data, read
+from repro.runs.compute import Data, read, whole_encoder
 from repro.runs.specs import KINDS, Inputs, Structure
 from repro.runs.stages import Stage, hyperparameters
-from repro.training.loop import Evaluation, Hyperparameters, device, fit, predict, to_device
+from repro.training.loop import Hyperparameters, device, predict, to_device
 from repro.training.states import load_state, state_of
 
 HEAD_RATE = 1e-3  # learning rate of a masked-language head, which starts at random
@@ -109,23 +107,19 @@ def _words(stage: Stage) -> Artefact:
     """Train the head (see `models.masked`)."""
     spec, data = stage.spec, compute.load_data(stage.spec.inputs)
     torch.manual_seed(spec.training.seed)
-    reader = Reader(_encoder(spec.inputs), masking(spec.inputs, data))
+    reader = Reader(whole_encoder(spec.inputs), masking(spec.inputs, data))
 
     def objective(output: Any, rows: Tensor) -> dict[str, Tensor]:
         return {"mlm": masked_cross_entropy(output)}
 
     rows = np.arange(len(data.train.labels))
-    callbacks = usual_callbacks(stage)
-    fit(reader, data.train_tokens, rows, objective, spec.training, callbacks)
+    compute.train(stage, reader, data, rows, objective, spec.training, None)
     return Artefact(state_of(reader.head), {})
 
 
 def _phase(stage: Stage) -> Artefact:
     spec, data = stage.spec, compute.load_data(stage.spec.inputs)
-    phase, training = spec.phase, spec.training
-    if stage.has("search"):
-        rate = read(stage.parent("search")).meta["learning_rate"]
-        training = replace(training, learning_rate=rate)
+    phase, training = spec.phase, compute.chosen_training(stage)
     teacher = compute.load_model(stage.parent("outputs").parent("teacher"))
     tokens, outputs = data.train_tokens, read(stage.parent("outputs")).tensors
     if phase.copies:
@@ -143,15 +137,13 @@ def _phase(stage: Stage) -> Artefact:
     rows = np.concatenate([rows + k * len(data.train.labels) for k in range(1 + phase.copies)])
     model: Any = student
     if phase.teacher:
-        beside = teacher if phase.teacher == "fine-tuned" else _encoder(spec.inputs)
+        beside = teacher if phase.teacher == "fine-tuned" else whole_encoder(spec.inputs)
         hidden = (masking(spec.inputs, data), _head(stage, beside)) if phase.masked else ()
         model = Pair(student, beside, phase.project, *hidden)
-    evaluation = [Evaluation(evaluate)] if evaluate else []
-    callbacks = [*evaluation, *usual_callbacks(stage)]
-    progress = fit(model, tokens, rows, objective, training, callbacks)
+    data = replace(data, train_tokens=tokens)
+    progress = compute.train(stage, model, data, rows, objective, training, evaluate)
     dev_logits, _ = predict(student, data.dev_tokens, precision=training.precision)
-    # a name of `compute`'s own, kept as it is since every stage's key covers that file
-    meta = compute._meta(student, progress, spec.selection)
+    meta = compute.training_meta(student, progress, spec.selection)
     meta |= {"learning_rate": training.learning_rate, "examples": len(tokens.examples)}
     return Artefact(state_of(student) | {"dev.logits": torch.from_numpy(dev_logits)}, meta)
 
@@ -166,12 +158,7 @@ def _start(stage: Stage, student: Classifier) -> None:
     elif stage.has("ptp"):
         ptp.initialise(student, read(stage.parent("ptp")).tensors, stage.spec.pooler)
     elif stage.spec.phase.layers:
-        copy_layers(student, _encoder(stage.spec.inputs), stage.spec.phase.layers)
-
-
-def _encoder(inputs: Inputs) -> Classifier:
-    """The encoder that is not fine-tuned, with a classifier that is not used."""
-    return classifier.teacher(inputs.encoder, len(task(inputs.task).labels))
+        copy_layers(student, whole_encoder(stage.spec.inputs), stage.spec.phase.layers)
 
 
 def _head(stage: Stage, model: Classifier) -> WordHead:
@@ -192,7 +179,7 @@ def masking(inputs: Inputs, data: Data) -> Masking:
 def augmented(stage: Stage, data: Data) -> Encoded:
     """The training examples and their augmented copies; see `data.augment`."""
     spec = stage.spec
-    model, words = _encoder(spec.inputs).to(device()).eval(), masking(spec.inputs, data).words
+    model, words = whole_encoder(spec.inputs).to(device()).eval(), masking(spec.inputs, data).words
     head = _head(stage, model).to(device())
 
     @torch.no_grad()

@@ -135,17 +135,17 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         return Stage(spec, parents, name, cell.profile, work * examples)
 
     training = hyperparameters(cell, setting.teacher, recipe.shuffle)
-    loss = methods.resolve("finetune", setting, recipe, ())
-    teacher_spec = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
-    teacher = stage(teacher_spec, (), depth * training.stop_epoch)
-    outputs = stage(Outputs(inputs, training.precision), (teacher,), depth / 3)  # forward only
-    made = [teacher, outputs]
     if given:
         folder, columns = given
         depth = encoders.depth(folder)
         files = replace(inputs, encoder=folder, encoder_files=encoders.fingerprint(folder))
-        outputs = stage(GivenOutputs(files, training.precision, columns), (), depth / 3)
-        made = [outputs]
+        made = [stage(GivenOutputs(files, training.precision, columns), (), depth / 3)]
+    else:
+        loss = methods.resolve("finetune", setting, recipe, ())
+        fine_tuned = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
+        teacher = stage(fine_tuned, (), depth * training.stop_epoch)
+        made = [teacher, stage(Outputs(inputs, training.precision), (teacher,), depth / 3)]
+    outputs = made[-1]  # the work of a forward pass alone is a third
     if cell.method.kind != "student":
         return Plan(cell, tuple(made), depth, tuple(made))
 

@@ -223,7 +223,7 @@ def run(stage, monkeypatch, steps=1):
         training.stop = training.progress.step == steps
 
     record.on_step = on_step
-    monkeypatch.setattr(phases, "usual_callbacks", lambda stage: [record])
+    monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [record])
     phases.compute.COMPUTE[stage.kind](stage)
     return record
 

@@ -14,13 +14,7 @@ from repro.models import classifier
 from repro.models.sps import layers_of
 from repro.runs import cache, compute, costs, finish, phases, results, stages
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _folders(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield
+pytestmark = pytest.mark.usefixtures("module_folders")
 
 
 def cell_of(row, recipe="authors", **changes):
@@ -154,7 +148,7 @@ def test_best_inner_leaves_the_copies_of_held_out_examples_out(monkeypatch):
 
     for parent in stage.parents:
         compute.read(parent)
-    monkeypatch.setattr(phases, "fit", fit)
+    monkeypatch.setattr(compute, "fit", fit)
     with pytest.raises(Stop):
         compute.COMPUTE["phase"](stage)
     rows = seen["rows"]

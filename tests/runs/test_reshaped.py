@@ -61,7 +61,7 @@ def test_a_student_from_the_teacher_starts_there(done, monkeypatch):
             seen.update({n: p.clone() for n, p in training.model.student.named_parameters()})
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(reshaped, "usual_callbacks", lambda stage: [Start()])
+    monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [Start()])
     with pytest.raises(KeyboardInterrupt):
         compute.COMPUTE["reshaped"](stage)
     for name in ("pooler.weight", "encoder.encoder.layer.3.output.dense.weight"):
@@ -77,7 +77,7 @@ def test_an_interrupted_training_resumes_bit_identically(done, row, monkeypatch)
     monkeypatch.setattr(cache, "partial", whole_run)
     whole = compute.COMPUTE["reshaped"](stage).tensors
     monkeypatch.setattr(cache, "partial", partial)
-    usual, steps = reshaped.usual_callbacks, []
+    usual, steps = compute.usual_callbacks, []
 
     class Kill(Callback):
         def on_step(self, training):
@@ -85,7 +85,7 @@ def test_an_interrupted_training_resumes_bit_identically(done, row, monkeypatch)
             if training.progress.step in (2, 5) and steps.count(training.progress.step) == 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(reshaped, "usual_callbacks", lambda stage: [*usual(stage), Kill()])
+    monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [*usual(stage), Kill()])
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             compute.COMPUTE["reshaped"](stage)

@@ -31,12 +31,7 @@ class Keep(Callback):
         self.rates.append(training.optimizer.param_groups[0]["lr"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _folders(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("REPRO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("REPRO_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield
+pytestmark = pytest.mark.usefixtures("module_folders")
 
 
 def planned(table, row, recipe="authors", task="RTE", seed=0, **changes):
@@ -268,7 +263,7 @@ def test_a_seed_determines_the_new_classifier(monkeypatch, kind):
         heads.setdefault(stage.spec.training.seed, []).append(state_of(model)["classifier.weight"])
         raise Stop
 
-    monkeypatch.setattr(compute, "_train", stop)
+    monkeypatch.setattr(compute, "train", stop)
     assert made is compute.build
     for seed in (0, 0, 1):
         other = replace(stage.spec, training=replace(stage.spec.training, seed=seed))
