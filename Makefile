@@ -47,7 +47,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables baselines related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -100,6 +100,9 @@ table5: ## ablation of PTP
 tables: setup  ## all five tables
 	@PATH="$(CURDIR)/$(BIN):$$PATH" NUMBERS="$(if $(TUNED),$(STUDENTS),$(NUMBERS))" \
 		exec bash deploy/tables.sh $(OPTIONS) $${TUNED:+--tuned}
+
+baselines: setup  ## what distillation, depth, sharing, swapping and PTP add, with their costs
+	@$(REPRO) table $@ $(OPTIONS)
 
 related: setup  ## DistilBERT, TinyBERT and MiniLM beside Patient KD and PeaBERT, with their costs
 	@$(REPRO) table $@ $(OPTIONS)

@@ -15,7 +15,7 @@ from repro.config.profiles import assignments
 from repro.errors import InputError
 from repro.runs import engine, reference, results
 
-TABLES = "table1, table2, table3, table4, table5, related"
+TABLES = "table1, table2, table3, table4, table5, baselines, related"
 
 
 def test_list(repro):

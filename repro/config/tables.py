@@ -73,6 +73,30 @@ TEACHER, PRINTED = Method("teacher", loss="finetune"), Method("printed")
 PATIENT_KD, SPS = Method(), Method(sharing="shuffled")
 PEA_KD = Method(sharing="shuffled", ptp="both")
 
+# Every baseline at every depth: what trains the student, by the end of the row's name.
+_BASELINES = {
+    "FineTuned": Method(loss="finetune"),
+    "KD": Method(loss="kd"),
+    "PatientKD": PATIENT_KD,
+    "SPS-1": replace(SPS, sharing="paired"),
+    "SPS-2": SPS,
+    "PTP": Method(ptp="both"),
+}
+_DEPTHS = (1, 2, 3, 6)
+# What each step adds: distillation, matched layers, sharing, swapping, PTP, PTP on top of SPS ...
+_STEPS = (
+    ("BERT{}-KD", "BERT{}-FineTuned"), ("BERT{}-PatientKD", "BERT{}-KD"),
+    ("BERT{}-SPS-1", "BERT{}-PatientKD"), ("BERT{}-SPS-2", "BERT{}-SPS-1"),
+    ("BERT{}-PTP", "BERT{}-PatientKD"), ("PeaBERT{}", "BERT{}-SPS-2"),
+)  # fmt: skip
+# ... and depth
+_DEEPER = (("BERT2", "BERT1"), ("BERT3", "BERT2"), ("BERT6", "BERT3"), ("BERT6", "BERT1"))
+_BASELINE_PAIRS = (
+    *((new.format(n), old.format(n)) for n in _DEPTHS for new, old in _STEPS),
+    *((f"{new}-{arm}", f"{old}-{arm}") for arm in ("FineTuned", "KD") for new, old in _DEEPER),
+    *(("BERT-base", f"BERT6-{arm}") for arm in ("FineTuned", "KD")),
+)
+
 # fmt: off
 _RELATED_PAIRS = (
     ("PeaBERT3", "BERT3-PatientKD"), ("PeaBERT3", "DistilBERT3"), ("PeaBERT3", "TinyBERT3"),
@@ -107,7 +131,14 @@ _TABLES = (
           (("BERT3+SPS+PTP-1", "BERT3+SPS"), ("BERT3+SPS+PTP-2", "BERT3+SPS"),
            ("BERT3+SPS+PTP", "BERT3+SPS"), ("BERT3+SPS+PTP", "BERT3+SPS+PTP-1"),
            ("BERT3+SPS+PTP", "BERT3+SPS+PTP-2")), ablation=True),
-    # Beyond the paper: its competitors, and other methods, in the same harness.
+    # Beyond the paper: baselines at every depth ...
+    Table("baselines", "What distillation, depth, sharing, swapping and PTP add", "",
+          (Row("BERT-base", 0, TEACHER),
+           *(Row(f"BERT{n}-{arm}", n, method)
+             for arm, method in _BASELINES.items() for n in _DEPTHS),
+           *(Row(f"PeaBERT{n}", n, PEA_KD) for n in _DEPTHS)),
+          _BASELINE_PAIRS, _BASELINE_PAIRS),
+    # ... and the paper's competitors and other methods, in the same harness.
     Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "",
           (Row("BERT-base", 0, TEACHER),
            Row("BERT3-PatientKD", 3, PATIENT_KD), Row("PeaBERT3", 3, PEA_KD),

@@ -53,7 +53,7 @@ def title(frame: pd.DataFrame) -> str:
     """Return e.g. "Table 2, profile demo: PeaBERT beside Patient KD"."""
     name = frame["table"].iloc[0]
     number, caption = name.removeprefix("table"), table(name).caption
-    heading = f"Table {number}" if number.isdigit() else "Related methods"
+    heading = f"Table {number}" if number.isdigit() else name.capitalize()
     return f"{heading}, profile {frame['profile'].iloc[0]}: {caption}"
 
 
@@ -205,6 +205,8 @@ def _values(frame: pd.DataFrame, paper_scores: str) -> str:
             "The paper prints no shares."
         )
     counted = _PARAMETERS[recipe_of(frame).parameter_count]
+    if frame["paper"].isna().all():
+        paper_scores = "no published scores to compare with"
     return f"Scores in percent, {spread}; {paper_scores}. Parameters: {counted}."
 
 
@@ -216,7 +218,7 @@ def _splits(per_task: pd.DataFrame) -> str:
         for split, tasks in tasks_by_split.items()
     )
     name = per_task["table"].iloc[0]
-    if name == "table1":
+    if name in ("table1", "baselines"):
         return f"Split: {ours}."
     return f"Split: {ours}; the paper's scores are {_PAPER_SPLITS[table(name).paper_split]}."
 

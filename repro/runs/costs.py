@@ -33,6 +33,8 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         phases and the teacher beside it included; teacher, its outputs and a masked-language head
         are shared by all students and not counted. Those of the embeddings and of the heads are
         neglected.
+        training_seconds: of the same trainings, as they were measured when they ran.
+        effective_layers: layers that an answer runs.
         latency_ms: median time of an answer to one dev example, on one thread of a CPU, or a GPU.
         device: on which the latency was measured.
     """
@@ -41,7 +43,7 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
     for cell in (cell for cell in cells if cell.seed == first):
         plan = stages.resolve(cell)
         model = reshaped.load_model(plan.trained)
-        counts = results.read(cell)["parameters"]
+        result = results.read(cell)
         head = sum(p.numel() for p in model.classifier.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append(
@@ -49,9 +51,11 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
                 "table": cell.table,
                 "method": cell.row,
                 "task": cell.task,
-                "parameters": counts["with_embeddings"],
+                "parameters": result["parameters"]["with_embeddings"],
                 "trained": trained - head,
                 "training_flops": training_flops(plan),
+                "training_seconds": sum(result["seconds"].get(kind, 0.0) for kind in OWN),
+                "effective_layers": result["effective_layers"],
                 "latency_ms": latency(plan, model),
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             }
@@ -119,6 +123,8 @@ def write(frame: pd.DataFrame, profile: str, table: str, variant: str = "") -> P
     """
     name = f"{table}_costs.{variant}.csv" if variant else f"{table}_costs.csv"
     target = paths.results(profile) / name
-    rounded = frame.round({"latency_ms": 3}).astype({"training_flops": "int64"})
+    rounded = frame.round({"latency_ms": 3, "training_seconds": 1}).astype(
+        {"training_flops": "int64"}
+    )
     write_atomic(target, lambda temporary: rounded.to_csv(temporary, index=False))
     return target

@@ -102,7 +102,7 @@ def test_untouched_results_agree(repro):
         {cell.id for cell in flipped}
         | {c.id for n in TABLES for c in plan(n, "demo", "RTE,MRPC", 2)}
     )
-    assert out == f"profile demo: {count} cells, {count} prediction files, 12 tables: all agree\n"
+    assert out == f"profile demo: {count} cells, {count} prediction files, 14 tables: all agree\n"
     assert code == 0
 
 

@@ -138,6 +138,17 @@ ROWS = {
         "BERT3+SPS+PTP-2": (3, "shuffled", "confident", "patient_kd"),
         "BERT3+SPS+PTP": (3, "shuffled", "both", "patient_kd"),
     },
+    "baselines": {
+        "BERT-base": (0, "none", "none", "finetune"),
+        "BERT1-FineTuned": (1, "none", "none", "finetune"),
+        "BERT2-KD": (2, "none", "none", "kd"),
+        "BERT3-PatientKD": (3, "none", "none", "patient_kd"),
+        "BERT6-SPS-1": (6, "paired", "none", "patient_kd"),
+        "BERT1-SPS-2": (1, "shuffled", "none", "patient_kd"),
+        "BERT2-PTP": (2, "none", "both", "patient_kd"),
+        "PeaBERT3": (3, "shuffled", "both", "patient_kd"),
+        "PeaBERT6": (6, "shuffled", "both", "patient_kd"),
+    },
     "related": {
         "BERT-base": (0, "none", "none", "finetune"),
         "BERT3-PatientKD": (3, "none", "none", "patient_kd"),

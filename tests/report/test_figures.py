@@ -196,7 +196,7 @@ def related_frame():
 
 
 def test_scores_over_costs_show_each_student_with_its_interval():
-    from repro.report.related_figures import scores_over_costs
+    from repro.report.cost_figures import scores_over_costs
 
     panels = scores_over_costs(*related_frame())
     assert len(panels) == 4
@@ -212,11 +212,47 @@ def test_scores_over_costs_show_each_student_with_its_interval():
     assert {*teacher[0].get_ydata()} == {80.0}
 
 
+def test_scores_over_depth_join_the_depths_of_a_method():
+    from repro.report.cost_figures import scores_over_depth
+
+    rows = [
+        ("BERT-base", 0, 90.0),
+        ("BERT1-KD", 1, 70.0),
+        ("BERT6-KD", 6, 85.0),
+        ("PeaBERT1", 1, 80),
+    ]
+    frame = pd.DataFrame(
+        [
+            {"task": task, "method": name, "layers": layers, "mean": mean + shift}
+            | {"ci_low": mean - 2, "ci_high": mean + 3}
+            for task, shift in (("mini-RTE", 0), ("mini-QNLI", 1), ("Avg", 0.5))
+            for name, layers, mean in rows
+        ]
+    )
+    panels = scores_over_depth(frame)
+    assert [ax.get_title() for ax in panels] == ["mini-RTE", "mini-QNLI", "average"]
+    kd, pea = (container.lines[0].get_xydata() for container in panels[1].containers)
+    assert kd[:, 1].tolist() == [71, 86] and pea[:, 1].tolist() == [81]
+    assert kd[:, 0].round().tolist() == [0, 1] and pea[0, 0] > kd[0, 0]  # side by side
+    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1", "6"]
+    assert panels[0].get_ylim() == panels[2].get_ylim()
+    legend = figures.figure_of(panels).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["KD", "PeaBERT", "teacher"]
+
+
 @pytest.mark.parametrize(
     ("method", "name"),
-    [("BERT3-PatientKD", "Patient KD"), ("MiniLMv2-6", "MiniLMv2"), ("TinyBERT4", "TinyBERT")],
+    [
+        ("BERT3-PatientKD", "Patient KD"),
+        ("BERT6-FineTuned", "fine-tuned"),
+        ("BERT1-SPS-2", "SPS-2"),
+        ("PeaBERT3", "PeaBERT"),
+        ("MiniLMv2-6", "MiniLMv2"),
+        ("TinyBERT4", "TinyBERT"),
+        ("BERT-base", "BERT-base"),
+    ],
 )
 def test_the_family_of_a_method(method, name):
-    from repro.report.related_figures import family
+    from repro.report.cost_figures import family
 
     assert family(method) == name

@@ -29,7 +29,7 @@ def paper(table_name: str, method: str, columns: list[str]) -> float:
     """The mean of a row's printed numbers, in percent; NaN if one of them is not published.
 
     Args:
-        table_name: "table2" to "table5", or "related".
+        table_name: "table2" to "table5", "related", or a table of ours, which nobody published.
         method: The row's printed name.
         columns: Printed columns, e.g. ["RTE", "MRPC"] or ["Avg"].
     """
@@ -38,6 +38,8 @@ def paper(table_name: str, method: str, columns: list[str]) -> float:
         published = related().reindex([method])[names].to_numpy(float)  # (1, columns)
         return round(float(published.mean()), DIGITS)
     table = numbers()
+    if table_name not in table.index.get_level_values("table"):
+        return float("nan")
     printed = [float(str(table[column][table_name, method])) for column in columns]
     return round(float(np.mean(printed)), DIGITS)
 

@@ -1,6 +1,7 @@
-"""Figures of the table "related": the scores of methods over what they cost."""
+"""Figures of the tables beyond the paper: scores over depth, and over what a student costs."""
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,58 @@ def scores_over_costs(
 
 def family(method: str) -> str:
     """The method's name without the number of layers: "Patient KD" for "BERT3-PatientKD"."""
-    if method.endswith("-PatientKD"):
-        return "Patient KD"
+    name = re.sub(r"^BERT\d+-", "", method)
+    if name != method:
+        return {"PatientKD": "Patient KD", "FineTuned": "fine-tuned"}.get(name, name)
     return method.rstrip("0123456789").rstrip("-") or method
+
+
+def scores_over_depth(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
+    """Plot the mean score of each method over its stored layers, for each task and on average.
+
+    Args:
+        frame: The table "baselines", as `tables.read_table` returns it.
+        axes: One per task, and one for the average; new ones by default.
+
+    Returns:
+        The axes, with a shared scale. Bars are 95 % intervals, a dashed line marks the teacher.
+    """
+    names = list(dict.fromkeys(frame["task"]))
+    names = names[:1] if names[1:] == ["Avg"] else names
+    if axes is None:
+        axes = new(WIDE, 2.9 if len(names) < 4 else 5.0, *_grid(len(names)), sharey=True)
+    panels = np.ravel(np.asarray(axes, dtype=object))
+    for spare in panels[len(names) :]:
+        spare.set_axis_off()
+    families = list(dict.fromkeys(map(family, frame.loc[frame["layers"] > 0, "method"])))
+    depths = sorted({int(layers) for layers in frame["layers"] if layers > 0})
+    handles = {}
+    for ax, name in zip(panels, names, strict=False):
+        part = frame[frame["task"] == name]
+        for k, arm in enumerate(families):
+            rows = part[(part["method"].map(family) == arm) & (part["layers"] > 0)]
+            aside = 0.06 * (k - (len(families) - 1) / 2)  # so that intervals do not overlap
+            error = np.abs([rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"]]).astype(
+                float
+            )
+            handles[arm] = ax.errorbar(
+                [depths.index(int(layers)) + aside for layers in rows["layers"]],
+                rows["mean"].astype(float), yerr=error, fmt=f"{'osD^v<>'[k % 7]}-",
+                color=_COLOURS[k], ms=3.5, lw=1.0, elinewidth=0.7,
+            )  # fmt: skip
+        for score in part.loc[part["layers"] == 0, "mean"]:
+            handles["teacher"] = ax.axhline(score, color=GREY, ls="--", lw=0.9)
+        ax.set_xticks(range(len(depths)), [str(layers) for layers in depths])
+        ax.set_title("average" if name == "Avg" else name)
+        ax.grid(axis="y")
+        ax.set_xlabel("stored layers")
+    panels[0].set_ylabel("score (%)")
+    figure_of(panels).legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=4
+    )
+    return panels
+
+
+def _grid(panels: int) -> tuple[int, int]:
+    """Rows and columns of a figure: at most three panels side by side."""
+    return -(-panels // 3), min(panels, 3)
