@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from repro.config.cells import digest
+from repro.config.profiles import PROFILES
 from repro.config.tasks import task
 from repro.data import encoders, glue
 from repro.data.encode import Encoded, encode
@@ -28,6 +29,8 @@ from repro.training.states import load_state, state_of
 
 ENCODER, MAX_LENGTH = "embedded", 64
 TEACHER_LAYERS, TEACHER_EPOCHS = 6, 8
+DEV_EXAMPLES = 500  # of a task's 2,000: students are scored many times in a lesson
+LABEL_NOISE = PROFILES["demo"].setting.label_noise  # share of wrong training labels; see Lesson 4
 
 
 @dataclass(frozen=True)
@@ -35,8 +38,8 @@ class Lesson:
     """A task with a teacher and what the teacher says about it.
 
     Attributes:
-        train: Texts and gold labels of the training split.
-        dev: The same of the dev split.
+        train: Texts and labels of the training split. A share LABEL_NOISE of the labels is wrong.
+        dev: Texts and gold labels of the dev split.
         train_tokens: The tokenised training split.
         dev_tokens: The tokenised dev split.
         teacher: The fine-tuned teacher.
@@ -67,7 +70,7 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
     Raises:
         InputError: If there is no such task.
     """
-    train, dev = (glue.load(task(task_name), split, examples) for split in glue.SPLITS)
+    train, dev = splits(task_name, examples)
     tokenizer = encoders.load_tokenizer(ENCODER)
     train_tokens, dev_tokens = (
         Encoded(encode(split, tokenizer, MAX_LENGTH), tokenizer.pad_token_id)
@@ -96,6 +99,18 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
     dev_logits, dev_states = outputs(teacher, dev_tokens)
     said = train_logits, dev_logits, train_states, dev_states
     return Lesson(train, dev, train_tokens, dev_tokens, teacher, *said)
+
+
+def splits(task_name: str, examples: int) -> tuple[glue.Split, glue.Split]:
+    """The training split, with some wrong labels, and the dev split of a lesson.
+
+    Args:
+        task_name: One of the embedded tasks.
+        examples: How many training examples.
+    """
+    chosen = task(task_name)
+    train = glue.load(chosen, "train", examples, LABEL_NOISE)
+    return train, glue.load(chosen, "dev", DEV_EXAMPLES)
 
 
 def student(layers: int, sharing: str = "none", classes: int = 2, seed: int = 0) -> Classifier:

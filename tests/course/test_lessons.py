@@ -47,6 +47,18 @@ def test_nothing_is_executed_and_nothing_is_local(master):
     assert "widget" not in everything, "graded notebooks run without a browser"
 
 
+def test_a_lesson_has_the_data_that_its_text_describes():
+    from repro.config.tasks import task
+    from repro.data import glue
+    from repro.runs import classroom
+
+    train, dev = classroom.splits("mini-SST-2", 2000)
+    clean = glue.load(task("mini-SST-2"), "train", 2000)
+    assert train.texts == clean.texts
+    assert (train.labels != clean.labels).sum() == 80, "4 % of the training labels are wrong"
+    assert dev.labels.tolist() == glue.load(task("mini-SST-2"), "dev", 500).labels.tolist()
+
+
 def test_every_exercise_has_tests_with_points(master):
     cells = kinds(master)
     solutions = [cell.id for cell in cells["solution"]]
