@@ -212,11 +212,13 @@ def test_the_widgets_answer(open_notebook):
     shown = page.locator(".widget-html", has_text="confidently correct").first
     before = shown.inner_text()
     slider.locator(".noUi-handle").focus()
-    page.keyboard.press("ArrowLeft")
+    # to the lowest threshold: this teacher's confidence is about 0.55, so one step from 0.80 on
+    # changes no label
+    page.keyboard.press("Home")
     page.wait_for_function("before => !document.body.innerText.includes(before)", arg=before[:40])
     text = page.locator(".widget-text input").first
-    text.fill("a grey cat sleeps")
-    notebook.see(".widget-html", "cat")
+    text.fill("the museum was yellow")  # words of the embedded vocabulary, which are shown whole
+    notebook.see(".widget-html th", "museum")
     layers = page.locator(".widget-slider", has_text="layers")
     layers.locator(".noUi-handle").focus()
     page.keyboard.press("ArrowRight")
