@@ -4,8 +4,8 @@ The teacher is small and is trained in about 15 seconds on one core, once; it is
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import astuple, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,18 @@ ENCODER, MAX_LENGTH = "embedded", 64
 TEACHER_LAYERS, TEACHER_EPOCHS = 6, 8
 DEV_EXAMPLES = 500  # of a task's 2,000: students are scored many times in a lesson
 LABEL_NOISE = PROFILES["demo"].setting.label_noise  # share of wrong training labels; see Lesson 4
+
+
+@dataclass(frozen=True)
+class TeacherSpec:
+    """What determines a lesson's teacher, as `runs.specs` has it for the stages of tables."""
+
+    kind: ClassVar = "classroom"
+    loss: FineTuning
+    train: str  # fingerprints of the training split and of the encoder
+    encoder: str
+    layers: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -77,12 +89,9 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
         for split in (train, dev)
     )
     teacher = student(TEACHER_LAYERS)
-    identity = {
-        "train": train.fingerprint,
-        "encoder": encoders.fingerprint(ENCODER),
-        "code": code_version(FineTuning()),
-        "training": [TEACHER_LAYERS, TEACHER_EPOCHS],
-    }
+    prints = train.fingerprint, encoders.fingerprint(ENCODER)
+    spec = TeacherSpec(FineTuning(), *prints, TEACHER_LAYERS, TEACHER_EPOCHS)
+    key = digest([astuple(spec), code_version(spec)], 16)
 
     def compute() -> Artefact:
         labels = torch.from_numpy(train.labels).to(device())
@@ -94,7 +103,7 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
         )
         return Artefact(state_of(teacher), {})
 
-    load_state(teacher, cache.get("classroom", digest(identity, 16), compute).tensors)
+    load_state(teacher, cache.get(spec.kind, key, compute).tensors)
     train_logits, train_states = outputs(teacher, train_tokens)
     dev_logits, dev_states = outputs(teacher, dev_tokens)
     said = train_logits, dev_logits, train_states, dev_states

@@ -59,6 +59,19 @@ def test_a_lesson_has_the_data_that_its_text_describes():
     assert dev.labels.tolist() == glue.load(task("mini-SST-2"), "dev", 500).labels.tolist()
 
 
+def test_a_teacher_is_trained_once(tmp_path, monkeypatch):
+    from repro.runs import classroom
+
+    monkeypatch.setenv("REPRO_CACHE", str(tmp_path))
+    monkeypatch.setattr(classroom, "TEACHER_LAYERS", 1)
+    monkeypatch.setattr(classroom, "TEACHER_EPOCHS", 1)
+    first = classroom.load(examples=32)
+    monkeypatch.setattr(classroom, "train_model", lambda *_, **__: pytest.fail("trained again"))
+    again = classroom.load(examples=32)
+    assert first.dev_states.shape == (500, 1, 64)
+    assert first.dev_logits.equal(again.dev_logits)
+
+
 def test_every_exercise_has_tests_with_points(master):
     cells = kinds(master)
     solutions = [cell.id for cell in cells["solution"]]
