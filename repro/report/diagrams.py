@@ -93,8 +93,8 @@ def figure2(
     _pretraining(ax, uses)
     _distillation(ax, uses, teacher_layers, layer_map(layers, "shuffled", teacher_layers, rule))
     # the teacher's predictions become PTP labels
-    ax.plot([122, 122, 49.5, 49.5], [59.4, 75, 75, 65], color=_INK, lw=1.2, solid_joinstyle="round")
-    _arrow(ax, (49.5, 66), (49.5, 60.6), _INK)
+    ax.plot([122, 122, 49.5, 49.5], [59.4, 75, 75, 64], color=_INK, lw=1.2, solid_joinstyle="round")
+    _arrow(ax, (49.5, 64), (49.5, 60.6), _INK)
     # distillation starts from the pretrained student
     _arrow(ax, (26.6, 12), (71.4, 12), _INK)
     ax.text(49, 10.5, "initial state\n(PTP head dropped)", ha="center", va="top")
