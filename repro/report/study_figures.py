@@ -58,7 +58,7 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
     """
     rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting, moved=moved)
     if axes is None:
-        height = 1.1 + 0.17 * len(rows)
+        height = 1.1 + 0.155 * len(rows)
         axes = new(WIDE, height, 1, 2, sharey=True, width_ratios=(1.15, 1))
     left, right = panels = np.asarray(axes, dtype=object)
     for place, row in enumerate(rows.to_dict("records")):
@@ -113,7 +113,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """
     rows = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
     miniature = bool(profile(frame["profile"].iloc[0]).task_prefix)
-    ax = new(WIDE, 1.0 + 0.19 * len(rows)) if ax is None else ax
+    ax = new(WIDE, 1.0 + 0.165 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows.to_dict("records")):
         style = _VERDICTS[row["direction"]]
         ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=style["color"], lw=1.3)
@@ -176,7 +176,7 @@ def ptp_labels(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
     """
     names, rules = (list(dict.fromkeys(frame[column])) for column in ("task", "rule"))
     if axes is None:
-        size = (WIDE, 0.95 + 0.75 * len(names), len(names), len(rules))
+        size = (WIDE, 0.95 + 0.68 * len(names), len(names), len(rules))
         axes = new(*size, sharex=True, squeeze=False)
     panels = np.asarray(axes, dtype=object)
     heading: dict[str, Any] = {
@@ -242,7 +242,7 @@ def ptp_difficulty(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.nd
     names = list(dict.fromkeys(frame["task"]))
     if axes is None:
         options: dict[str, Any] = {"sharex": "col", "sharey": "row", "width_ratios": (1.25, 1)}
-        axes = new(WIDE, 0.9 + 1.0 * len(names), len(names), 2, squeeze=False, **options)
+        axes = new(WIDE, 0.9 + 0.9 * len(names), len(names), 2, squeeze=False, **options)
     panels = np.asarray(axes, dtype=object)
     widest = frame.loc[frame["count"] >= _MIN_EXAMPLES, ["ci_low", "ci_high"]].abs().max().max()
     limit = 1.05 * widest if widest > 0 else 105.0  # points, of the differences' axis
