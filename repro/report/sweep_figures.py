@@ -48,7 +48,7 @@ def write(profile: str, study: optuna.Study) -> list[Path]:
         axes["history"].xaxis.set_major_locator(MaxNLocator(integer=True))
         if "importance" in axes:
             bars = axes["importance"]
-            bars.get_legend().remove()  # of one kind of bar
+            bars.legend().remove()  # of one kind of bar
             names = [_short(text.get_text()) for text in bars.get_yticklabels()]
             bars.set_yticks(bars.get_yticks(), names)
             bars.set_title("", loc="left")
