@@ -265,15 +265,16 @@ def ptp(
 
 
 @app.command()
-def claims(profile: Profile = "demo") -> None:
+def claims(profile: Profile = "demo", recipe_name: RecipeName = "authors") -> None:
     """Compare every claim of the paper with the profile's tables, with a verdict by rule."""
     from repro.analysis import tables
     from repro.report import sentences
     from repro.runs.notebooks import table_notebook
 
-    target = tables.table_path("ledger", profile)
-    table_notebook("claims", profile, {})
-    typer.echo(sentences.claims(tables.read_table("ledger", profile)))
+    variant = cells.variant(recipe_name)
+    target = tables.table_path("ledger", profile, variant)
+    table_notebook("claims", profile, {"recipe": recipe_name}, variant)
+    typer.echo(sentences.claims(tables.read_table("ledger", profile, variant)))
     typer.echo(f"written: {shown(target)}")
 
 
@@ -281,14 +282,16 @@ def claims(profile: Profile = "demo") -> None:
 def report(
     profile: Profile = "demo",
     tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5",
+    recipe_name: RecipeName = "authors",
 ) -> None:
     """Write LaTeX tables, figures and, where TeX is installed, paper.pdf from the CSVs."""
     from repro.analysis.tables import read_all
     from repro.runs.notebooks import table_notebook
 
-    read_all(profile, tables)  # what is missing is named before a kernel starts
-    table_notebook("paper", profile, {"tables": tables})
-    typer.echo(f"written: {shown(figures(profile))}")
+    variant = cells.variant(recipe_name)
+    read_all(profile, tables, variant)  # what is missing is named before a kernel starts
+    table_notebook("paper", profile, {"tables": tables, "recipe": recipe_name}, variant)
+    typer.echo(f"written: {shown(figures(profile) / variant)}")
 
 
 @app.command()
