@@ -18,7 +18,6 @@ from repro.config.tables import TABLES
 from repro.errors import ReproError
 from repro.files import write_atomic
 from repro.report import diagrams, figures, study_figures
-from repro.report.appendix import appendix
 from repro.report.latex import escape, latex
 from repro.report.text import recipe_of
 
@@ -139,7 +138,8 @@ def document(profile_name: str, frames: dict[str, pd.DataFrame], variant: str = 
     recipe = f" and recipe {variant}" if variant else ""
     title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}{recipe}")
     start = [*_PREAMBLE, rf"\section*{{{title}}}"]
-    return "\n".join([*start, *parts, appendix(profile_name, frames), r"\end{document}", ""])
+    appendix = (Path(__file__).parent / "appendix.tex").read_text(encoding="utf-8")
+    return "\n".join([*start, *parts, appendix, r"\end{document}", ""])
 
 
 def _figure(name: str, caption: str) -> str:
