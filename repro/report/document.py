@@ -95,10 +95,17 @@ def write_tables(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pat
         if name not in _ONLY_DRAWN
     }
     texts["paper.tex"] = document(profile_name, list(frames))
-    folder = paths.figures(profile_name)
+    folder = _without_pdf(profile_name)
     for name, text in texts.items():
         write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return [folder / name for name in texts]
+
+
+def _without_pdf(profile_name: str) -> Path:
+    """figures/<profile>, without a paper.pdf of older tables and figures than those to come."""
+    folder = paths.figures(profile_name)
+    (folder / "paper.pdf").unlink(missing_ok=True)
+    return folder
 
 
 def document(profile_name: str, names: list[str]) -> str:
@@ -134,7 +141,7 @@ def write_figures(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pa
     Returns:
         The paths of the files.
     """
-    folder = paths.figures(profile_name)
+    folder = _without_pdf(profile_name)
     recipes = (recipe_of(frame) for name, frame in frames.items() if name in TABLES)
     recipe = next(recipes, Recipe())
     figure2 = diagrams.figure2(3, teacher_depth(frames), recipe.layer_map)
@@ -157,8 +164,6 @@ def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:
 def write_pdf(profile_name: str) -> str:
     """Compile figures/<profile>/paper.tex to paper.pdf with latexmk.
 
-    An older paper.pdf is removed first: it must not stay beside newer tables and figures.
-
     Args:
         profile_name: Name of the profile.
 
@@ -168,8 +173,7 @@ def write_pdf(profile_name: str) -> str:
     Raises:
         ReproError: If LaTeX fails, with its first error.
     """
-    source = paths.figures(profile_name) / "paper.tex"
-    source.with_suffix(".pdf").unlink(missing_ok=True)
+    source = _without_pdf(profile_name) / "paper.tex"
     if not (shutil.which("latexmk") and shutil.which("pdflatex")):
         return (
             "paper.pdf was not made: it needs latexmk and pdflatex "
