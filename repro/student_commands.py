@@ -84,6 +84,9 @@ def predict(
 
     if out.suffix.lower() != ".csv":
         raise one_of("format of --out", out.suffix, (".csv",))
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file")
+    _check_writable(out.parent)
     frame = own.read_table(data)
     texts = own.texts_of(frame, _columns(text), str(data))
     model = api.load_student(student)
@@ -126,10 +129,15 @@ def _columns(text: str) -> list[str]:
 
 def _check_out(folder: Path, report: str) -> None:
     """InputError, before anything is trained, if results cannot go to a folder."""
+    _check_writable(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / report).is_file():
+        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
+
+
+def _check_writable(folder: Path) -> None:
+    """InputError if no file can be written to a folder, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise InputError(f"{existing} is a file; name a folder")
-    if existing == folder and any(folder.iterdir()) and not (folder / report).is_file():
-        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{existing} is not writable; name another folder")

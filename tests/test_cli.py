@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -309,6 +310,22 @@ def test_the_summaries_of_the_commands_are_not_cut(repro):
     assert "..." not in repro("--help")[1].partition("Commands:")[2]
 
 
+def test_the_page_on_the_command_line_has_every_command_and_what_prints_json():
+    page = (paths.ROOT / "docs" / "command-line.md").read_text()
+    parts = {part.partition("\n")[0]: part for part in page.split("\n## ")}
+    cells = {name: re.findall(r"^\| (`.*?) \|", part, re.MULTILINE) for name, part in parts.items()}
+    commands = options.click_command(cli.app).commands
+    assert [cell.strip("`") for cell in cells["Commands"]] == list(commands)
+    printed = {name for cell in cells["JSON"] for name in re.findall("`(.+?)`", cell)}
+    assert printed == {
+        name
+        for name, command in commands.items()
+        if any("--json" in option.opts for option in command.params)
+    }
+    stated = {name for command in commands.values() for o in command.params for name in o.opts}
+    assert {name for cell in cells["Options"] for name in re.findall("`(--[a-z]+)", cell)} <= stated
+
+
 def test_version_and_exit_codes_are_printed(repro):
     assert repro("--version") == (0, f"repro {__version__}\n", "")
     assert "Exit codes: 0 done; 1" in repro("--help")[1]
@@ -401,11 +418,15 @@ def test_a_folder_of_figures_that_cannot_be_written_is_found_before_a_kernel_sta
     assert "REPRO_FIGURES" in err
 
 
-@pytest.mark.parametrize("word", ["TASK=RTE", "SEED=1", "PROFIL=cpu"])
-def test_a_misspelt_make_variable_is_refused_in_one_line(word):
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [("TASK=RTE", "TASKS"), ("SEED=1", "SEEDS"), ("PROFIL=cpu", "PROFILE"), ("tasks=RTE", "")],
+)
+def test_a_misspelt_make_variable_is_refused_in_one_line(word, right):
     done = subprocess.run(
         ["make", "-n", "table2", word], cwd=paths.ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"unknown variable '{word.partition('=')[0]}'" in done.stderr
+    advice = f"; did you mean {right}" if right else ""
+    assert f"unknown variable '{word.partition('=')[0]}'{advice}; use one of: " in done.stderr
     assert "TASKS SEEDS" in done.stderr
