@@ -121,10 +121,10 @@ ptp: setup  ## PTP labels: their difficulty, and their agreement between teacher
 	@$(REPRO) ptp $(OPTIONS)
 
 claims: .venv/.base  ## a verdict on every claim of the paper, from the existing tables
-	@$(REPRO) claims --profile "$${PROFILE:-demo}"
+	@$(REPRO) claims --profile "$${PROFILE:-demo}" --recipe "$${RECIPE:-authors}"
 
 paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSV files (TABLES=2 for one)
-	@$(REPRO) report --profile "$${PROFILE:-demo}" --tables "$$TABLES"
+	@$(REPRO) report --profile "$${PROFILE:-demo}" --tables "$$TABLES" --recipe "$${RECIPE:-authors}"
 
 verify: .venv/.base  ## recompute a profile's tables from its predictions (PUBLISHED=1: the published ones)
 	@$(REPRO) verify --profile "$${PROFILE:-demo}" $${PUBLISHED:+--published}

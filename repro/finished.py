@@ -113,7 +113,9 @@ def verify(
     raise typer.Exit(1 if verdict.findings else 0)
 
 
-def claims(profile: Profile = "demo", as_json: AsJson = False) -> None:
+def claims(
+    profile: Profile = "demo", recipe_name: RecipeName = "authors", as_json: AsJson = False
+) -> None:
     """Give a verdict on every claim of the paper.
 
     Each claim is compared, by a fixed rule, with the profile's tables that exist.
@@ -123,18 +125,20 @@ def claims(profile: Profile = "demo", as_json: AsJson = False) -> None:
     from repro.report import sentences
     from repro.runs.notebooks import table_notebook
 
+    variant = cells.variant(recipe_name)
     with notes_on_stderr(as_json):
-        table_notebook("claims", profile, {})
+        table_notebook("claims", profile, {"recipe": recipe_name}, variant)
     if as_json:
-        print_json(data.claims(profile))
+        print_json(data.claims(profile, variant))
         return
-    typer.echo(sentences.claims(tables.read_table(tables.LEDGER, profile)))
-    typer.echo(f"written: {paths.shown(tables.table_path(tables.LEDGER, profile))}")
+    typer.echo(sentences.claims(tables.read_table(tables.LEDGER, profile, variant)))
+    typer.echo(f"written: {paths.shown(tables.table_path(tables.LEDGER, profile, variant))}")
 
 
 def report(
     profile: Profile = "demo",
     tables: Annotated[str, typer.Option(metavar="N,N", help="e.g. 1,2")] = "1,2,3,4,5",
+    recipe_name: RecipeName = "authors",
 ) -> None:
     """Write LaTeX tables, figures and paper.pdf.
 
@@ -143,9 +147,10 @@ def report(
     from repro.analysis.tables import read_all
     from repro.runs.notebooks import table_notebook
 
-    read_all(profile, tables)  # what is missing is named before a kernel starts
-    table_notebook("paper", profile, {"tables": tables})
-    typer.echo(f"written: {paths.shown(paths.figures(profile))}")
+    variant = cells.variant(recipe_name)
+    read_all(profile, tables, variant)  # what is missing is named before a kernel starts
+    table_notebook("paper", profile, {"tables": tables, "recipe": recipe_name}, variant)
+    typer.echo(f"written: {paths.shown(paths.figures(profile) / variant)}")
 
 
 def publish(

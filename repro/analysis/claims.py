@@ -65,8 +65,12 @@ def ledger() -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, na_values={"printed": [""]})
 
 
-def of(profile_name: str) -> pd.DataFrame:
+def of(profile_name: str, variant: str = "") -> pd.DataFrame:
     """Compare every claim with the finished cells of a profile's tables.
+
+    Args:
+        profile_name: The profile.
+        variant: Of the tables; "textbook" for those of the textbook recipe.
 
     Returns:
         COLUMNS, one row per claim. ci_low, ci_high, p: 95 % interval and test over seeds and
@@ -77,15 +81,15 @@ def of(profile_name: str) -> pd.DataFrame:
     Raises:
         MissingError: The profile has no table, or a table's cells are missing.
     """
-    finished = {
-        name: _finished(name, profile_name) for name in ("table2", "table3", "table4", "table5")
-    }
+    names = ("table2", "table3", "table4", "table5")
+    finished = {name: _finished(name, profile_name, variant) for name in names}
+    options = f"PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
     if not any(finished.values()):
-        raise MissingError(
-            f"profile {profile_name} has no tables yet; run: make tables PROFILE={profile_name}"
-        )
+        raise MissingError(f"no tables yet; run: make tables {options}")
     claims = ledger().to_dict("records")
-    found = [ours(claim, finished.get(claim["table"], {}), profile_name) for claim in claims]
+    found = [
+        ours(claim, finished.get(claim["table"], {}), profile_name, options) for claim in claims
+    ]
     adjusted = holm([own.get("p", math.nan) for own in found]).tolist()
     rows = []
     for claim, own, p_holm in zip(claims, found, adjusted, strict=True):
@@ -102,9 +106,9 @@ def of(profile_name: str) -> pd.DataFrame:
     return tables.with_types(pd.DataFrame(rows, columns=list(COLUMNS))).round(DIGITS)
 
 
-def _finished(name: str, profile_name: str) -> Groups:
+def _finished(name: str, profile_name: str, variant: str = "") -> Groups:
     """The finished cells of a table that was written; {} if it was not."""
-    path = tables.table_path(name, profile_name)
+    path = tables.table_path(name, profile_name, variant)
     if not path.is_file():
         return {}
     run, _ = sidecar.read(path, name)
@@ -164,20 +168,21 @@ def _members(claim: Fields) -> list[tuple[tuple[str, str], str]]:
     return list(product(_pairs(claim), _TASKS if every_task else [claim["task"]]))
 
 
-def ours(claim: Fields, finished: Groups, profile_name: str) -> Fields:
+def ours(claim: Fields, finished: Groups, profile_name: str, options: str) -> Fields:
     """Our value of a claim, with its 95 % interval, p value and seeds.
 
     Args:
         claim: A row of `ledger`.
         finished: The cells of its table; {} if it was not run.
         profile_name: The profile.
+        options: Those of the command that makes a missing table, such as "PROFILE=demo".
 
     Returns:
         ours, ci_low, ci_high, seeds; p for a claim about differences; for a single difference also
         what `reason` needs. NaN, and a reason, if there is no value. A count of differences has no
         interval.
     """
-    why = _untestable(claim, profile_name) or _not_run(claim, finished, profile_name)
+    why = _untestable(claim, profile_name) or _not_run(claim, finished, options)
     if why:
         return _ABSENT | {"reason": why}
     kind = claim["kind"]
@@ -254,9 +259,9 @@ def _untestable(claim: Fields, name: str) -> str:
     return "copied by the paper, not run" if claim["pairs"] in ("DistilBERT", "TinyBERT") else ""
 
 
-def _not_run(claim: Fields, finished: Groups, name: str) -> str:
+def _not_run(claim: Fields, finished: Groups, options: str) -> str:
     """What must be run first; "" if everything is there."""
-    command = f"make {claim['table']} PROFILE={name}"
+    command = f"make {claim['table']} {options}"
     if not finished:
         return f"not run yet: {command}"
     every_task = claim["kind"] == "largest" or claim["task"] in ("each", "Avg")

@@ -63,7 +63,9 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
                 folder.mkdir(parents=True)
             left_out = _fill(results, source, runs, ids)
             drawn = paths.figures(profile_name)
-            _copy([path for path in visible(drawn.glob("*")) if path.suffix in _PICTURES], figures)
+            for folder in (drawn, *filter(Path.is_dir, visible(drawn.glob("*")))):
+                pictures = [path for path in visible(folder.glob("*")) if path.suffix in _PICTURES]
+                _copy(pictures, figures / folder.relative_to(drawn))
             with paths.results_in(results.parent):
                 _require(verification.verify(profile_name), f"make publish PROFILE={profile_name}")
             sizes = _sizes(profile_name, results, figures)
@@ -140,7 +142,7 @@ def _fill(
     """Copy a run's files into a new folder; returns the names of notebooks that are left out."""
     csv_paths = [source / name for name in runs]
     _copy([*csv_paths, *map(sidecar.path, csv_paths)], target)
-    _copy(filter(Path.is_file, [source / f"{tables.LEDGER}.csv"]), target)
+    _copy(visible(source.glob(f"{tables.LEDGER}*.csv")), target)
     _copy([source / "cells" / f"{cell_id}.json" for cell_id in ids], target / "cells")
     for kind in ("predictions", "test_predictions"):
         _pack([source / kind / f"{cell_id}.parquet" for cell_id in ids], target / f"{kind}.parquet")

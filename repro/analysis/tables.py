@@ -311,12 +311,15 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 
 
-def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataFrame]:
+def read_all(
+    profile_name: str, tables: str = "1,2,3,4,5", variant: str = ""
+) -> dict[str, pd.DataFrame]:
     """Read the CSVs of a report, by name: tables, the files of DERIVED made with them, EXTRAS.
 
     Args:
         profile_name: A profile.
         tables: Comma-separated numbers or names.
+        variant: Of all of them; "textbook" for those of the textbook recipe.
 
     Raises:
         MissingError: A table or a file made with it is missing; the message names all of them.
@@ -325,11 +328,11 @@ def read_all(profile_name: str, tables: str = "1,2,3,4,5") -> dict[str, pd.DataF
     names = [table(f"table{part}" if part.isdigit() else part).name for part in parts]
     names = list(dict.fromkeys(names))
     names += [name for name, target in DERIVED.items() if target in names]
-    missing = [name for name in names if not table_path(name, profile_name).is_file()]
+    missing = [name for name in names if not table_path(name, profile_name, variant).is_file()]
     if missing:
         raise MissingError(
             f"no {', '.join(missing)} for profile {profile_name} in {paths.results(profile_name)}; "
-            f"run: make tables PROFILE={profile_name}"
+            f"run: make tables PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
         )
-    names += [name for name in EXTRAS if table_path(name, profile_name).is_file()]
-    return {name: read_table(name, profile_name) for name in names}
+    names += [name for name in EXTRAS if table_path(name, profile_name, variant).is_file()]
+    return {name: read_table(name, profile_name, variant) for name in names}

@@ -145,7 +145,8 @@ def verify(profile_name: str) -> Verdict:
         f"{name}.json is missing"
         for name in sorted(predictions - cell_ids)
     ]
-    verdict.findings += _check_ledger(folder / "ledger.csv")
+    for path in visible(folder.glob(f"{tables.LEDGER}*.csv")):
+        verdict.findings += _check_ledger(path)
     for path in csv_paths:
         verdict.findings += check_table(path, damaged(of_cells))
         verdict.tables += 1
@@ -223,10 +224,8 @@ def _some(ids: list[str], total: int = 0) -> str:
 
 def _check_ledger(path: Path) -> list[str]:
     """Derive the ledger again from the cells of the tables; one line per difference."""
-    if not path.is_file():
-        return []
     try:
-        derived = claims.of(path.parent.name)
+        derived = claims.of(path.parent.name, path.stem.partition(".")[2])
     except ReproError as error:
         return [f"{shown(path)}: cannot be derived again: {error}"]
     return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]

@@ -56,13 +56,17 @@ def agreement(cells: list[Cell], name: str, variant: str) -> dict[str, Any] | No
     return None if found is None else asdict(found) | {"sentence": found.sentence()}
 
 
-def claims(profile: str) -> dict[str, Any]:
-    """The verdicts on the paper's claims, as `make claims` wrote them."""
-    path = tables.table_path(tables.LEDGER, profile)
+def claims(profile: str, variant: str = "") -> dict[str, Any]:
+    """The verdicts on the paper's claims, as `make claims` wrote them.
+
+    Args:
+        profile: Name of the profile.
+        variant: Of the tables; "textbook" for those of the textbook recipe.
+    """
     return {
         "profile": profile,
-        "file": shown(path),
-        "claims": rows(tables.read_table(tables.LEDGER, profile)),
+        "file": shown(tables.table_path(tables.LEDGER, profile, variant)),
+        "claims": rows(tables.read_table(tables.LEDGER, profile, variant)),
     }
 
 

@@ -62,12 +62,18 @@ _PREAMBLE = (
 )
 
 
-def write(profile_name: str, tables: str = "1,2,3,4,5") -> list[Path]:
-    """Write LaTeX tables, figures and paper.tex to figures/<profile>.
+def folder_of(profile_name: str, variant: str = "") -> Path:
+    """figures/<profile>, or figures/<profile>/<variant> for a run with changed settings."""
+    return paths.figures(profile_name) / variant
+
+
+def write(profile_name: str, tables: str = "1,2,3,4,5", variant: str = "") -> list[Path]:
+    """Write LaTeX tables, figures and paper.tex to the folder of a profile.
 
     Args:
         profile_name: Name of the profile; its tables are read from results/<profile>.
         tables: Comma-separated numbers of the paper's tables.
+        variant: Of the tables; "textbook" for those of the textbook recipe.
 
     Returns:
         The paths of the files. paper.pdf is made by `write_pdf`.
@@ -75,16 +81,22 @@ def write(profile_name: str, tables: str = "1,2,3,4,5") -> list[Path]:
     Raises:
         MissingError: If a table does not exist; it names all that are missing.
     """
-    frames = read_all(profile_name, tables)
-    return [*write_tables(profile_name, frames), *write_figures(profile_name, frames)]
+    frames = read_all(profile_name, tables, variant)
+    return [
+        *write_tables(profile_name, frames, variant),
+        *write_figures(profile_name, frames, variant),
+    ]
 
 
-def write_tables(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Path]:
+def write_tables(
+    profile_name: str, frames: dict[str, pd.DataFrame], variant: str = ""
+) -> list[Path]:
     """Write a LaTeX file per table, and paper.tex, which includes all of them.
 
     Args:
         profile_name: Name of the profile.
         frames: Tables by name, as `tables.read_all` returns them.
+        variant: Of the tables.
 
     Returns:
         The paths of the files.
@@ -94,21 +106,21 @@ def write_tables(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Pat
         for name, frame in frames.items()
         if name not in _ONLY_DRAWN
     }
-    texts["paper.tex"] = document(profile_name, list(frames))
-    folder = _without_pdf(profile_name)
+    texts["paper.tex"] = document(profile_name, list(frames), variant)
+    folder = _without_pdf(profile_name, variant)
     for name, text in texts.items():
         write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return [folder / name for name in texts]
 
 
-def _without_pdf(profile_name: str) -> Path:
-    """figures/<profile>, without a paper.pdf of older tables and figures than those to come."""
-    folder = paths.figures(profile_name)
+def _without_pdf(profile_name: str, variant: str) -> Path:
+    """The folder of a document, without a paper.pdf of older tables and figures."""
+    folder = folder_of(profile_name, variant)
     (folder / "paper.pdf").unlink(missing_ok=True)
     return folder
 
 
-def document(profile_name: str, names: list[str]) -> str:
+def document(profile_name: str, names: list[str], variant: str = "") -> str:
     """Return paper.tex: the diagrams of the method, then each table with its figure."""
     parts = [_figure(name, _CAPTIONS[name]) for name in ("figure1", "figure2")]
     for name in names:
@@ -116,7 +128,8 @@ def document(profile_name: str, names: list[str]) -> str:
             parts.append(rf"\input{{{name}}}")
         if not name.startswith("comparisons"):
             parts.append(_figure(name, _CAPTIONS.get(name, _SCORES.replace("NAME", name))))
-    title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}")
+    recipe = f" and recipe {variant}" if variant else ""
+    title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}{recipe}")
     return "\n".join([*_PREAMBLE, rf"\section*{{{title}}}", *parts, r"\end{document}", ""])
 
 
@@ -131,17 +144,20 @@ def _figure(name: str, caption: str) -> str:
     return "\n".join(lines)
 
 
-def write_figures(profile_name: str, frames: dict[str, pd.DataFrame]) -> list[Path]:
+def write_figures(
+    profile_name: str, frames: dict[str, pd.DataFrame], variant: str = ""
+) -> list[Path]:
     """Save the diagrams of the method and one figure per table, as PDF and PNG.
 
     Args:
         profile_name: Name of the profile.
         frames: Tables by name, as `tables.read_all` returns them.
+        variant: Of the tables.
 
     Returns:
         The paths of the files.
     """
-    folder = _without_pdf(profile_name)
+    folder = _without_pdf(profile_name, variant)
     recipes = (recipe_of(frame) for name, frame in frames.items() if name in TABLES)
     recipe = next(recipes, Recipe())
     figure2 = diagrams.figure2(3, teacher_depth(frames), recipe.layer_map)
@@ -161,11 +177,12 @@ def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:
     return next(recorded, 12)
 
 
-def write_pdf(profile_name: str) -> str:
-    """Compile figures/<profile>/paper.tex to paper.pdf with latexmk.
+def write_pdf(profile_name: str, variant: str = "") -> str:
+    """Compile the profile's paper.tex to paper.pdf with latexmk.
 
     Args:
         profile_name: Name of the profile.
+        variant: Of the tables.
 
     Returns:
         One line: where the PDF is, or which packages are needed to make it.
@@ -173,7 +190,7 @@ def write_pdf(profile_name: str) -> str:
     Raises:
         ReproError: If LaTeX fails, with its first error.
     """
-    source = _without_pdf(profile_name) / "paper.tex"
+    source = _without_pdf(profile_name, variant) / "paper.tex"
     if not (shutil.which("latexmk") and shutil.which("pdflatex")):
         return (
             "paper.pdf was not made: it needs latexmk and pdflatex "

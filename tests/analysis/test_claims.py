@@ -6,6 +6,7 @@ from synthetic import finish, right
 
 from repro.analysis import claims, tables, verification
 from repro.analysis.inference import combine, mean_difference
+from repro.config import cells as experiments
 from repro.config.cells import plan
 from repro.errors import MissingError
 from repro.report import latex, sentences, study_figures
@@ -234,9 +235,13 @@ def test_every_claim_has_a_verdict_and_reads_the_same_again():
     assert verification.verify("demo").findings == []
 
 
-def test_an_edited_verdict_is_found(folder):
-    make("table4", BERT3=80, SPS1=40, SPS2=42)
-    path = tables.write_table("ledger", "demo", claims.of("demo"))
+@pytest.mark.parametrize("recipe", ["authors", "textbook"])
+def test_an_edited_verdict_is_found(folder, recipe):
+    variant = experiments.variant(recipe)
+    cells = finish(plan("table4", "demo", "", 5, recipe), right(BERT3=80, SPS1=40, SPS2=42))
+    tables.write_table("table4", "demo", tables.aggregate(cells), cells, variant)
+    frame = claims.of("demo", variant)
+    path = tables.write_table("ledger", "demo", frame, variant=variant)
     path.write_text(path.read_text().replace("not reproduced", "reproduced", 1))
     assert (
         "column direction: stored reproduced, recomputed not reproduced"

@@ -58,6 +58,8 @@ def test_what_is_published_is_verified_without_the_run(run, repro):
     figures.mkdir(parents=True)
     (figures / "paper.tex").write_text("a document")
     (figures / "notes.txt").write_text("not published")
+    (figures / "textbook").mkdir()
+    (figures / "textbook" / "paper.tex").write_text("another")
     assert publishing.publish("demo")[0].startswith("published: 2 tables and 9 cells, ")
     folder = paths.published_results() / "demo"
     assert {path.name for path in folder.iterdir()} == {
@@ -65,7 +67,11 @@ def test_what_is_published_is_verified_without_the_run(run, repro):
         "predictions.parquet",
         *(f"{name}4.{end}" for name in ("table", "comparisons") for end in ("csv", "run.json")),
     }
-    assert [path.name for path in (paths.published_figures() / "demo").iterdir()] == ["paper.tex"]
+    drawn = paths.published_figures() / "demo"
+    assert {path.relative_to(drawn).as_posix() for path in drawn.rglob("*.*")} == {
+        "paper.tex",
+        "textbook/paper.tex",
+    }
     shutil.rmtree(run)
     code, out, _ = repro("verify", "--published")
     assert code == 0

@@ -178,6 +178,7 @@ def test_the_notebook_is_thin():
     assert re.findall(r"^(\w+): (\w+) =", parameters.source, re.M) == [
         ("profile", "str"),
         ("tables", "str"),
+        ("recipe", "str"),
     ]
 
 

@@ -6,9 +6,10 @@ import sys
 import nbformat
 import pytest
 from notebook_lint import problems
+from synthetic import finished
 
 from repro import paths
-from repro.analysis import tables
+from repro.analysis import comparisons, tables
 from repro.config import cells as experiments
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError, ReproError
@@ -238,6 +239,27 @@ def test_a_table_as_json_is_one_document(repro, own_folders, monkeypatch, cache)
     assert {row["against"] for row in said["comparisons"]} == {"SPS-1", "BERT3"}
     assert said["published"] is None
     assert "3 cells" in err  # what the notebook prints
+
+
+def test_claims_and_the_document_of_the_textbook_recipe(repro, own_folders):
+    cells = finished("table4", "", 2, rows=30, recipe="textbook")
+    for name, frame in (
+        ("table4", tables.aggregate(cells)),
+        ("comparisons4", comparisons.of(cells)),
+    ):
+        tables.write_table(name, "demo", frame, cells, "textbook")
+    code, out, err = repro("claims", "--recipe", "textbook")
+    assert code == 0, err
+    ledger = tables.read_table("ledger", "demo", "textbook").set_index("id")
+    assert ledger["seeds"]["sps1-average"] == 2 and "ledger.textbook.csv" in out
+    assert "make table2 PROFILE=demo RECIPE=textbook" in ledger["reason"]["gain-1-qnli"]
+    code, out, err = repro("report", "--tables", "4", "--recipe", "textbook")
+    assert code == 0, err
+    written = {path.name for path in (own_folders / "figures/demo/textbook").iterdir()}
+    assert {"table4.tex", "table4.pdf", "ledger.tex", "paper.tex"} <= written
+    assert "recipe textbook" in (own_folders / "figures/demo/textbook/paper.tex").read_text()
+    code, out, _ = repro("claims")
+    assert code == 2  # there are no tables of the authors' recipe
 
 
 def test_the_ptp_notebook_writes_its_csvs_and_figures(repro, own_folders, monkeypatch, cache):
