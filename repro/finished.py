@@ -1,6 +1,7 @@
 """Commands on finished results, which train nothing."""
 
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
@@ -11,7 +12,7 @@ import typer
 from repro import paths
 from repro.config import cells, recipe
 from repro.config.profiles import assignments
-from repro.config.tables import table as declared_table
+from repro.errors import MissingError
 from repro.options import AsJson, Changes, OneSeed, Profile, RecipeName, Seeds, Table, Tasks, Tuned
 
 
@@ -58,11 +59,21 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print a finished table beside the paper's."""
+    from repro.analysis import tables
     from repro.report import as_json as data
     from repro.report import sentences
 
-    variant = cells.variant(recipe_name, assignments(changes), tuned)
-    name = declared_table(table).name
+    changed = assignments(changes)
+    name = cells.plan(table, profile, "", 0, recipe_name, changed)[0].table  # checks the input
+    variant = cells.variant(recipe_name, changed, tuned)
+    if variant and not tables.table_path(name, profile, variant).is_file():
+        words = ["table", name, "--profile", profile, "--recipe", recipe_name]
+        words += ["--tuned"] if tuned else []
+        words += [word for change in changes or [] for word in ("--set", change)]
+        raise MissingError(
+            f"no {name} ({variant}) for profile {profile}; "
+            f"run: {shlex.join(['python', '-m', 'repro', *words])}"
+        )
     if as_json:
         print_json(data.table(name, profile, variant))
         return
@@ -125,6 +136,7 @@ def claims(
     from repro.report import sentences
     from repro.runs.notebooks import table_notebook
 
+    recipe.parse(recipe_name)  # an unknown recipe is refused before a kernel starts
     variant = cells.variant(recipe_name)
     with notes_on_stderr(as_json):
         table_notebook("claims", profile, {"recipe": recipe_name}, variant)
@@ -147,6 +159,7 @@ def report(
     from repro.analysis.tables import read_all
     from repro.runs.notebooks import table_notebook
 
+    recipe.parse(recipe_name)  # an unknown recipe is refused before a kernel starts
     variant = cells.variant(recipe_name)
     read_all(profile, tables, variant)  # what is missing is named before a kernel starts
     table_notebook("paper", profile, {"tables": tables, "recipe": recipe_name}, variant)
