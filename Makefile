@@ -190,9 +190,9 @@ check-all:  ## every check, one after the other: lint test course check-lab docs
 		textbrewer==0.2.1.post1 accelerate==1.15.0
 	@touch $@
 
-bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes; leave the machine alone)
+bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 2 hours; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
-	@$(BIN)/python benchmarks/embedded.py
+	@$(BIN)/python benchmarks/gates.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
 	@$(BIN)/python benchmarks/coverage.py

@@ -151,7 +151,7 @@ _PROFILES = (
     Profile("demo", "embedded miniature tasks",
             "embedded miniature tasks: not GLUE; 4 % of the training labels of each task are "
             "flipped on purpose, so that the teacher errs",
-            Setting("embedded", Budget(2e-4, 32, 4), Budget(2e-4, 32, 4, 3), Budget(2e-4, 32, 4),
+            Setting("embedded", Budget(2e-4, 32, 4), Budget(2e-4, 32, 3, 2), Budget(2e-4, 32, 2),
                     beta=beta_for(64), max_length=64, label_noise=0.04, precision="float32",
                     evaluations_per_epoch=2),
             (2e-4, 5e-4, 1e-3), 1.3e-4, task_prefix="mini-"),

@@ -30,20 +30,20 @@ SHARED = (
     "repro.training.optim",
     "repro.training.states",
 )
-# Modules that a method's own module, or a kind of stage that few methods use, depends on besides.
+# Modules that a method's own module depends on besides
 OF_METHOD = {
     "repro.methods.compacter": ("repro.methods.finetune", "repro.models.narrow"),
     "repro.methods.homodistil": ("repro.models.narrow", "repro.models.observe"),
     "repro.methods.minilm_v2": ("repro.methods.minilm",),
     "repro.methods.ptp": ("repro.data.ptp_labels",),
     "repro.methods.wid": ("repro.methods.finetune", "repro.models.narrow"),
-    "repro.runs.phases": (
-        "repro.data.augment",
-        "repro.models.masked",
-        "repro.models.observe",
-        "repro.models.pair",
-    ),
-    "repro.runs.reshaped": ("repro.training.reshaping",),
+}
+# Modules that a kind of stage, which few methods use, depends on besides
+_PHASES = ("data.augment", "models.masked", "models.observe", "models.pair", "runs.phases")
+OF_KIND = {
+    "words": tuple(f"repro.{name}" for name in _PHASES),
+    "phase": tuple(f"repro.{name}" for name in _PHASES),
+    "reshaped": ("repro.runs.reshaped", "repro.training.reshaping"),
 }
 
 
@@ -54,10 +54,9 @@ def modules(spec: Any) -> list[str]:
         spec: The values of a stage. The module of each of its dataclasses below `repro.methods`
             counts, e.g. `patient_kd` and `kd` for a student that is distilled with Patient KD.
     """
-    own = ("repro.methods.", "repro.runs.phases", "repro.runs.reshaped")
-    of_methods = {name for name in _classes(spec) if name.startswith(own)}
+    of_methods = {name for name in _classes(spec) if name.startswith("repro.methods.")}
     more = {name for method in of_methods for name in OF_METHOD.get(method, ())}
-    return sorted({*SHARED, *of_methods, *more})
+    return sorted({*SHARED, *of_methods, *more, *OF_KIND.get(spec.kind, ())})
 
 
 def _classes(value: Any) -> Iterable[str]:

@@ -1,5 +1,6 @@
 """How each stage is computed from its values and its parents' artefacts."""
 
+import importlib
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -68,7 +69,7 @@ def read(stage: Stage) -> Artefact:
 def _compute(stage: Stage) -> Artefact:
     earlier = checkpoints.seconds(cache.partial(stage.kind, stage.key))  # of interrupted processes
     start = time.perf_counter() - earlier
-    artefact = COMPUTE[stage.kind](stage)
+    artefact = function_of(stage.kind)(stage)
     made_by = {"seconds": time.perf_counter() - start} | machine.description()
     return Artefact(artefact.tensors, artefact.meta | made_by)
 
@@ -174,6 +175,20 @@ COMPUTE: dict[str, Callable[[Stage], Artefact]] = {
     "search": _search,
     "student": _student,
 }
+# Kinds that few methods use. Their modules are loaded by name, since they build on this one.
+ELSEWHERE = {
+    "words": "repro.runs.phases",
+    "phase": "repro.runs.phases",
+    "reshaped": "repro.runs.reshaped",
+}
+
+
+def function_of(kind: str) -> Callable[[Stage], Artefact]:
+    """What computes the stages of a kind."""
+    if kind in COMPUTE:
+        return COMPUTE[kind]
+    function: Callable[[Stage], Artefact] = importlib.import_module(ELSEWHERE[kind]).COMPUTE[kind]
+    return function
 
 
 # parts of stages

@@ -1,20 +1,16 @@
 """Students of methods that train in phases, some of them beside the running teacher.
 
-Each phase is a stage; the last one is scored. This module adds its kinds of stages to those of
-`stages` and `compute`, which need not know them: a stage of these kinds can only exist where this
-module is loaded.
+Each phase is a stage; the last one is scored. `compute` loads this module for its kinds of stages.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repro import methods
-from repro.config.cells import Cell
 from repro.config.tasks import task
 from repro.data import encoders
 from repro.data.augment import CANDIDATES, augment
@@ -27,80 +23,10 @@ from repro.models.pair import Pair
 from repro.runs import compute
 from repro.runs.cache import Artefact
 from repro.runs.compute import Data, read, whole_encoder
-from repro.runs.specs import KINDS, Inputs, Structure
-from repro.runs.stages import Stage, hyperparameters
-from repro.training.loop import Hyperparameters, device, predict, to_device
+from repro.runs.specs import Inputs
+from repro.runs.stages import Stage
+from repro.training.loop import device, predict, to_device
 from repro.training.states import load_state, state_of
-
-HEAD_RATE = 1e-3  # learning rate of a masked-language head, which starts at random
-
-
-@dataclass(frozen=True)
-class WordTraining:
-    """Train a masked-language head of the frozen encoder on the task's training text."""
-
-    inputs: Inputs
-    training: Hyperparameters
-
-
-@dataclass(frozen=True)
-class PhaseTraining:
-    """One phase of a student's training."""
-
-    inputs: Inputs
-    structure: Structure
-    phase: methods.Phase
-    training: Hyperparameters
-    selection: str  # as of `specs.Student`
-    pooler: str = ""  # what becomes of the pooler after PTP, as of `specs.Student`
-
-
-KINDS |= {WordTraining: "words", PhaseTraining: "phase"}
-
-
-def plan(
-    cell: Cell,
-    phases: tuple[methods.Phase, ...],
-    stage: Callable[..., Stage],
-    inputs: Inputs,
-    structure: Structure,
-    teacher: Hyperparameters,
-    parents: tuple[Stage, ...],
-) -> list[Stage]:
-    """The stages of a student that trains in phases: the last is its own; see `stages.resolve`.
-
-    Args:
-        cell: The cell.
-        phases: Its method's phases.
-        stage: Makes a stage of spec, parents, work and owner.
-        inputs: Data and encoder.
-        structure: The student's network.
-        teacher: How the teacher is trained; a masked-language head, which belongs to the teacher's
-            side and is shared by all students, is trained as long.
-        parents: The teacher's outputs, and PTP if the student starts from it.
-    """
-    made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
-    if any(phase.masked or phase.copies for phase in phases):
-        words = WordTraining(inputs, replace(teacher, learning_rate=HEAD_RATE))
-        made.append(stage(words, (), forward * teacher.stop_epoch))
-        parents = (*parents, *made)
-    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
-    before: tuple[Stage, ...] = ()
-    for number, phase in enumerate(phases, start=1):
-        training = hyperparameters(cell, phase.budget, cell.recipe.shuffle)
-        selection = cell.recipe.checkpoint if number == len(phases) else "last"
-        spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
-        passes = training.stop_epoch * (1 + phase.copies)
-        work = (
-            passes * float(len(structure.uses)) + phase.copies * forward
-        )  # the latter: to augment
-        if phase.teacher:
-            work += passes * forward
-        elif phase.copies:  # the teacher's predictions of the copies
-            work += (1 + phase.copies) * forward
-        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
-        made += before
-    return made
 
 
 def _words(stage: Stage) -> Artefact:
@@ -148,7 +74,7 @@ def _phase(stage: Stage) -> Artefact:
     return Artefact(state_of(student) | {"dev.logits": torch.from_numpy(dev_logits)}, meta)
 
 
-compute.COMPUTE |= {"words": _words, "phase": _phase}
+COMPUTE: dict[str, Callable[[Stage], Artefact]] = {"words": _words, "phase": _phase}
 
 
 def _start(stage: Stage, student: Classifier) -> None:

@@ -1,10 +1,9 @@
 """Students whose method changes their network: it loses width, or gets adapters.
 
-This module adds its kind of stage to those of `stages` and `compute`, which need not know it: a
-stage of this kind can only exist where this module is loaded.
+`compute` loads this module for its kind of stage.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 
@@ -13,24 +12,10 @@ from repro.models.classifier import Classifier
 from repro.runs import compute
 from repro.runs.cache import Artefact
 from repro.runs.compute import read, whole_encoder
-from repro.runs.specs import KINDS, Inputs
+from repro.runs.specs import Reshaped
 from repro.runs.stages import Stage
-from repro.training.loop import Hyperparameters, device, predict
-from repro.training.reshaping import Reshaping
+from repro.training.loop import device, predict
 from repro.training.states import load_state, state_of
-
-
-@dataclass(frozen=True)
-class Reshaped:
-    """Train a student of a method that changes its network; compare `specs.Student`."""
-
-    inputs: Inputs
-    loss: Reshaping
-    training: Hyperparameters
-    selection: str
-
-
-KINDS[Reshaped] = "reshaped"
 
 
 def _reshaped(stage: Stage) -> Artefact:
@@ -57,7 +42,7 @@ def _reshaped(stage: Stage) -> Artefact:
     return Artefact(state_of(student) | {"dev.logits": torch.from_numpy(logits)}, meta)
 
 
-compute.COMPUTE["reshaped"] = _reshaped
+COMPUTE: dict[str, Callable[[Stage], Artefact]] = {"reshaped": _reshaped}
 
 
 def load_model(stage: Stage) -> Classifier:

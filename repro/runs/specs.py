@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 from repro import methods, paths
 from repro.config.tasks import OWN, task
@@ -10,6 +10,7 @@ from repro.data import glue, own
 from repro.methods import ptp
 from repro.models.layers import Use
 from repro.training.loop import Hyperparameters
+from repro.training.reshaping import Reshaping
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Structure:
 class Teacher:
     """Fine-tune the whole encoder."""
 
+    kind: ClassVar = "teacher"
     inputs: Inputs
     loss: methods.Loss
     training: Hyperparameters
@@ -54,6 +56,7 @@ class Teacher:
 class Outputs:
     """The teacher's logits on train and dev, and its [CLS] states on train."""
 
+    kind: ClassVar = "outputs"
     inputs: Inputs
     precision: str
 
@@ -62,6 +65,7 @@ class Outputs:
 class GivenOutputs:
     """The same of a fine-tuned teacher in a transformers folder; `inputs.encoder` is the folder."""
 
+    kind: ClassVar = "outputs"
     inputs: Inputs
     precision: str
     columns: tuple[int, ...]  # per class of the task, the column of the teacher's logits
@@ -71,6 +75,7 @@ class GivenOutputs:
 class Pretraining:
     """Pretrain a student on PTP labels."""
 
+    kind: ClassVar = "ptp"
     inputs: Inputs
     structure: Structure
     ptp: ptp.PTP
@@ -82,6 +87,7 @@ class Pretraining:
 class Student:
     """Train a student; with a Search among the parents, at the learning rate that it chose."""
 
+    kind: ClassVar = "student"
     inputs: Inputs
     structure: Structure
     loss: methods.Loss
@@ -94,15 +100,40 @@ class Student:
 class Search:
     """Choose the learning rate of the parent with the best score on the inner split."""
 
+    kind: ClassVar = "search"
 
-KINDS: dict[type, str] = {
-    Teacher: "teacher",
-    Outputs: "outputs",
-    GivenOutputs: "outputs",
-    Pretraining: "ptp",
-    Search: "search",
-    Student: "student",
-}
+
+@dataclass(frozen=True)
+class WordTraining:
+    """Train a masked-language head of the frozen encoder on the task's training text."""
+
+    kind: ClassVar = "words"
+    inputs: Inputs
+    training: Hyperparameters
+
+
+@dataclass(frozen=True)
+class PhaseTraining:
+    """One phase of the training of a student that has several."""
+
+    kind: ClassVar = "phase"
+    inputs: Inputs
+    structure: Structure
+    phase: methods.Phase
+    training: Hyperparameters
+    selection: str  # as of Student
+    pooler: str = ""  # as of Student
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """Train a student of a method that changes its network; compare Student."""
+
+    kind: ClassVar = "reshaped"
+    inputs: Inputs
+    loss: Reshaping
+    training: Hyperparameters
+    selection: str
 
 
 def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:

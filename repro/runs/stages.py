@@ -5,7 +5,7 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
-import importlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -20,15 +20,17 @@ from repro.methods import ptp
 from repro.models.layers import effective_layers, layer_map
 from repro.runs.code_version import code_version
 from repro.runs.specs import (
-    KINDS,
     GivenOutputs,
     Inputs,
     Outputs,
+    PhaseTraining,
     Pretraining,
+    Reshaped,
     Search,
     Structure,
     Student,
     Teacher,
+    WordTraining,
     load_splits,
 )
 from repro.training.loop import Hyperparameters, resolve_precision
@@ -36,6 +38,7 @@ from repro.training.reshaping import Reshaping
 
 SEARCH_SEED = 0  # the seed whose inner split chooses the learning rate of all seeds (decision D13)
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
+HEAD_RATE = 1e-3  # learning rate of a masked-language head, which starts at random
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,7 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: a Teacher, Outputs, Pretraining, Student or Search, or
-            a spec of `phases`.
+        spec: The values that determine it: one of the classes of `specs`.
         parents: The stages whose artefacts it reads.
         name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
         folder: Where its log goes: the profile of the first cell that needed it.
@@ -62,11 +64,9 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """ "teacher", "outputs", "ptp", "search" or "student"; or that of a later module.
-
-        `phases` has "words" and "phase", `reshaped` has "reshaped".
-        """
-        return KINDS[type(self.spec)]
+        """That of its spec, such as "teacher" or "student"."""
+        kind: str = self.spec.kind
+        return kind
 
     @cached_property
     def key(self) -> str:
@@ -131,7 +131,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
 
     def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
-        name = f"{KINDS[type(spec)]}{owner} on {cell.task}, seed {cell.seed}"
+        name = f"{spec.kind}{owner} on {cell.task}, seed {cell.seed}"
         return Stage(spec, parents, name, cell.profile, work * examples)
 
     training = hyperparameters(cell, setting.teacher, recipe.shuffle)
@@ -159,9 +159,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
         parents = (outputs, made[-1])
     if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
         owner = f" {len(phases)}{owner}"
-        # by name, since it builds on `compute`, which builds on this module
-        module = importlib.import_module("repro.runs.phases")
-        *earlier, last = module.plan(cell, phases, stage, inputs, structure, training, parents)
+        *earlier, last = _phases(cell, phases, stage, inputs, structure, training, parents)
         made += earlier
         spec, parents, work = last.spec, last.parents, last.work / examples
     else:
@@ -260,12 +258,55 @@ def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: i
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
     training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
     if isinstance(loss, Reshaping):
-        # by name, since it builds on `compute`, which builds on this module
-        reshaped: Any = importlib.import_module("repro.runs.reshaped")
         training = replace(training, learning_rate=loss.rate or training.learning_rate)
-        return reshaped.Reshaped(inputs, loss, training, recipe.checkpoint)
+        return Reshaped(inputs, loss, training, recipe.checkpoint)
     pooler = recipe.ptp_pooler if method.ptp != "none" else ""
     return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
+
+
+def _phases(
+    cell: Cell,
+    phases: tuple[methods.Phase, ...],
+    stage: Callable[..., Stage],
+    inputs: Inputs,
+    structure: Structure,
+    teacher: Hyperparameters,
+    parents: tuple[Stage, ...],
+) -> list[Stage]:
+    """The stages of a student that trains in phases: the last is its own; see `resolve`.
+
+    Args:
+        cell: The cell.
+        phases: Its method's phases.
+        stage: Makes a stage of spec, parents, work and owner.
+        inputs: Data and encoder.
+        structure: The student's network.
+        teacher: How the teacher is trained; a masked-language head, which belongs to the teacher's
+            side and is shared by all students, is trained as long.
+        parents: The teacher's outputs, and PTP if the student starts from it.
+    """
+    made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
+    if any(phase.masked or phase.copies for phase in phases):
+        words = WordTraining(inputs, replace(teacher, learning_rate=HEAD_RATE))
+        made.append(stage(words, (), forward * teacher.stop_epoch))
+        parents = (*parents, *made)
+    pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
+    before: tuple[Stage, ...] = ()
+    for number, phase in enumerate(phases, start=1):
+        training = hyperparameters(cell, phase.budget, cell.recipe.shuffle)
+        selection = cell.recipe.checkpoint if number == len(phases) else "last"
+        spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
+        passes = training.stop_epoch * (1 + phase.copies)
+        work = (
+            passes * float(len(structure.uses)) + phase.copies * forward
+        )  # the latter: to augment
+        if phase.teacher:
+            work += passes * forward
+        elif phase.copies:  # the teacher's predictions of the copies
+            work += (1 + phase.copies) * forward
+        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
+        made += before
+    return made
 
 
 def _at_rate(spec: Student, rate: float, selection: str) -> Student:

@@ -247,7 +247,7 @@ def test_written_and_read_again(seeds):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "changes"), [("authors", {}), ("textbook", {"student.epochs": 2})]
+    ("recipe", "changes"), [("authors", {}), ("textbook", {"student.epochs": 3})]
 )
 def test_verify_derives_the_csvs_again(recipe, changes):
     cells = finish(ptp_study.plan("demo", "RTE,QNLI", 2, recipe, changes), predict, rows=10)

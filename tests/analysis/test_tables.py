@@ -227,10 +227,10 @@ def test_changed_settings_need_a_variant_and_leave_the_table():
     plain = finished("table4", "RTE", 1, rows=10)
     tables.write_table("table4", "demo", tables.aggregate(plain), plain)
     before = tables.table_path("table4", "demo").read_bytes()
-    changes = {"beta": 40.0, "student.epochs": 2}
+    changes = {"beta": 40.0, "student.epochs": 3}
     cells = finished("table4", "RTE", 1, rows=10, overrides=changes)
     frame = tables.aggregate(cells)
-    assert set(frame["settings"]) == {"beta=40.0; student.epochs=2"}
+    assert set(frame["settings"]) == {"beta=40.0; student.epochs=3"}
     with pytest.raises(InputError, match="variant"):
         tables.write_table("table4", "demo", frame, cells)
     assert tables.write_table("table4", "demo", frame, cells, "beta40").name == "table4.beta40.csv"

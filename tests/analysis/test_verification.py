@@ -111,7 +111,7 @@ def test_untouched_results_agree(repro):
     [
         ("textbook", None),
         ("authors+checkpoint=last", {"beta": 40.0, "student.learning_rate": 2e-5}),
-        ("authors", {"precision": "bfloat16", "student.epochs": 2}),
+        ("authors", {"precision": "bfloat16", "student.epochs": 3}),
     ],
 )
 def test_a_variant_is_derived_with_its_own_recipe_and_settings(own_folders, recipe, overrides):

@@ -49,7 +49,7 @@ def test_the_id_changes_with_everything_that_changes_the_number_and_nothing_else
         plan("table2", overrides={"beta": 1.0})[0],
         plan("table2", recipe="authors+kl_reduction=batchmean")[0],
         replace(cell, seed=1),
-        plan("table2", overrides={"student.epochs": 2})[0],
+        plan("table2", overrides={"student.epochs": 3})[0],
     ]
     assert len({cell.id, *(other.id for other in others)}) == 5
     assert plan("table2", recipe="authors+seeds=2+parameter_count=both")[0].id == cell.id

@@ -14,7 +14,7 @@ from repro.config.tasks import TASKS
 # caps on train and dev, the length limit, evaluations per epoch, precision.
 NUMBERS = {
     "demo": (
-        [(2e-4, 32, 4, 0), (2e-4, 32, 4, 3), (2e-4, 32, 4, 0)],
+        [(2e-4, 32, 4, 0), (2e-4, 32, 3, 2), (2e-4, 32, 2, 0)],
         (8.33, 0, 0, 64, 2, "float32"),
     ),
     "cpu": (

@@ -308,6 +308,14 @@ def test_label_noise_replaces_a_share_of_the_labels_by_wrong_ones(classes):
     assert np.array_equal(data.with_noise(labels, classes, 0.0), labels)
 
 
+def test_noisy_labels_are_in_no_inner_split_in_particular():
+    labels = np.arange(1000) % 2
+    noisy = np.flatnonzero(data.with_noise(labels, 2, 0.04) != labels)
+    for seed in range(100):  # as `compute.select` and `loop.batches` draw, with any seed
+        first = np.random.default_rng(seed).permutation(1000)[:100]
+        assert np.isin(noisy, first).mean() < 0.4, seed
+
+
 def test_only_training_labels_are_noisy():
     clean = [row["label"] for row in mini.rows("mini-RTE", "train")]
     train, dev = specs.load_splits("mini-RTE", PROFILES["demo"].setting)

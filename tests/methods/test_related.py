@@ -224,7 +224,7 @@ def run(stage, monkeypatch, steps=1):
 
     record.on_step = on_step
     monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [record])
-    phases.compute.COMPUTE[stage.kind](stage)
+    compute.function_of(stage.kind)(stage)
     return record
 
 

@@ -11,7 +11,7 @@ from synthetic import finish, finished
 from repro import paths
 from repro.analysis import comparisons, decisions, tables
 from repro.errors import MissingError, ReproError
-from repro.report import document, latex
+from repro.report import appendix, document, latex
 
 matplotlib.use("Agg")
 NOTEBOOK = paths.NOTEBOOKS / "paper.ipynb"
@@ -50,14 +50,17 @@ def test_a_table_in_latex():
     frame = make("table3")["table3"]
     text = latex.latex("table3", frame)
     ours = frame[(frame["method"] == "PeaBERT") & (frame["task"] == "mini-RTE")].iloc[0]
-    expected = rf"{ours['mean']:.1f}{{\tiny$\pm$}}{ours['sd']:.1f} & 73.6 & ${ours['delta']:+.1f}$"
-    assert rf"PeaBERT & 0.60M & {expected}" in text
-    assert r"DistilBERT$^\dagger$ & 42.6M &  & 59.9 &  &" in text
+    own = rf"{ours['mean']:.1f}$_{{\pm{ours['sd']:.1f}}}$"
+    assert rf"PeaBERT & 0.60M & {own} & 73.6 &" in text
+    assert r"DistilBERT$^\dagger$ & 42.6M &  & 59.9 &" in text
+    assert r"\Delta" not in text  # miniature tasks: a difference to GLUE means nothing
+    glue = latex.latex("table3", frame.assign(profile="paper"))
+    assert rf"PeaBERT & 0.60M & {own} & 73.6 & ${ours['delta']:+.1f}$" in glue
     assert all(
-        rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){3-5}")
+        rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\cmidrule(lr){3-4}")
     )
-    assert r"\multicolumn{3}{c}{mini-RTE (acc)}" in text
-    assert r"\multicolumn{3}{c}{Avg of 2}" in text
+    assert r"\multicolumn{2}{c}{mini-RTE (acc)}" in text
+    assert r"\multicolumn{2}{c}{Avg of 2}" in text
 
 
 def test_the_caption_describes_the_numbers():
@@ -79,6 +82,7 @@ def test_special_characters_are_escaped():
         if name == "thresholds":
             continue
         text = latex.latex(name, frame).replace("{!}{%", "").replace(r"\label{tab:", "")
+        text = text.replace(r"$_{\pm", "")  # the subscript of a standard deviation
         assert re.findall(r"(?<!\\)[#_%~±†–]", text) == []
 
 
@@ -101,13 +105,43 @@ def test_the_differences_in_latex():
     frames = make("table4")
     text = latex.latex("comparisons4", frames["comparisons4"])
     row = frames["comparisons4"].iloc[0]
-    assert (
-        rf"SPS-1 -- BERT3 & {row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        in text
-    )
-    assert "(+2.1)" in text  # 63.5 - 61.4, printed
+    interval = rf"\\[-1pt]\scriptsize [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    estimate = f"{row['difference']:+.1f} (+2.1)"  # 63.5 - 61.4, printed
+    cell = rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{estimate}{interval}\end{{tabular}}"
+    assert f"SPS-1 -- BERT3 & {cell}" in text
     assert r"95 \% intervals over seeds and examples" in text
     assert "No verdicts: fewer than 5 seeds." in text
+
+
+def test_the_appendix_is_made_of_the_readme_and_the_tables(tmp_path):
+    frames = make("table4")
+    text = appendix.appendix("demo", frames)
+    assert all(title in text for title in appendix._SECTIONS.values())
+    assert r"\texttt{repro/methods/} & what each method minimises" in text
+    assert "make table2   # regenerate" in text
+    pairs = frames["comparisons4"]
+    gain = pairs.loc[pairs["task"] == "Avg", "difference"].iloc[0]
+    assert f"SPS-1 vs. BERT3: {gain:+.1f} points" in text
+    installed = appendix.appendix("demo", frames, tmp_path / "README.md")
+    assert "Expected results" in installed and "make table2" not in installed
+
+
+@pytest.mark.parametrize(
+    ("markdown", "expected"),
+    [
+        ("**50 %** of `a_b`", r"\textbf{50 \%} of \texttt{a\_b}"),
+        ("see [`docs/x.md`](docs/x.md)", r"see \texttt{docs/x.md}"),
+        ("```bash\nmake a_b\n```", "\\begin{verbatim}\nmake a_b\n\\end{verbatim}"),
+    ],
+)
+def test_markdown_in_latex(markdown, expected):
+    assert appendix.markdown(markdown) == expected
+
+
+def test_generated_parts_of_the_readme_stay_out():
+    text = "# T\n## A\nKept. As here:\n\n<!-- x -->\n1.0\n<!-- end -->\n\nAlso.\n## B\nnot"
+    assert appendix.section(text, "A").split() == ["Kept.", "Also."]
+    assert appendix.section(text, "C") == ""
 
 
 def test_decisions_are_reported_where_they_were_run(folders):

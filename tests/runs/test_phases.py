@@ -12,7 +12,7 @@ from repro.config.tables import Method
 from repro.data import encoders
 from repro.models import classifier
 from repro.models.sps import layers_of
-from repro.runs import cache, compute, costs, finish, phases, results, stages
+from repro.runs import cache, compute, costs, finish, phases, results, specs, stages
 
 pytestmark = pytest.mark.usefixtures("module_folders")
 
@@ -107,7 +107,7 @@ def test_the_teacher_beside_the_student_does_not_change():
     plan = stages.resolve(cell_of("TinyBERT3"))
     teacher_stage = plan.stage("outputs").parent("teacher")
     before = {k: v.clone() for k, v in compute.read(teacher_stage).tensors.items()}
-    compute.COMPUTE["phase"](plan.stages[-2])
+    compute.function_of("phase")(plan.stages[-2])
     after = compute.load_model(teacher_stage)
     for name, value in after.named_parameters():
         assert torch.equal(value, before[name]), name
@@ -129,7 +129,7 @@ def test_the_encoder_or_the_fine_tuned_teacher_stands_beside(monkeypatch):
     for row, same in (("MiniLM3", True), ("TinyBERT3", False)):
         stage = stages.resolve(cell_of(row)).stages[-2]
         with pytest.raises(Stop):
-            compute.COMPUTE["phase"](stage)
+            compute.function_of("phase")(stage)
         assert torch.equal(beside["state"][query], plain) == same
     tuned = compute.read(stage.parent("outputs").parent("teacher")).tensors[query]
     assert torch.equal(beside["state"][query], tuned)
@@ -150,7 +150,7 @@ def test_best_inner_leaves_the_copies_of_held_out_examples_out(monkeypatch):
         compute.read(parent)
     monkeypatch.setattr(compute, "fit", fit)
     with pytest.raises(Stop):
-        compute.COMPUTE["phase"](stage)
+        compute.function_of("phase")(stage)
     rows = seen["rows"]
     assert len(rows) == 2 * (48 - 4)
     assert np.array_equal(rows[44:], rows[:44] + 48)
@@ -180,11 +180,12 @@ def test_the_learning_rate_of_the_last_phase_is_searched():
     assert cache.meta("phase", plan.trained.key)["learning_rate"] == rate
 
 
-def test_a_stage_of_phases_knows_how_it_is_computed_in_another_process():
-    """Its class is in the module that registers it, so unpickling it loads that module."""
-    stage = stages.resolve(cell_of("MiniLM3")).trained
-    assert type(stage.spec).__module__ == "repro.runs.phases"
-    assert compute.COMPUTE[stage.kind] is phases._phase
+def test_every_kind_of_stage_has_a_function():
+    classes = [entry for entry in vars(specs).values() if hasattr(entry, "kind")]
+    kinds = {entry.kind for entry in classes}
+    assert len(classes) == 9 and len(kinds) == 8  # given outputs are outputs
+    assert all(callable(compute.function_of(kind)) for kind in kinds)
+    assert compute.function_of("phase") is phases._phase
 
 
 def test_an_unknown_method_is_refused():

@@ -161,7 +161,7 @@ def test_failed_cells_are_named_in_one_line_and_the_others_finish(on_cluster, mo
 
 
 def test_every_kind_of_stage_has_resources():
-    assert ray_engine.NEEDS.keys() == compute.COMPUTE.keys()
+    assert ray_engine.NEEDS.keys() == {*compute.COMPUTE, *compute.ELSEWHERE}
     assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in ray_engine.NEEDS.values())
 
 

@@ -63,7 +63,7 @@ def test_a_student_from_the_teacher_starts_there(done, monkeypatch):
 
     monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [Start()])
     with pytest.raises(KeyboardInterrupt):
-        compute.COMPUTE["reshaped"](stage)
+        compute.function_of("reshaped")(stage)
     for name in ("pooler.weight", "encoder.encoder.layer.3.output.dense.weight"):
         assert torch.equal(seen[name], teacher[name])
 
@@ -75,7 +75,7 @@ def test_an_interrupted_training_resumes_bit_identically(done, row, monkeypatch)
     stage = stages.resolve(cells(**{"student.epochs": 2})[row]).trained
     whole_run, partial = lambda kind, key: cache.location(kind, f"{key}.whole"), cache.partial
     monkeypatch.setattr(cache, "partial", whole_run)
-    whole = compute.COMPUTE["reshaped"](stage).tensors
+    whole = compute.function_of("reshaped")(stage).tensors
     monkeypatch.setattr(cache, "partial", partial)
     usual, steps = compute.usual_callbacks, []
 
@@ -88,8 +88,8 @@ def test_an_interrupted_training_resumes_bit_identically(done, row, monkeypatch)
     monkeypatch.setattr(compute, "usual_callbacks", lambda stage: [*usual(stage), Kill()])
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            compute.COMPUTE["reshaped"](stage)
-    resumed = compute.COMPUTE["reshaped"](stage).tensors
+            compute.function_of("reshaped")(stage)
+    resumed = compute.function_of("reshaped")(stage).tensors
     assert steps == list(range(1, 7))  # no step is done twice
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from repro.data.mini import entailment, paraphrase, questions, sentiment
 
 ENCODER_DIR = Path(__file__).parent / "encoder"
-MODEL_SHA256 = "d0ab7aba6524e7463fc29605dcac725b558483b26f20c030b5695b168517da68"
+MODEL_SHA256 = "38f1049a75609c2102dd8c4866ec39afb812d3cd4838d52d23e556090a89442c"
 
 DEV_ROWS = 2000
 
@@ -33,8 +33,9 @@ _GRAMMARS = {
     "QNLI": _Grammar(("question", "sentence"), questions, 1 / 2, 10_000),
 }
 # The tables use the first edition. Settings were chosen on the second, which has other examples of
-# the same kind (docs/calibration.md).
-EDITIONS = ("mini", "calibration")
+# the same kind. The first is drawn again, as another version, if results on it were seen before the
+# settings were final (docs/calibration.md).
+EDITIONS = {"mini": "third version", "calibration": "second version"}
 TASKS = tuple(f"{edition}-{task}" for edition in EDITIONS for task in _GRAMMARS)
 SPLITS = ("train", "dev")
 
@@ -61,8 +62,9 @@ def rows(task: str, split: str) -> list[dict]:
 @cache
 def _splits(task: str) -> dict[str, list[dict]]:
     """Both splits, from one stream without repetition; dev first, independent of train's size."""
-    grammar = _GRAMMARS[task.partition("-")[2]]
-    seed = hashlib.sha256(f"{task}, second version".encode()).digest()[:4]
+    edition, _, name = task.partition("-")
+    grammar = _GRAMMARS[name]
+    seed = hashlib.sha256(f"{task}, {EDITIONS[edition]}".encode()).digest()[:4]
     rng = Random(int.from_bytes(seed))
     labels: dict[tuple[str, ...], int] = {}
     while len(labels) < DEV_ROWS + grammar.train_rows:
