@@ -112,10 +112,17 @@ def write_tables(
         if name not in _ONLY_DRAWN
     }
     texts["paper.tex"] = document(profile_name, frames, variant)
-    folder = folder_of(profile_name, variant)
+    folder = _without_pdf(profile_name, variant)
     for name, text in texts.items():
         write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return [folder / name for name in texts]
+
+
+def _without_pdf(profile_name: str, variant: str) -> Path:
+    """The folder of a document, without a paper.pdf of older tables and figures."""
+    folder = folder_of(profile_name, variant)
+    (folder / "paper.pdf").unlink(missing_ok=True)
+    return folder
 
 
 def document(profile_name: str, frames: dict[str, pd.DataFrame], variant: str = "") -> str:
@@ -166,7 +173,7 @@ def write_figures(
     Returns:
         The paths of the files.
     """
-    folder = folder_of(profile_name, variant)
+    folder = _without_pdf(profile_name, variant)
     recipes = (recipe_of(frame) for name, frame in frames.items() if name in TABLES)
     recipe = next(recipes, Recipe())
     figure2 = diagrams.figure2(3, teacher_depth(frames), recipe.layer_map)
@@ -189,8 +196,6 @@ def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:
 def write_pdf(profile_name: str, variant: str = "") -> str:
     """Compile the profile's paper.tex to paper.pdf with latexmk.
 
-    An older paper.pdf is removed first: it must not stay beside newer tables and figures.
-
     Args:
         profile_name: Name of the profile.
         variant: Of the tables.
@@ -201,8 +206,7 @@ def write_pdf(profile_name: str, variant: str = "") -> str:
     Raises:
         ReproError: If LaTeX fails, with its first error.
     """
-    source = folder_of(profile_name, variant) / "paper.tex"
-    source.with_suffix(".pdf").unlink(missing_ok=True)
+    source = _without_pdf(profile_name, variant) / "paper.tex"
     if not (shutil.which("latexmk") and shutil.which("pdflatex")):
         return (
             "paper.pdf was not made: it needs latexmk and pdflatex "

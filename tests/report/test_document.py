@@ -137,6 +137,15 @@ def test_the_same_tables_give_the_same_bytes(folders):
     assert [path.read_bytes() for path in document.write_tables("demo", frames)] == first
 
 
+@pytest.mark.parametrize("write", [document.write_tables, document.write_figures])
+def test_no_old_pdf_stays_beside_new_tables_or_figures(folders, write):
+    old = folders / "figures/demo/paper.pdf"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"%PDF of older tables")
+    write("demo", make("table4"))
+    assert not old.exists()
+
+
 def test_without_latex_one_line_says_what_to_install_and_no_old_pdf_stays(monkeypatch, folders):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     old = folders / "figures/demo/paper.pdf"
