@@ -319,6 +319,7 @@ def published(name, profile, variant=""):
     [
         ("table2", "", "table2", "README.md"),
         ("comparisons2", "textbook", "results", "README.md"),
+        ("comparisons5", "textbook", "comparisons", "docs/results.md"),
         ("ledger", "textbook", "verdicts", "docs/tables.md"),
         ("decisions", "", "flips", "docs/tables.md"),
     ],
@@ -354,6 +355,21 @@ def test_the_readme_s_results_are_the_published_ones():
         values = [f"{pair['difference']:+.1f}", interval, f"{pair['paper']:+.1f}"]
         rows.append([f"{method} vs {against}", *values])
     assert marked("results") == markdown(["", "ours", "95 % interval", "paper"], rows)
+
+
+def test_the_quoted_comparisons_are_the_published_ones():
+    rows = []
+    for number in (2, 4, 5):
+        frame = published(f"comparisons{number}", "demo", "textbook")
+        for pair in frame[frame["task"] == "Avg"].to_dict("records"):
+            name = f"{pair['method']} vs {pair['against']}"
+            name += " [ours]" if pair["compared_by"] == "us" else ""
+            interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
+            printed = "" if pd.isna(pair["paper"]) else f"{pair['paper']:+.1f}"
+            values = [f"{pair['difference']:+.1f}", interval, pair["verdict"], printed]
+            rows.append([f"Table {number}: {name}", *values])
+    head = ["", "ours", "95 % interval", "verdict", "paper, on GLUE"]
+    assert marked("comparisons", "docs/results.md") == markdown(head, rows)
 
 
 def test_the_quoted_verdicts_are_the_published_ones():
