@@ -29,7 +29,8 @@ SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS
 	PORT PUBLISHED REPLACE ALLOW_DIRTY
 ALLOWED := $(SETTINGS) PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
-$(foreach name,$(filter-out $(ALLOWED) MAKE%,$(GIVEN)),$(error error: unknown variable '$(name)'; use one of: $(ALLOWED)))
+NEAREST = $(addprefix ; did you mean ,$(firstword $(filter $(name)%,$(ALLOWED))))
+$(foreach name,$(filter-out $(ALLOWED) MAKE%,$(GIVEN)),$(error error: unknown variable '$(name)'$(NEAREST); use one of: $(ALLOWED)))
 # The command line as `make` got it, for the hint how to resume
 REPRO_GOALS := $(MAKECMDGOALS)
 REPRO_GIVEN := $(foreach name,$(SETTINGS),$(if $(filter-out file,$(firstword $(origin $(name)))),$(name)))
@@ -104,7 +105,7 @@ tables: setup  ## all five tables
 baselines: setup  ## what distillation, depth, sharing, swapping and PTP add, with their costs
 	@$(REPRO) table $@ $(OPTIONS)
 
-related: setup  ## DistilBERT, TinyBERT and MiniLM beside Patient KD and PeaBERT, with their costs
+related: setup  ## DistilBERT, TinyBERT, MiniLM, WID, HomoDistil and Compacter beside PeaBERT, with their costs
 	@$(REPRO) table $@ $(OPTIONS)
 
 sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASKS BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
@@ -189,9 +190,9 @@ check-all:  ## every check, one after the other: lint test course check-lab docs
 		textbrewer==0.2.1.post1 accelerate==1.15.0
 	@touch $@
 
-bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 90 minutes; leave the machine alone)
+bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 2 hours; leave the machine alone)
 	@$(BIN)/python benchmarks/tables.py
-	@$(BIN)/python benchmarks/embedded.py
+	@$(BIN)/python benchmarks/gates.py
 	@.venv/bench/bin/python benchmarks/speed.py
 	@$(BIN)/python benchmarks/precision.py
 	@$(BIN)/python benchmarks/coverage.py

@@ -4,7 +4,8 @@ The gates are declared in docs/calibration.md, before any result. This script tr
 and the fine-tuned and KD students of the table "baselines" with the textbook recipe, and compares
 them. Finished cells are kept, and `make baselines RECIPE=textbook` uses them.
 
-Usage: python benchmarks/gates.py [SEEDS]. Writes results/gates.csv below this folder.
+Usage: python benchmarks/gates.py [SEEDS]. Writes results/gates.csv and results/gates_scores.csv
+below this folder.
 """
 
 import sys
@@ -18,9 +19,11 @@ from repro.analysis.groups import Group, groups
 from repro.analysis.inference import combine, detectable, difference
 from repro.config.cells import plan
 from repro.config.tasks import TASKS
+from repro.runs import results
 from repro.runs.engine import run_cells
 
 OUT = Path(__file__).parent / "results" / "gates.csv"
+SCORES = OUT.with_name("gates_scores.csv")  # accuracy of each cell, in percent
 ARMS, DEPTHS = ("FineTuned", "KD"), (1, 2, 3, 6)
 LEAST_GAIN, LEAST_SPREAD = 8.0, 3.0  # points, from 1 to 6 layers on average; of depths on a task
 MOST_COLLAPSED, MOST_DETECTABLE = 0.02, 2.2  # share of runs; points
@@ -46,6 +49,12 @@ def main(seeds: int) -> None:
     collapsed = np.mean([one_class for group in by_key.values() for one_class in same(group)])
     rows.append({"gate": "share of runs that predict one class", "value": collapsed})
     rows[-1] |= {"needed": MOST_COLLAPSED, "passed": collapsed <= MOST_COLLAPSED}
+    scores = [
+        {"row": cell.row, "task": cell.task, "layers": cell.layers, "seed": cell.seed}
+        | {"accuracy": results.read(cell)["metrics"]["accuracy"]}
+        for cell in cells
+    ]
+    pd.DataFrame(scores).round(2).to_csv(SCORES, index=False, lineterminator="\n")
     frame = pd.DataFrame(rows).assign(seeds=seeds).round(4)
     frame.to_csv(OUT, index=False, lineterminator="\n")
     print(frame.to_string(index=False))

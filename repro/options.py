@@ -1,43 +1,49 @@
 """Arguments that several commands share, and how a command line ends: errors and exit codes."""
 
+import difflib
 import io
 import os
+import re
 import shlex
 import signal
 import sys
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
 from repro import paths
+from repro.config.profiles import PROFILES
+from repro.config.tables import TABLES
 from repro.errors import InputError, ReproError, on_disk
 
 _STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (as typer has it) and after SIGTERM
-# Arguments of the example in each command's help
+# Arguments of the examples in each command's help, one example a line
 EXAMPLES = {
-    "list": "table2 --tasks RTE --json",
-    "status": "--profile demo --json",
-    "run": "table2 --method PeaBERT3 --tasks RTE --seed 0",
-    "table": "table4 --tasks RTE --seeds 5 --set beta=40",
+    "list": "table2 --tasks RTE\ntable2 --profile cpu --seeds 5 --json",
+    "status": "--profile demo\n--json",
+    "run": "table2 --method PeaBERT3 --tasks RTE --seed 0\ntable4 --tasks RTE,MRPC --seeds 5",
+    "table": "table2\ntable4 --tasks RTE --seeds 5 --set beta=40\ntable2 --tasks RTE --json",
     "sweep": "table2 --method PeaBERT3 --task RTE --budget 10",
     "sensitivity": "--tasks RTE --seeds 5",
     "ptp": "--tasks RTE --seeds 3",
-    "show": "table2 --profile demo",
-    "claims": "--profile demo",
-    "report": "--tables 2,4",
-    "explain": "results/demo/table2.csv:PeaBERT3:RTE",
-    "verify": "--profile demo",
-    "publish": "--profile demo --replace",
-    "decisions": "",
     "submission": "--profile cpu --method PeaBERT3",
     "mrpc-test": "--profile cpu --seeds 5",
+    "show": "table2\ntable4 --set beta=40",
+    "explain": "results/demo/table2.csv:PeaBERT3:RTE",
+    "verify": "--profile demo\n--profile demo --published --json",
+    "claims": "--profile demo",
+    "report": "--tables 2,4",
+    "publish": "--profile demo",
+    "decisions": "",
+    "distill": "--train train.csv --dev dev.csv --encoder FOLDER --out student\n"
+    "--train train.csv --dev dev.csv --text a,b --label fits --teacher DIR --out student",
+    "predict": "student --data new.csv --out predictions.csv",
+    "export": "student --to model --onnx\nCELL --to model --shared",
     "doctor": "",
     "check-reference": "FOLDER",
     "packages": "minilm",
-    "distill": "--train train.csv --dev dev.csv --text a,b --label y --encoder FOLDER --out DIR",
-    "predict": "DIR --data new.csv --out predictions.csv",
-    "export": "DIR --to FOLDER --onnx",
 }
 
 
@@ -52,8 +58,9 @@ def run_app(app: typer.Typer) -> None:
             stream.reconfigure(errors="replace")  # not every terminal has every character
     try:
         arguments = sys.argv[1:] or ["--help"]
-        script = os.path.basename(sys.argv[0]) == "repro"  # shell completion needs its name
-        name = "repro" if script else "python -m repro"
+        script = os.path.basename(sys.argv[0]) == "repro"
+        completion = any(word.endswith("-completion") for word in arguments)  # is for the script
+        name = "repro" if script or completion else "python -m repro"
         with on_disk():
             code = click_command(app)(arguments, prog_name=name, standalone_mode=False)
     except (ReproError, TyperException) as error:
@@ -68,21 +75,33 @@ def run_app(app: typer.Typer) -> None:
 
 
 def click_command(app: typer.Typer) -> Any:
-    """The command line with an example under the help of each command."""
+    """The command line with examples under the help of each command."""
     command: Any = typer.main.get_command(app)
     for name, single in command.commands.items():
-        single.epilog = f"Example: python -m repro {name} {EXAMPLES[name]}".rstrip()
+        lines = [f"  {example}" for example in _examples(name)]
+        single.epilog = "\n".join(["\b", "Examples:" if lines[1:] else "Example:", *lines])
     return command
 
 
+def _examples(name: str) -> list[str]:
+    return [
+        f"python -m repro {name} {arguments}".rstrip() for arguments in EXAMPLES[name].split("\n")
+    ]
+
+
 def _same_command() -> str:
-    """The command line to paste again: that of make, if make started this process."""
+    """The command line to paste again: that of make, if make started this process.
+
+    The folders that the environment names are part of it, since they may be set for one command.
+    """
+    folders = [
+        f"{name}={shlex.quote(os.environ[name])}" for name in paths.FOLDERS if os.environ.get(name)
+    ]
     goals = os.environ.get("REPRO_GOALS", "").split()
-    if not goals:
-        return shlex.join(["python", "-m", "repro", *sys.argv[1:]])
     given = os.environ.get("REPRO_GIVEN", "").split()
     values = [f"{name}={os.environ[name]}" for name in given if os.environ.get(name)]
-    return shlex.join(["make", *goals, *values])
+    words = ["make", *goals, *values] if goals else sys.orig_argv
+    return " ".join([*folders, shlex.join(words)])
 
 
 def _terminate(number: int, frame: object) -> None:
@@ -92,14 +111,24 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _misuse(error: Any) -> str:
-    """What is wrong with the command line, with the commands or options that exist."""
-    text: str = error.format_message().rstrip(".")
+    """What is wrong with the command line, the nearest name, and the names or an example."""
     command: Any = getattr(getattr(error, "ctx", None), "command", None)
-    if text.startswith("No such option"):
+    text: str = error.format_message().rstrip(".")
+    if command is None:
+        return text
+    wrong = getattr(error, "option_name", "") if text.startswith("No such option") else ""
+    if wrong:
         allowed = [name for option in command.params for name in option.opts if name[:2] == "--"]
+        text = f"{command.name or 'repro'} has no option {wrong!r}"
+    elif hasattr(command, "commands"):
+        allowed = list(command.commands)
+        wrong = (re.findall("'(.*?)'", text) or [""])[0]
+        text = f"there is no command {wrong!r}" if wrong else text
     else:
-        allowed = list(getattr(command, "commands", ()))
-    return f"{text}; use one of: {', '.join(allowed)}" if allowed else text
+        return f"{text}; for example: {_examples(command.name)[0]}"
+    near = difflib.get_close_matches(wrong, allowed, 1)
+    advice = f"did you mean {near[0]}? All: " if near else "use one of: "
+    return f"{text}; {advice}{', '.join(allowed)}"
 
 
 def _whole(text: str) -> int:
@@ -132,25 +161,50 @@ def _seed(help: str) -> Any:
     return typer.Option("--seed", parser=_one_seed, metavar="N", help=help)
 
 
-AsJson = Annotated[bool, typer.Option("--json", help="print JSON")]
+def _completed(names: Iterable[str]) -> Any:
+    """What a shell completes: the names that begin with the letters so far."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 Version = Annotated[
     bool,
     typer.Option("--version", callback=_print_version, is_eager=True, help="print the version"),
 ]
-Table = Annotated[str, typer.Argument(help="table1 .. table5")]
-Profile = Annotated[str, typer.Option(help="demo, cpu, base or paper")]
-Tasks = Annotated[str, typer.Option("--tasks", "--task", help="comma-separated; default: all four")]
-Seeds = Annotated[int, number("--seeds", "how many seeds; 0: as decision D14 says")]
+Table = Annotated[
+    str,
+    typer.Argument(metavar="TABLE", help=", ".join(TABLES), autocompletion=_completed(TABLES)),
+]
+Profile = Annotated[
+    str,
+    typer.Option(metavar="NAME", help=", ".join(PROFILES), autocompletion=_completed(PROFILES)),
+]
+Tasks = Annotated[
+    str, typer.Option("--tasks", metavar="A,B", help="tasks, e.g. RTE,MRPC; default: all four")
+]
+OneTask = Annotated[str, typer.Option("--task", metavar="NAME", help="one task, e.g. RTE")]
+Seeds = Annotated[int, number("--seeds", "how many seeds; 0: as the recipe says (decision D14)")]
 OneSeed = Annotated[int, _seed("which seed, 0 .. 99")]
-OnlySeed = Annotated[int | None, _seed("only this seed")]
+OnlySeed = Annotated[int | None, _seed("only this seed, 0 .. 99")]
 RecipeName = Annotated[
-    str, typer.Option("--recipe", help="authors, textbook, or either with +option=value")
+    str,
+    typer.Option(
+        "--recipe", metavar="NAME", help="authors, textbook, or either with +option=value"
+    ),
 ]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", help="change a setting, e.g. beta=40", metavar="K=V")
 ]
 Tuned = Annotated[bool, typer.Option("--tuned", help="each student at its sweep's best settings")]
-Engine = Annotated[str, typer.Option(help="processes, serial or ray")]
+Engine = Annotated[str, typer.Option(metavar="NAME", help="processes, serial or ray")]
 Workers = Annotated[int, number("--workers", "how many processes; 0: one per core")]
-SweptRow = Annotated[str, typer.Option(help="a row, e.g. PeaBERT3, or PeaBERT with --layers 3")]
-OnlyRow = Annotated[str, typer.Option("--method", help="only this row, e.g. PeaBERT3")]
+SweptRow = Annotated[
+    str, typer.Option(metavar="ROW", help="e.g. PeaBERT3, or PeaBERT with --layers 3")
+]
+OnlyRow = Annotated[
+    str, typer.Option("--method", metavar="ROW", help="only this row, e.g. PeaBERT3")
+]

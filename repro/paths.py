@@ -21,7 +21,7 @@ _CHECKOUT = (ROOT / "pyproject.toml").is_file()
 _SHARED = [folder / "share" / "repro" / "notebooks" for folder in (ROOT, *ROOT.parents)]
 NOTEBOOKS = next(filter(Path.is_dir, [] if _CHECKOUT else _SHARED), ROOT / "notebooks")
 _CODE = ("repro", "constraints.txt")  # what a number depends on; runs write results and figures
-_FOLDERS = ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES", "REPRO_REMOTE", "GLUE_DIR", "HF_HOME")
+FOLDERS = ("REPRO_CACHE", "REPRO_RESULTS", "REPRO_FIGURES", "REPRO_REMOTE", "GLUE_DIR", "HF_HOME")
 _RESULTS: ContextVar[Path | None] = ContextVar("results", default=None)
 
 
@@ -89,7 +89,7 @@ def folder(variable: str) -> str:
 
 def use_absolute_folders() -> None:
     """Make the folders in the environment absolute, for processes with another current folder."""
-    os.environ.update({name: folder(name) for name in _FOLDERS if os.environ.get(name)})
+    os.environ.update({name: folder(name) for name in FOLDERS if os.environ.get(name)})
 
 
 def checkpoint_steps() -> int:

@@ -13,7 +13,7 @@ from repro.options import Changes, OneSeed, number
 from repro.paths import shown
 
 _Data = Annotated[Path, typer.Option(metavar="FILE", help="a CSV, TSV or JSONL file")]
-_Text = Annotated[str, typer.Option(help="the text column, or two for pairs: a,b")]
+_Text = Annotated[str, typer.Option(metavar="NAME", help="the text column, or two for pairs: a,b")]
 
 
 def register(app: typer.Typer) -> None:
@@ -27,21 +27,27 @@ def distill(
     dev: _Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="for the student and the report")],
     text: _Text = "text",
-    label: Annotated[str, typer.Option(help="the label column")] = "label",
+    label: Annotated[str, typer.Option(metavar="NAME", help="the label column")] = "label",
     encoder: Annotated[
-        str, typer.Option(help="a folder, a model on the hub, or 'embedded'; default: the teacher")
+        str,
+        typer.Option(
+            metavar="NAME", help="a folder, a model on the hub, or 'embedded'; default: the teacher"
+        ),
     ] = "",
     teacher: Annotated[
         str, typer.Option(metavar="FOLDER", help="a fine-tuned teacher; default: train one")
     ] = "",
-    method: Annotated[str, typer.Option(help=", ".join(METHODS))] = "pea-kd",
+    method: Annotated[str, typer.Option(metavar="NAME", help=", ".join(METHODS))] = "pea-kd",
     layers: Annotated[int, number("--layers", "layers that the student stores")] = 3,
     epochs: Annotated[int, number("--epochs", "of each training; 0: as suits the encoder")] = 0,
     seed: OneSeed = 0,
-    recipe: Annotated[str, typer.Option(help="how the paper is read")] = RECIPE,
+    recipe: Annotated[str, typer.Option(metavar="NAME", help="how the paper is read")] = RECIPE,
     changes: Changes = None,
 ) -> None:
-    """Train a teacher on your labelled texts and distil it into a small student."""
+    """Train a teacher on your texts and distil it.
+
+    The small student and a report are written to a folder; predict and export read it.
+    """
     from repro import api
     from repro.data import own
 
@@ -71,13 +77,16 @@ def predict(
     text: _Text = "text",
     out: Annotated[Path, typer.Option(metavar="FILE", help="a CSV file")] = Path("predictions.csv"),
 ) -> None:
-    """Write the predicted label and the probabilities for each row of a file."""
+    """Write predicted labels and probabilities for a file."""
     from repro import api
     from repro.data import own
     from repro.files import write_atomic
 
     if out.suffix.lower() != ".csv":
         raise one_of("format of --out", out.suffix, (".csv",))
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name a file")
+    _check_writable(out.parent)
     frame = own.read_table(data)
     texts = own.texts_of(frame, _columns(text), str(data))
     model = api.load_student(student)
@@ -99,7 +108,10 @@ def export(
     ] = False,
     onnx: Annotated[bool, typer.Option("--onnx", help="write model.onnx too")] = False,
 ) -> None:
-    """Write a folder that plain transformers loads, with a model card."""
+    """Write a model that plain transformers loads.
+
+    A model card is written beside it.
+    """
     from repro import api
 
     _check_out(to, api.REPORT)
@@ -117,10 +129,15 @@ def _columns(text: str) -> list[str]:
 
 def _check_out(folder: Path, report: str) -> None:
     """InputError, before anything is trained, if results cannot go to a folder."""
+    _check_writable(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / report).is_file():
+        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
+
+
+def _check_writable(folder: Path) -> None:
+    """InputError if no file can be written to a folder, which need not exist yet."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise InputError(f"{existing} is a file; name a folder")
-    if existing == folder and any(folder.iterdir()) and not (folder / report).is_file():
-        raise InputError(f"{folder} has other files in it; name a new or an empty folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise InputError(f"{existing} is not writable; name another folder")

@@ -2,13 +2,17 @@
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from synthetic import finished
 
 from repro import __version__, cli, options, paths
+from repro.analysis import claims, tables, verification
 from repro.config import cells as experiments
 from repro.config import recipe
 from repro.config.profiles import assignments
@@ -19,7 +23,7 @@ TABLES = "table1, table2, table3, table4, table5, baselines, related"
 
 
 def test_list(repro):
-    code, out, err = repro("list", "table2", "--task", "RTE,MRPC", "--seeds", "2")
+    code, out, err = repro("list", "table2", "--tasks", "RTE,MRPC", "--seeds", "2")
     plan = experiments.plan("table2", tasks="RTE,MRPC", seeds=2)
     assert (code, err) == (0, "")
     assert out.splitlines() == [f"to do  {cell.id}" for cell in plan]
@@ -39,10 +43,10 @@ def test_list_as_json(repro):
 
 
 BAD = [
-    (("list",), ("table",)),
+    (("list",), ("'TABLE'", "python -m repro list table2")),
     (("list", "table9"), ("'table9'", TABLES)),
     (("list", "table2", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
-    (("list", "table2", "--task", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
+    (("list", "table2", "--tasks", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
     (("list", "table2", "--seeds", "many"), ("'many'", "whole number")),
     (("list", "table2", "--seeds", "-1"), ("-1", "1 to 100")),
     (("list", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
@@ -57,7 +61,16 @@ BAD = [
     (("sweep", "table2", "--budget", "abc"), ("'abc'", "whole number")),
     (("sweep", "table2", "--layers", "abc"), ("'abc'", "whole number")),
     (("list", "table2", "--set", "beta"), ("'beta'", "name=value")),
-    (("list", "table2", "--colour", "red"), ("--colour", "--profile, --tasks")),
+    (("list", "table2", "--colour", "red"), ("no option '--colour'", "--profile, --tasks")),
+    (("list", "table2", "--task", "RTE"), ("'--task'", "did you mean --tasks?")),
+    (("table", "table2", "--seed", "1"), ("'--seed'", "did you mean --seeds?")),
+    (("sweep", "table2", "--tasks", "RTE"), ("'--tasks'", "did you mean --task?")),
+    (("sweep", "table2", "--seeds", "2"), ("'--seeds'", "did you mean --seed?")),
+    (("submission", "--seeds", "2"), ("'--seeds'", "did you mean --seed?")),
+    (("tabel", "table2"), ("'tabel'", "did you mean table?")),
+    (("--versoin",), ("repro has no option '--versoin'", "did you mean --version?")),
+    (("status", "table2"), ("(table2)", "python -m repro status --profile demo")),
+    (("run", "table2", "--seed", "1", "--seeds", "3"), ("--seed 1", "--seeds 3", "one of them")),
     (("list", "table2", "table3"), ("table3",)),
     (("lost", "table2"), ("'lost'", "list, status, run, table")),
     (("run", "table2", "--method", "PeaBERT9"), ("'PeaBERT9'", "PeaBERT1, BERT2-PatientKD")),
@@ -72,7 +85,15 @@ BAD = [
     (("table", "table2", "--set", "alpha=2.0"), ("2.0", "0 .. 1")),
     (("show", "table7"), ("'table7'", TABLES)),
     (("show", "table2"), ("no table2", "make table2 PROFILE=demo")),
-    (("ptp", "--task", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
+    (("show", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
+    (("show", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
+    (
+        ("show", "table2", "--tuned", "--set", "beta=40"),
+        ("no table2", "repro table table2 --profile demo --recipe authors --tuned --set beta=40"),
+    ),
+    (("claims", "--recipe", "mine"), ("'mine'", "authors, textbook")),
+    (("report", "--recipe", "mine"), ("'mine'", "authors, textbook")),
+    (("ptp", "--tasks", "CoLA"), ("'CoLA'", "RTE, MRPC, SST-2, QNLI")),
     (("ptp", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("status", "--profile", "gpu"), ("'gpu'", "demo, cpu, base, paper")),
     (("report", "--tables", "2"), ("no table2", "make tables PROFILE=demo")),
@@ -150,7 +171,7 @@ def chosen(monkeypatch):
 
 
 def test_run_makes_the_cells_that_are_named(repro, chosen):
-    code, out, _ = repro("run", "table2", "--task", "RTE", "--method", "PeaBERT3", "--seed", "2")
+    code, out, _ = repro("run", "table2", "--tasks", "RTE", "--method", "PeaBERT3", "--seed", "2")
     assert (code, out) == (0, "PeaBERT3 on mini-RTE, seed 2: accuracy 61.2\n")
     assert [(cell.row, cell.task, cell.seed) for cell in chosen] == [("PeaBERT3", "mini-RTE", 2)]
 
@@ -174,12 +195,17 @@ def test_ctrl_c_is_one_line(repro, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "run_cells", stop)
-    code, _, err = repro("run", "table2")
+    typed = ["env/bin/python", "-m", "repro", "run", "table2", "--recipe", "authors+a b"]
+    monkeypatch.setattr(sys, "orig_argv", typed)
+    for name in paths.FOLDERS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GLUE_DIR", "/my data")
+    code, _, err = repro("run", "table2", "--profile", "cpu")
     assert code == 130
-    assert (
-        err.strip()
-        == "stopped; finished stages are kept; to resume, run: python -m repro run table2"
-    )
+    line, _, hint = err.strip().partition(", run: ")
+    assert line == "stopped; finished stages are kept; to resume"
+    assert shlex.split(hint) == ["GLUE_DIR=/my data", *typed]
+    assert hint.startswith("GLUE_DIR='/my data' env")  # not 'GLUE_DIR=/my data': a command
 
 
 def test_ctrl_c_while_it_is_imported_is_no_traceback(tmp_path):
@@ -192,7 +218,7 @@ def test_ctrl_c_while_it_is_imported_is_no_traceback(tmp_path):
 
 
 def test_status_counts_the_cells_that_are_done(repro):
-    code, out, _ = repro("status", "--task", "RTE")
+    code, out, _ = repro("status", "--tasks", "RTE")
     assert code == 0
     assert [line.split() for line in out.splitlines()][1] == [
         "table2",
@@ -268,13 +294,101 @@ def test_every_command_has_an_example_that_its_options_allow():
     command = options.click_command(cli.app)
     assert set(options.EXAMPLES) == set(command.commands)
     for name, single in command.commands.items():
-        assert single.epilog.startswith(f"Example: python -m repro {name}")
-        single.make_context(name, shlex.split(options.EXAMPLES[name]))
+        for arguments in options.EXAMPLES[name].split("\n"):
+            assert f"  python -m repro {name} {arguments}".rstrip() in single.epilog.split("\n")
+            single.make_context(name, shlex.split(arguments))
+
+
+@pytest.mark.parametrize("command", options.EXAMPLES)
+def test_the_help_of_a_command_has_its_examples_unbroken(repro, command):
+    code, out, _ = repro(command, "--help")
+    assert code == 0
+    for arguments in options.EXAMPLES[command].split("\n"):
+        assert f"    python -m repro {command} {arguments}".rstrip() in out.splitlines()
+
+
+def test_no_command_has_two_names_for_one_option():
+    for command in options.click_command(cli.app).commands.values():
+        named = [name for option in command.params for name in option.opts if name[:2] == "--"]
+        assert not {"--task", "--tasks"} <= {*named}
+        assert all(len(option.opts) == 1 for option in command.params)
+
+
+def test_the_summaries_of_the_commands_are_not_cut(repro):
+    assert "..." not in repro("--help")[1].partition("Commands:")[2]
+
+
+def test_the_page_on_the_command_line_has_every_command_and_what_prints_json():
+    page = (paths.ROOT / "docs" / "command-line.md").read_text()
+    parts = {part.partition("\n")[0]: part for part in page.split("\n## ")}
+    cells = {name: re.findall(r"^\| (`.*?) \|", part, re.MULTILINE) for name, part in parts.items()}
+    commands = options.click_command(cli.app).commands
+    assert [cell.strip("`") for cell in cells["Commands"]] == list(commands)
+    printed = {name for cell in cells["JSON"] for name in re.findall("`(.+?)`", cell)}
+    assert printed == {
+        name
+        for name, command in commands.items()
+        if any("--json" in option.opts for option in command.params)
+    }
+    stated = {name for command in commands.values() for o in command.params for name in o.opts}
+    assert {name for cell in cells["Options"] for name in re.findall("`(--[a-z]+)", cell)} <= stated
 
 
 def test_version_and_exit_codes_are_printed(repro):
     assert repro("--version") == (0, f"repro {__version__}\n", "")
     assert "Exit codes: 0 done; 1" in repro("--help")[1]
+
+
+def test_the_shell_completes_commands_tables_and_profiles(tmp_path):
+    program = Path(sys.executable).with_name("repro")
+
+    def completed(words):
+        variables = {"_REPRO_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        variables |= {"COMP_CWORD": str(len(words.split()) - 1), "PYTHONPATH": str(paths.ROOT)}
+        done = subprocess.run(
+            [program], env=os.environ | variables, capture_output=True, text=True, cwd=tmp_path
+        )
+        return done.stdout.split()
+
+    assert completed("repro ta") == ["table"]
+    assert completed("repro show table1") == ["table1"]
+    assert completed("repro show table2 --profile c") == ["cpu"]
+    assert "--tasks" in completed("repro list --t")
+
+
+def test_completion_is_for_the_script_whatever_started_it(repro, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["repro/__main__.py", "--show-completion", "bash"])
+    code, out, _ = repro("--show-completion", "bash")
+    assert code == 0 and out.rstrip().endswith(" repro") and "python" not in out
+
+
+def test_verify_show_and_claims_as_json(repro, monkeypatch):
+    cells = finished("table4", "RTE", 2, rows=40)
+    for name in ("table4", "comparisons4"):
+        tables.write_table(name, "demo", verification.MAKERS[name].make(cells), cells)
+    frame = tables.read_table("table4", "demo")
+    code, out, err = repro("show", "table4", "--json")
+    said = json.loads(out)
+    assert (code, err, said["table"]) == (0, "", "table4")
+    assert [row["mean"] for row in said["rows"]] == frame["mean"].tolist()
+    assert len(said["comparisons"]) == len(tables.read_table("comparisons4", "demo"))
+    code, out, err = repro("verify", "--json")
+    said = json.loads(out)
+    assert (code, err, said["findings"]) == (0, "", [])
+    assert (said["cells"], said["tables"]) == (len(cells), 2)
+
+    def notebook(*_):
+        print("what a notebook prints")
+        path = tables.table_path("ledger", "demo")
+        claims.of("demo").to_csv(path, index=False, lineterminator="\n")
+
+    monkeypatch.setattr("repro.runs.notebooks.table_notebook", notebook)
+    code, out, err = repro("claims", "--json")
+    assert (code, err) == (0, "what a notebook prints\n")
+    assert len(json.loads(out)["claims"]) == len(claims.ledger())
+    results.path(cells[0]).unlink()
+    code, out, _ = repro("verify", "--json")
+    assert code == 1 and json.loads(out)["findings"] != []
 
 
 def test_status_as_json(repro):
@@ -312,11 +426,15 @@ def test_a_folder_of_figures_that_cannot_be_written_is_found_before_a_kernel_sta
     assert "REPRO_FIGURES" in err
 
 
-@pytest.mark.parametrize("word", ["TASK=RTE", "SEED=1", "PROFIL=cpu"])
-def test_a_misspelt_make_variable_is_refused_in_one_line(word):
+@pytest.mark.parametrize(
+    ("word", "right"),
+    [("TASK=RTE", "TASKS"), ("SEED=1", "SEEDS"), ("PROFIL=cpu", "PROFILE"), ("tasks=RTE", "")],
+)
+def test_a_misspelt_make_variable_is_refused_in_one_line(word, right):
     done = subprocess.run(
         ["make", "-n", "table2", word], cwd=paths.ROOT, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"unknown variable '{word.partition('=')[0]}'" in done.stderr
+    advice = f"; did you mean {right}" if right else ""
+    assert f"unknown variable '{word.partition('=')[0]}'{advice}; use one of: " in done.stderr
     assert "TASKS SEEDS" in done.stderr

@@ -11,7 +11,7 @@ import pytest
 from repro import errors, paths
 from repro.runs import doctor, remote
 
-RUN = ("run", "table4", "--task", "RTE", "--seeds", "1", "--engine", "serial")
+RUN = ("run", "table4", "--tasks", "RTE", "--seeds", "1", "--engine", "serial")
 
 
 def refused(repro, own_folders) -> str:

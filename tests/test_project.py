@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
 
+import pandas as pd
 import pytest
 import typer.main
 import yaml
@@ -278,20 +279,21 @@ def test_the_quoted_precision_is_that_measured():
     assert all(point["low"] < 0 < point["high"] for point in points)
 
 
-def test_the_quoted_fitness_of_the_demo_is_that_measured():
-    scores = measured("embedded")["scores"]
-    tasks = [*PROFILES["demo"].tasks(), "Avg"]
-    names = {
-        "BERT-base": "teacher",
-        "BERT3-PatientKD": "three layers, Patient KD",
-        "majority": "most frequent class",
+def test_the_quoted_gates_are_the_measured_ones():
+    measured_gates = pd.read_csv(ROOT / "benchmarks" / "results" / "gates.csv")
+    rows = []
+    for gate in measured_gates.to_dict("records"):
+        interval = "" if pd.isna(gate["low"]) else f" [{gate['low']:+.1f}, {gate['high']:+.1f}]"
+        value = f"{gate['value']:.1f}{interval}"
+        rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
+    head = ["gate", "measured", "bound", "passed"]
+    failed = {
+        gate.rpartition("-")[2]
+        for gate, passed in zip(measured_gates["gate"], measured_gates["passed"], strict=True)
+        if "range over depths" in gate and not passed
     }
-    rows = [
-        [shown, *(f"{scores[name][task]:.1f}" for task in tasks)] for name, shown in names.items()
-    ]
-    assert marked("fit", "docs/tables.md") == markdown(["", *tasks], rows)
-    averages = [scores[name]["Avg"] for name in names]
-    assert averages == sorted(averages, reverse=True)
+    assert {*PROFILES["demo"].cannot_tell} == failed
+    assert marked("gates", "docs/calibration.md") == markdown(head, rows)
 
 
 def test_the_described_settings_exist_with_these_defaults():
@@ -304,19 +306,27 @@ def test_the_described_settings_exist_with_these_defaults():
         assert re.match(r"[\d.]+", rows[f"`{name}`"])[0] == f"{defaults[name]:g}", name
 
 
-def published(name, profile):
+def published(name, profile, variant=""):
     """A published table; a document that quotes it is not checked while nothing is published."""
-    frame = of_published.read_table(name, profile)
+    frame = of_published.read_table(name, profile, variant)
     if frame is None:
-        pytest.skip(f"{name} of profile {profile} is not published yet")
+        pytest.skip(f"{name} ({variant or 'authors'}) of profile {profile} is not published yet")
     return frame
 
 
-def test_the_readme_shows_no_numbers_that_are_not_published():
-    if of_published.read_table("table2", "demo") is None:
-        assert marked("table2") == marked("results") == "No results are published yet."
-        assert marked("verdicts", "docs/tables.md") == "No results are published yet."
-        assert marked("flips", "docs/tables.md") == "No results are published yet."
+@pytest.mark.parametrize(
+    ("name", "variant", "mark", "page"),
+    [
+        ("table2", "", "table2", "README.md"),
+        ("comparisons2", "textbook", "results", "README.md"),
+        ("comparisons5", "textbook", "comparisons", "docs/results.md"),
+        ("ledger", "textbook", "verdicts", "docs/tables.md"),
+        ("decisions", "", "flips", "docs/tables.md"),
+    ],
+)
+def test_no_page_shows_numbers_that_are_not_published(name, variant, mark, page):
+    absent = of_published.read_table(name, "demo", variant) is None
+    assert (marked(mark, page) == "No results are published yet.") == absent
 
 
 def test_the_readme_s_table_is_part_of_the_published_one():
@@ -336,7 +346,7 @@ def test_the_readme_s_results_are_the_published_ones():
     ]
     rows = []
     for number, method, against in pairs:
-        frame = published(f"comparisons{number}", "demo")
+        frame = published(f"comparisons{number}", "demo", "textbook")
         keys = (frame["method"], frame["against"], frame["task"])
         (pair,) = frame[(keys[0] == method) & (keys[1] == against) & (keys[2] == "Avg")].to_dict(
             "records"
@@ -347,8 +357,23 @@ def test_the_readme_s_results_are_the_published_ones():
     assert marked("results") == markdown(["", "ours", "95 % interval", "paper"], rows)
 
 
+def test_the_quoted_comparisons_are_the_published_ones():
+    rows = []
+    for number in (2, 4, 5):
+        frame = published(f"comparisons{number}", "demo", "textbook")
+        for pair in frame[frame["task"] == "Avg"].to_dict("records"):
+            name = f"{pair['method']} vs {pair['against']}"
+            name += " [ours]" if pair["compared_by"] == "us" else ""
+            interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
+            printed = "" if pd.isna(pair["paper"]) else f"{pair['paper']:+.1f}"
+            values = [f"{pair['difference']:+.1f}", interval, pair["verdict"], printed]
+            rows.append([f"Table {number}: {name}", *values])
+    head = ["", "ours", "95 % interval", "verdict", "paper, on GLUE"]
+    assert marked("comparisons", "docs/results.md") == markdown(head, rows)
+
+
 def test_the_quoted_verdicts_are_the_published_ones():
-    counts = published("ledger", "demo")["direction"].value_counts()
+    counts = published("ledger", "demo", "textbook")["direction"].value_counts()
     rows = [[verdict, str(count)] for verdict, count in counts.items()]
     assert marked("verdicts", "docs/tables.md") == markdown(["verdict", "claims"], rows)
 

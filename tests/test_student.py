@@ -198,6 +198,10 @@ def test_states_of_another_width_are_refused_for_methods_that_compare_them(repro
         (("predict", "nowhere", "--data", "{}/dev.csv"), ("'nowhere'", "no column")),
         (("predict", "nowhere", "--data", "{}/dev.csv", "--text", "review"), ("'nowhere'",)),
         (("predict", "nowhere", "--data", "{}/dev.csv", "--out", "p.json"), ("'.json'", ".csv")),
+        (
+            ("predict", "nowhere", "--data", "{}/dev.csv", "--out", "{}/dev.csv/p.csv"),
+            ("dev.csv is a file",),
+        ),
         (("export", "table9-x", "--to", "{}/to"), ("'table9-x'", "repro list")),
         (("export", "../cells", "--to", "{}/bert"), ("bert has other files",)),
     ],

@@ -249,6 +249,11 @@ def _untestable(claim: Fields, name: str) -> str:
         return "Table 2's baseline is BERT with Patient KD, not the original BERT"
     if claim["kind"] == "generality":
         return "about all encoders and tasks; each profile has one encoder and at most four tasks"
+    if claim["task"] in profile(name).cannot_tell:
+        return (
+            f"this instrument cannot tell: on this {claim['task']} students of all depths score "
+            "alike (docs/calibration.md)"
+        )
     if claim["table"] == "table3" and claim["kind"] in _DIFFERENCES:
         return "DistilBERT and TinyBERT are not run here: the paper copies their numbers"
     if claim["kind"] in ("score", "parameters", "parameters over") and name != "paper":

@@ -133,7 +133,8 @@ def variant(
     """
     words = [] if recipe == "authors" else [recipe]
     words += ["tuned"] if tuned else []
-    for name, value in (overrides or {}).items():  # 40 and 40.0 are one value and one name
+    # 40 and 40.0 are one value and one name, and so are two orders of the same settings
+    for name, value in sorted((overrides or {}).items()):
         whole = isinstance(value, float) and value.is_integer()
         words.append(f"{name}={int(value) if whole else value}")
     text = "+".join(words)

@@ -1,14 +1,16 @@
 """Figures of the tables beyond the paper: scores over depth, and over what a student costs."""
 
-import itertools
 import re
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from repro.config.tables import TABLES
 from repro.report.figures import GREY, WIDE, figure_of, new
+from repro.report.text import task_names
 
 # column of `runs.costs`, its label, and the unit that a value is divided by
 _COSTS = (
@@ -17,12 +19,17 @@ _COSTS = (
     ("training_flops", "training (10$^{12}$ operations)", 1e12),
     ("latency_ms", "latency of one answer (ms)", 1.0),
 )
-# after Okabe and Ito, and Tol
-_COLOURS = (
-    "#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C564B",
-    "#7F7F7F", "#BCBD22", "#882255", "#44AA99",
+# A mark per method, told apart by its shape too. Colours after Okabe and Ito; the second six are
+# darker or lighter versions of the first.
+_MARKS = (
+    ("#000000", "o"), ("#0072B2", "s"), ("#D55E00", "D"), ("#009E73", "^"), ("#CC79A7", "v"),
+    ("#E69F00", "P"), ("#56B4E9", "X"), ("#882255", "<"), ("#7F7F7F", ">"), ("#004D73", "p"),
+    ("#8A4B08", "*"), ("#005C43", "h"),
 )  # fmt: skip
-_MARKERS = {1: "v", 2: "<", 3: "o", 4: "s", 6: "D"}  # by stored layers
+TEACHERS = {
+    row.name for entry in TABLES.values() for row in entry.rows if row.method.kind == "teacher"
+}
+_TEACHER_LINE: dict[str, Any] = {"color": GREY, "ls": "--", "lw": 0.9}
 
 
 def scores_over_costs(
@@ -36,48 +43,54 @@ def scores_over_costs(
         axes: Four axes; new ones by default.
 
     Returns:
-        The axes. A dashed line marks the teacher, colours the methods, shapes the stored layers.
-        Students with the same number of parameters are drawn side by side.
+        The axes. A dashed line marks the teacher, a colour and a shape each method, and a number
+        the stored layers. Students with the same number of parameters are drawn side by side.
     """
     if axes is None:
-        axes = new(WIDE, 5.6, 2, 2, sharey=True)
+        axes = new(WIDE, 6.2, 2, 2, sharey=True)
     panels = np.ravel(np.asarray(axes, dtype=object))
     average = frame[(frame["task"] == "Avg") & frame["mean"].notna()].set_index("method")
     spent = costs.groupby("method", sort=False)[[name for name, _, _ in _COSTS]].mean()
-    teacher = spent["training_flops"] == 0
-    students = [name for name in average.index if name in spent.index and not teacher[name]]
-    families = list(dict.fromkeys(family(name) for name in students))
-    colours = dict(zip(families, itertools.cycle(_COLOURS), strict=False))
+    students = [name for name in average.index if name in spent.index and name not in TEACHERS]
+    teachers = [name for name in average.index if name in TEACHERS]
+    families = list(dict.fromkeys(map(family, students)))
     for ax, (column, label, unit) in zip(panels, _COSTS, strict=True):
         for name in students:
             row: Any = average.loc[name]
+            k = families.index(family(name))
             error = np.abs([[row["mean"] - row["ci_low"]], [row["ci_high"] - row["mean"]]])
             place = spent[column][name] / unit
             if column in ("parameters", "trained"):
-                aside = families.index(family(name)) - (len(families) - 1) / 2
-                place += 0.012 * aside * spent[column][students].max() / unit
-            ax.errorbar(
-                place, row["mean"], yerr=error, fmt=_MARKERS.get(int(row["layers"]), "o"),
-                color=colours[family(name)], ms=4.5, elinewidth=0.9, alpha=0.9,
+                place += (
+                    0.012 * (k - (len(families) - 1) / 2) * spent[column][students].max() / unit
+                )
+            ax.errorbar(place, row["mean"], yerr=error, elinewidth=0.9, **_mark(k, 4.5))
+            ax.annotate(
+                f"{row['layers']:.0f}", (place, row["mean"]), (3, 2),
+                textcoords="offset points", fontsize=6.5, color=GREY,
             )  # fmt: skip
-        for name in average.index.intersection(spent.index[teacher]):
-            ax.axhline(average["mean"][name], color=GREY, ls="--", lw=0.9)
+        for name in teachers:
+            ax.axhline(average["mean"][name], **_TEACHER_LINE)
         ax.set_xlabel(label)
         ax.margins(x=0.08)
         ax.grid(axis="both")
-        ax.xaxis.set_major_locator(MaxNLocator(6))
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     for ax in panels[::2]:
         ax.set_ylabel("mean score over tasks (%)")
-    handles = [panels[0].plot([], [], "o", color=colours[name], ms=4.5)[0] for name in families]
-    layers = sorted({int(average["layers"][name]) for name in students})
-    handles += [
-        panels[0].plot([], [], _MARKERS.get(count, "o"), mfc="white", mec=GREY, ms=4.5)[0]
-        for count in layers
-    ]
-    handles.append(panels[0].plot([], [], "--", color=GREY, lw=0.9)[0])
-    labels = [*families, *(f"{count} layers" for count in layers), "teacher"]
-    figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=5)
+    handles = [plt.Line2D([], [], **_mark(k, 4.5)) for k in range(len(families))]
+    handles += [plt.Line2D([], [], **_TEACHER_LINE)] * bool(teachers)
+    labels = [*families, *["teacher"] * bool(teachers)]
+    figure_of(panels).legend(
+        handles, labels, loc="outside lower center", ncols=5, title="numbers: stored layers"
+    )
     return panels
+
+
+def _mark(place: int, size: float) -> dict[str, Any]:
+    """The mark of a figure's method at that place."""
+    colour, marker = _MARKS[place % len(_MARKS)]
+    return {"marker": marker, "color": colour, "ms": size, "ls": ""}
 
 
 def family(method: str) -> str:
@@ -89,7 +102,7 @@ def family(method: str) -> str:
 
 
 def scores_over_depth(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
-    """Plot the mean score of each method over its stored layers, for each task and on average.
+    """Plot the score of each method over its stored layers, for each task and on average.
 
     Args:
         frame: The table "baselines", as `tables.read_table` returns it.
@@ -98,42 +111,43 @@ def scores_over_depth(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np
     Returns:
         The axes, with a shared scale. Bars are 95 % intervals, a dashed line marks the teacher.
     """
-    names = list(dict.fromkeys(frame["task"]))
-    names = names[:1] if names[1:] == ["Avg"] else names
+    names = task_names(frame)
     if axes is None:
-        axes = new(WIDE, 2.9 if len(names) < 4 else 5.0, *_grid(len(names)), sharey=True)
+        rows, columns = -(-len(names) // 2), min(len(names), 2)
+        axes = new(WIDE, 0.7 + 2.3 * rows, rows, columns, sharex=True, sharey=True, squeeze=False)
     panels = np.ravel(np.asarray(axes, dtype=object))
-    for spare in panels[len(names) :]:
-        spare.set_axis_off()
-    families = list(dict.fromkeys(map(family, frame.loc[frame["layers"] > 0, "method"])))
-    depths = sorted({int(layers) for layers in frame["layers"] if layers > 0})
-    handles = {}
+    students = frame[~frame["method"].isin(TEACHERS)]
+    families = list(dict.fromkeys(map(family, students["method"])))
     for ax, name in zip(panels, names, strict=False):
-        part = frame[frame["task"] == name]
+        part = students[students["task"] == name]
         for k, arm in enumerate(families):
-            rows = part[(part["method"].map(family) == arm) & (part["layers"] > 0)]
-            aside = 0.06 * (k - (len(families) - 1) / 2)  # so that intervals do not overlap
-            error = np.abs([rows["mean"] - rows["ci_low"], rows["ci_high"] - rows["mean"]]).astype(
-                float
-            )
-            handles[arm] = ax.errorbar(
-                [depths.index(int(layers)) + aside for layers in rows["layers"]],
-                rows["mean"].astype(float), yerr=error, fmt=f"{'osD^v<>'[k % 7]}-",
-                color=_COLOURS[k], ms=3.5, lw=1.0, elinewidth=0.7,
-            )  # fmt: skip
-        for score in part.loc[part["layers"] == 0, "mean"]:
-            handles["teacher"] = ax.axhline(score, color=GREY, ls="--", lw=0.9)
-        ax.set_xticks(range(len(depths)), [str(layers) for layers in depths])
+            rows_of_arm = part[part["method"].map(family) == arm]
+            mean, low, high = rows_of_arm[["mean", "ci_low", "ci_high"]].astype(float).to_numpy().T
+            # side by side, so that the intervals do not cover each other
+            depths = rows_of_arm["layers"].astype(float) + 0.09 * (k - (len(families) - 1) / 2)
+            style = _mark(k, 3.8) | {"ls": "-", "lw": 0.8, "elinewidth": 0.8}
+            ax.errorbar(depths, mean, yerr=np.abs([mean - low, high - mean]), label=arm, **style)
+        teacher = frame["method"].isin(TEACHERS) & (frame["task"] == name)
+        for score in frame.loc[teacher, "mean"]:
+            ax.axhline(score, label="teacher", **_TEACHER_LINE)
+        ax.set_xticks(sorted({int(layers) for layers in students["layers"]}))
         ax.set_title("average" if name == "Avg" else name)
         ax.grid(axis="y")
-        ax.set_xlabel("stored layers")
-    panels[0].set_ylabel("score (%)")
-    figure_of(panels).legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=4
-    )
+    grid = panels.reshape(-1, min(len(names), 2))
+    for ax in grid[:, 0]:
+        ax.set_ylabel("score (%)")
+    for k, ax in enumerate(panels[: len(names)]):
+        if k + grid.shape[1] >= len(names):  # nothing below it
+            ax.set_xlabel("stored layers")
+            ax.tick_params(labelbottom=True)
+    handles, labels = panels[0].get_legend_handles_labels()
+    order = [labels.index(label) for label in dict.fromkeys([*families, *labels])]
+    handles, labels = [handles[k] for k in order], [labels[k] for k in order]
+    spare = panels[len(names) :]
+    for ax in spare:
+        ax.set_axis_off()
+    if len(spare):
+        spare[0].legend(handles, labels, loc="center", ncols=2)
+    else:
+        figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=4)
     return panels
-
-
-def _grid(panels: int) -> tuple[int, int]:
-    """Rows and columns of a figure: at most three panels side by side."""
-    return -(-panels // 3), min(panels, 3)

@@ -36,6 +36,10 @@ def figure1(sps6_order: str = "top_appended") -> np.ndarray:
         shared_stack(layers, sharing, sps6_order, ax)
         ax.set_title(title, y=-0.07)
     axes[0].set_ylim(-0.45, deepest + 0.05)  # of all three
+    figures.figure_of(axes).set_label(  # alternative text
+        "The layers of three students, with arrows from each stored layer to its second use: "
+        f"{'; '.join(title for title, _, _ in _PANELS)}."
+    )
     return axes
 
 
@@ -93,13 +97,19 @@ def figure2(
     _pretraining(ax, uses)
     _distillation(ax, uses, teacher_layers, layer_map(layers, "shuffled", teacher_layers, rule))
     # the teacher's predictions become PTP labels
-    ax.plot([122, 122, 49.5, 49.5], [59.4, 75, 75, 65], color=_INK, lw=1.2, solid_joinstyle="round")
-    _arrow(ax, (49.5, 66), (49.5, 60.6), _INK)
+    ax.plot([122, 122, 49.5, 49.5], [59.4, 75, 75, 64], color=_INK, lw=1.2, solid_joinstyle="round")
+    _arrow(ax, (49.5, 64), (49.5, 60.6), _INK)
     # distillation starts from the pretrained student
     _arrow(ax, (26.6, 12), (71.4, 12), _INK)
     ax.text(49, 10.5, "initial state\n(PTP head dropped)", ha="center", va="top")
     ax.set(xlim=(0, 136), ylim=(-6, 82))
     ax.axis("off")
+    figures.figure_of(ax).set_label(  # alternative text
+        f"The SPS student of {len(uses)} layers is first pretrained to predict the four PTP labels "
+        f"of its fine-tuned teacher of {teacher_layers} layers. It is then distilled with three "
+        "losses: cross-entropy with the gold labels, KL with the teacher's predictions, and the "
+        "patience loss between matched layers."
+    )
     return ax
 
 

@@ -49,15 +49,20 @@ _DRAWN: dict[str, Callable[[pd.DataFrame], Any]] = {
     "ptp_labels": study_figures.ptp_labels,
     "ptp_difficulty": study_figures.ptp_difficulty,
 }
+# in an order in which high and low figures share a page
+_STUDIES = ("thresholds", "decisions", "ptp_labels", "ledger", "ptp_difficulty")
 _ONLY_DRAWN = ("thresholds", "ptp_labels", "ptp_difficulty")  # too many rows for a printed table
+_FLUSH = r"\makeatletter\ifx\@deferlist\@empty\else\clearpage\fi\makeatother"  # pending floats
 _PREAMBLE = (
     r"\documentclass[a4paper,10pt]{article}",
     r"\usepackage[margin=2cm]{geometry}",
-    r"\usepackage{booktabs,graphicx,caption}",
+    r"\usepackage{array,booktabs,caption,graphicx}",
     r"\captionsetup{font=small}",
     r"\renewcommand{\topfraction}{0.95}",
     r"\renewcommand{\textfraction}{0.03}",
     r"\renewcommand{\floatpagefraction}{0.8}",
+    r"\setcounter{topnumber}{9}\setcounter{totalnumber}{9}",
+    r"\setlength{\parindent}{0pt}\setlength{\parskip}{3pt}",
     r"\begin{document}",
 )
 
@@ -106,24 +111,42 @@ def write_tables(
         for name, frame in frames.items()
         if name not in _ONLY_DRAWN
     }
-    texts["paper.tex"] = document(profile_name, list(frames), variant)
-    folder = folder_of(profile_name, variant)
+    texts["paper.tex"] = document(profile_name, frames, variant)
+    folder = _without_pdf(profile_name, variant)
     for name, text in texts.items():
         write_atomic(folder / name, partial(Path.write_text, data=text, encoding="utf-8"))
     return [folder / name for name in texts]
 
 
-def document(profile_name: str, names: list[str], variant: str = "") -> str:
-    """Return paper.tex: the diagrams of the method, then each table with its figure."""
+def _without_pdf(profile_name: str, variant: str) -> Path:
+    """The folder of a document, without a paper.pdf of older tables and figures."""
+    folder = folder_of(profile_name, variant)
+    (folder / "paper.pdf").unlink(missing_ok=True)
+    return folder
+
+
+def document(profile_name: str, frames: dict[str, pd.DataFrame], variant: str = "") -> str:
+    """Return paper.tex: the diagrams, each table with its figure, and the artifact appendix.
+
+    Args:
+        profile_name: Name of the profile.
+        frames: Tables by name, as `tables.read_all` returns them.
+        variant: Of the tables of another recipe than the default; see `tables.table_path`.
+    """
     parts = [_figure(name, _CAPTIONS[name]) for name in ("figure1", "figure2")]
-    for name in names:
+    order = [name for table in TABLES.values() for name in (table.name, table.comparisons)]
+    for name in sorted(frames, key=[*order, *_STUDIES].index):
         if name not in _ONLY_DRAWN:
             parts.append(rf"\input{{{name}}}")
         if not name.startswith("comparisons"):
             parts.append(_figure(name, _CAPTIONS.get(name, _SCORES.replace("NAME", name))))
+    # the appendix fills the page below the last of them
+    parts = [*parts[:-1], _FLUSH, parts[-1], _FLUSH]
     recipe = f" and recipe {variant}" if variant else ""
     title = escape(f"Pea-KD: tables and figures, regenerated with profile {profile_name}{recipe}")
-    return "\n".join([*_PREAMBLE, rf"\section*{{{title}}}", *parts, r"\end{document}", ""])
+    start = [*_PREAMBLE, rf"\section*{{{title}}}"]
+    appendix = (Path(__file__).parent / "appendix.tex").read_text(encoding="utf-8")
+    return "\n".join([*start, *parts, appendix, r"\end{document}", ""])
 
 
 def _figure(name: str, caption: str) -> str:
@@ -150,7 +173,7 @@ def write_figures(
     Returns:
         The paths of the files.
     """
-    folder = folder_of(profile_name, variant)
+    folder = _without_pdf(profile_name, variant)
     recipes = (recipe_of(frame) for name, frame in frames.items() if name in TABLES)
     recipe = next(recipes, Recipe())
     figure2 = diagrams.figure2(3, teacher_depth(frames), recipe.layer_map)
@@ -173,8 +196,6 @@ def teacher_depth(frames: dict[str, pd.DataFrame]) -> int:
 def write_pdf(profile_name: str, variant: str = "") -> str:
     """Compile the profile's paper.tex to paper.pdf with latexmk.
 
-    An older paper.pdf is removed first: it must not stay beside newer tables and figures.
-
     Args:
         profile_name: Name of the profile.
         variant: Of the tables.
@@ -185,8 +206,7 @@ def write_pdf(profile_name: str, variant: str = "") -> str:
     Raises:
         ReproError: If LaTeX fails, with its first error.
     """
-    source = folder_of(profile_name, variant) / "paper.tex"
-    source.with_suffix(".pdf").unlink(missing_ok=True)
+    source = _without_pdf(profile_name, variant) / "paper.tex"
     if not (shutil.which("latexmk") and shutil.which("pdflatex")):
         return (
             "paper.pdf was not made: it needs latexmk and pdflatex "

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from repro.config.profiles import profile
 from repro.config.tables import table
 from repro.config.tasks import TASKS, task
 from repro.data.ptp_labels import LABELS
@@ -28,6 +29,10 @@ WIDE = 6.8  # inches, the text width of a page
 OURS, THEIRS, GREY = "#0072B2", "#D55E00", "#5F5F5F"
 # colours after Okabe and Ito
 LABEL_COLOURS = dict(zip(LABELS, ("#0072B2", "#8CCBF0", "#A63C00", "#F5B041"), strict=True))
+_OURS: dict[str, Any] = {"marker": "o", "ms": 4, "color": OURS, "ls": ""}
+_THEIRS: dict[str, Any] = {
+    "marker": "D", "ms": 4.2, "mfc": "white", "mec": THEIRS, "mew": 1.1, "ls": "",
+}  # fmt: skip
 PASTELS = sns.color_palette("pastel", 10)  # one colour per stored layer
 # Label bars, in percent of a bar: right edge of the first column of counts, width of the panel
 _COUNTS, _PANEL = 115, 152
@@ -76,6 +81,8 @@ def new(width: float, height: float, rows: int = 1, columns: int = 1, **options:
 def save(axes: Axes | Sequence[Axes] | np.ndarray, folder: Path, name: str) -> list[Path]:
     """Save a figure as PDF and PNG and close it. The same figure always gives the same bytes.
 
+    Its alternative text is the PDF's subject and the PNG's description.
+
     Args:
         axes: Any axes of the figure.
         folder: Target folder.
@@ -84,9 +91,12 @@ def save(axes: Axes | Sequence[Axes] | np.ndarray, folder: Path, name: str) -> l
     Returns:
         The paths of the PDF and the PNG.
     """
-    figure = figure_of(axes)
+    figure, alt = figure_of(axes), describe(axes)
     # without creation date and library version, which would change the bytes
-    for kind, metadata in (("pdf", {"CreationDate": None}), ("png", {"Software": None})):
+    for kind, metadata in (
+        ("pdf", {"CreationDate": None, "Subject": alt}),
+        ("png", {"Software": None, "Description": alt}),
+    ):
         draw = partial(
             figure.savefig, format=kind, metadata=metadata, bbox_inches="tight", pad_inches=0.03
         )
@@ -103,6 +113,28 @@ def figure_of(axes: Axes | Sequence[Axes] | np.ndarray) -> Figure:
     return figure
 
 
+def describe(axes: Axes | Sequence[Axes] | np.ndarray) -> str:
+    """Return alternative text: the figure's own label, or what its titles, axes and legend say.
+
+    Args:
+        axes: Any axes of the figure.
+    """
+    figure = figure_of(axes)
+    if figure.get_label():
+        return str(figure.get_label())
+    titles, labels, marks = [], [], []
+    for ax in figure.axes:
+        titles += [ax.get_title(loc) for loc in ("left", "center")]
+        labels += [ax.get_xlabel(), ax.get_ylabel()]
+    for legend in [*figure.legends, *(ax.get_legend() for ax in figure.axes)]:
+        marks += [text.get_text() for text in legend.get_texts()] if legend else []
+    parts = [figure.get_suptitle()]
+    for head, words in (("Panels", titles), ("Axes", labels), ("Marks", marks)):
+        listed = "; ".join(word for word in dict.fromkeys(words) if word)
+        parts.append(f"{head}: {listed}." if listed else "")
+    return " ".join(part for part in parts if part).replace("$", "")
+
+
 def label_legend(axes: np.ndarray) -> None:
     """Add a legend of the four PTP labels above the panels."""
     handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in LABEL_COLOURS.values()]
@@ -111,115 +143,93 @@ def label_legend(axes: np.ndarray) -> None:
     )
 
 
-def of_table(frame: pd.DataFrame) -> Axes | np.ndarray:
+def of_table(frame: pd.DataFrame) -> np.ndarray:
     """Draw the figure that belongs to a table.
 
     Args:
-        frame: One of Tables 1 to 5, as `tables.read_table` returns it.
+        frame: A table, as `tables.read_table` returns it.
 
     Returns:
-        One axes per panel: label shares (Table 1), scores (2 and 3) or an ablation (4 and 5).
+        The axes: label shares (Table 1), or scores (every other table).
     """
-    draw = {"table1": label_shares, "table4": ablation, "table5": ablation}
-    return draw.get(frame["table"].iloc[0], comparison)(frame)
+    return (label_shares if frame["table"].iloc[0] == "table1" else comparison)(frame)
 
 
-def comparison(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Plot Table 2 or 3: one panel per task, one line per method.
+def comparison(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
+    """Plot a table of scores: one column of panels per task, one line per method.
 
-    Each line has our mean with its 95 % interval, and the paper's score.
+    Dots are our means with their 95 % intervals, diamonds the paper's scores. Scores of miniature
+    tasks and of GLUE cannot be compared, so they are in two rows of panels, each with a scale of
+    its own.
 
     Args:
         frame: The table.
-        axes: One axes per task; new ones by default.
+        axes: (rows, tasks); new ones by default.
 
     Returns:
-        The axes, one per task.
+        The axes (rows, tasks). A row's panels share their scale, and its lines are the methods
+        that have a score in it.
     """
-    names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
+    names, miniature = task_names(frame), bool(profile(frame["profile"].iloc[0]).task_prefix)
+    scores = [name for name in ("mean", "paper") if frame[name].notna().any()]
+    rows = [[name] for name in scores] if miniature else [scores]
+    scored = [frame[frame[columns].notna().any(axis=1)] for columns in rows]
+    methods = [list(dict.fromkeys(part["method"])) for part in scored]
     if axes is None:
-        height = 1.2 + 0.22 * len(methods)
-        axes = new(WIDE, height, 1, len(names), sharey=True, squeeze=False)[0]
+        heights = [0.5 + 0.2 * len(lines) for lines in methods]
+        shared: dict[str, Any] = {"sharex": "row", "sharey": "row", "height_ratios": heights}
+        size = (WIDE, 0.4 + 0.2 * len(rows) + sum(heights), len(rows), len(names))
+        axes = new(*size, squeeze=False, **shared)
     panels = np.asarray(axes, dtype=object)
-    for ax, name in zip(panels, names, strict=True):
-        part = frame[frame["task"] == name].set_index("method").loc[methods]
-        _scores(ax, part, -np.arange(len(methods)), horizontal=True)
-        ax.set(title=heading(part.reset_index()), ylim=(0.6 - len(methods), 0.6))
-        ax.margins(x=0.1)
-        ax.grid(axis="x")
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    panels[len(panels) // 2].set_xlabel("score (%)")
-    panels[0].set_yticks(-np.arange(len(methods)), list(map(marked, methods)))
-    _score_legend(panels, frame)
+    for row, columns, lines in zip(panels, rows, methods, strict=True):
+        places = -np.arange(len(lines))
+        for ax, name in zip(row, names, strict=True):
+            part = frame[frame["task"] == name].set_index("method").loc[lines].reset_index()
+            _scores(ax, part, places, columns)
+            glue = miniature and "paper" in columns and name in TASKS
+            ax.set_title(task(name).paper_name if glue else heading(part))
+            ax.set_ylim(0.6 - len(lines), 0.6)
+            ax.margins(x=0.08)
+            ax.grid(axis="x")
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]))
+        row[0].set_yticks(places, list(map(marked, lines)))
+        data = ("miniature tasks" if "mean" in columns else "GLUE") if miniature else ""
+        row[len(row) // 2].set_xlabel(f"score on {data} (%)" if data else "score (%)")
+    _score_legend(panels, frame, scores)
     return panels
 
 
-def ablation(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:
-    """Plot Table 4 or 5: one panel per task, the scores step by step.
-
-    Args:
-        frame: The table.
-        axes: One axes per task; new ones by default.
-
-    Returns:
-        The axes, one per task.
-    """
-    names, methods = task_names(frame), list(dict.fromkeys(frame["method"]))
-    panels = np.asarray(
-        new(WIDE, 2.5, 1, len(names), squeeze=False)[0] if axes is None else axes, dtype=object
-    )
-    # drop the first method's name where all others begin with it: "+PTP" for "BERT3+SPS+PTP"
-    prefix = methods[0] if all(name.startswith(methods[0]) for name in methods) else ""
-    labels = [name.removeprefix(prefix) or name for name in methods]
-    for ax, name in zip(panels, names, strict=True):
-        part = frame[frame["task"] == name].set_index("method").loc[methods]
-        _scores(ax, part, np.arange(len(methods)), horizontal=False)
-        ax.set_xticks(range(len(methods)), labels, rotation=40, ha="right", rotation_mode="anchor")
-        ax.set(title=heading(part.reset_index()), xlim=(-0.4, len(methods) - 0.6))
-        ax.margins(y=0.08)
-        ax.grid(axis="y")
-        ax.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    panels[0].set_ylabel("score (%)")
-    _score_legend(panels, frame)
-    return panels
+def _scores(ax: Axes, part: pd.DataFrame, places: np.ndarray, columns: list[str]) -> None:
+    """Our means with their intervals, the paper's scores, or both."""
+    if "mean" in columns:
+        error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["mean"].to_numpy())
+        ax.errorbar(part["mean"], places, xerr=error, elinewidth=1.3, zorder=3, **_OURS)
+    if "paper" in columns:
+        ax.plot(part["paper"], places, zorder=2, **_THEIRS)
 
 
-def _scores(ax: Axes, part: pd.DataFrame, places: np.ndarray, horizontal: bool) -> None:
-    """Our means with their intervals, and the paper's scores as hollow diamonds."""
-    error = np.abs(part[["ci_low", "ci_high"]].to_numpy().T - part["mean"].to_numpy())  # (2, rows)
-    ours, paper = part["mean"].to_numpy(), part["paper"].to_numpy()
-    dots: dict[str, Any] = {"ms": 4, "color": OURS, "elinewidth": 1.3, "capsize": 0, "zorder": 3}
-    diamonds: dict[str, Any] = {
-        "marker": "D",
-        "ms": 4.2,
-        "mfc": "white",
-        "mec": THEIRS,
-        "mew": 1.1,
-        "zorder": 2,
-    }
-    if horizontal:
-        ax.errorbar(ours, places, xerr=error, fmt="o", **dots)
-        ax.plot(paper, places, ls="", **diamonds)
-    else:
-        ax.errorbar(places, ours, yerr=error, fmt="o-", lw=1.0, **dots)
-        ax.plot(places, paper, ls=(0, (3, 2)), color=THEIRS, lw=1.0, **diamonds)
-
-
-def _score_legend(panels: np.ndarray, frame: pd.DataFrame) -> None:
-    """One legend for all panels, below them."""
+def _score_legend(panels: np.ndarray, frame: pd.DataFrame, scores: list[str]) -> None:
+    """One legend for all panels, below them, of the marks that are in them."""
     profile_name, seeds = frame["profile"].iloc[0], int(frame["seeds"].max())
     paper_split = table(frame["table"].iloc[0]).paper_split
     mean = f"mean of {seeds} seeds" if seeds > 1 else "1 seed"
     covered = "" if seeds > 1 else " over examples only"
-    handles = [
-        panels[0].plot([], [], "o-", color=OURS, ms=4, lw=1.3)[0],
-        panels[0].plot([], [], "D", mfc="white", mec=THEIRS, ms=4.2, mew=1.1)[0],
-    ]
-    labels = [
-        f"ours (profile {profile_name}, dev): {mean}, 95 % interval{covered}",
-        f"paper (BERT-base, GLUE {paper_split})" if paper_split else "published (BERT-base, GLUE)",
-    ]
-    figure_of(panels).legend(handles, labels, loc="outside lower center", ncols=2)
+    marks = {
+        "mean": plt.Line2D([], [], **_OURS | {"ls": "-"}, lw=1.3),
+        "paper": plt.Line2D([], [], **_THEIRS),
+    }
+    labels = {
+        "mean": f"ours (profile {profile_name}, dev): {mean}, 95 % interval{covered}",
+        "paper": f"paper (BERT-base, GLUE {paper_split})"
+        if paper_split
+        else "published (BERT-base, GLUE)",
+    }
+    figure_of(panels).legend(
+        [marks[name] for name in scores],
+        [labels[name] for name in scores],
+        loc="outside lower center",
+        ncols=2,
+    )
 
 
 def label_shares(frame: pd.DataFrame, axes: Sequence[Axes] | None = None) -> np.ndarray:

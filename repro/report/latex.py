@@ -7,6 +7,7 @@ import pandas as pd
 
 from repro.analysis import decisions
 from repro.analysis.inference import FAMILIES, VERDICT_SEEDS
+from repro.config.profiles import profile
 from repro.config.tables import table
 from repro.data.ptp_labels import LABELS
 from repro.report.text import (
@@ -18,7 +19,6 @@ from repro.report.text import (
     pair_view,
     parameter_counts,
     task_names,
-    with_spread,
 )
 
 _SPECIAL = {
@@ -31,7 +31,8 @@ _SPECIAL = {
     "<": r"$<$",
     ">": r"$>$",
 } | {character: "\\" + character for character in "&%$#_{}"}
-_PLUS_MINUS = r"{\tiny$\pm$}"
+# "+1.2 [-0.3, +2.7]* (+3.1)": estimate, interval, mark and the paper's difference
+_ESTIMATE = re.compile(r"(\S+) (\[.*?\])(.*)")
 _COMPARISONS = (
     "Differences in points over the same examples and seeds (seeds: {seeds}), with 95 % intervals "
     "over {covered} and the paper's difference in parentheses. {marks} "
@@ -69,7 +70,7 @@ def latex(name: str, frame: pd.DataFrame) -> str:
     """
     source = {key: frame[key].iloc[0] for key in ("seeds", "data", "profile") if key in frame}
     if name == "ledger":
-        return _plain(claims_view(frame), name, _CLAIMS.format(**source))
+        return _ledger(claims_view(frame), _CLAIMS.format(**source))
     if name == "decisions":
         return _plain(decisions.view(frame), name, _DECISIONS.format(**source))
     if name.startswith("comparisons"):
@@ -85,8 +86,16 @@ def latex(name: str, frame: pd.DataFrame) -> str:
 
 def caption(frame: pd.DataFrame) -> str:
     """Return the caption of Tables 1 to 5: the subject, then the notes of the text view."""
-    sentences = notes(frame, paper_scores="beside them the paper's scores and the differences")
+    beside = "beside them the paper's scores" + (
+        ", on GLUE" if _miniature(frame) else " and the differences"
+    )
+    sentences = notes(frame, paper_scores=beside)
     return escape(" ".join([f"{table(frame['table'].iloc[0]).caption}.", *sentences]))
+
+
+def _miniature(frame: pd.DataFrame) -> bool:
+    """Whether our scores are of miniature tasks, whose difference to the paper's means nothing."""
+    return bool(profile(frame["profile"].iloc[0]).task_prefix)
 
 
 def _score_table(frame: pd.DataFrame) -> str:
@@ -100,15 +109,14 @@ def _score_table(frame: pd.DataFrame) -> str:
     for name in names:
         part = frame[frame["task"] == name].set_index("method").loc[methods].reset_index()
         top = escape(heading(part))
-        wide[top, "ours"] = [
-            with_spread(mean, sd, _PLUS_MINUS)
-            for mean, sd in zip(part["mean"], part["sd"], strict=True)
-        ]
+        wide[top, "ours"] = list(map(_with_spread, part["mean"], part["sd"]))
         wide[top, "paper"] = ["" if pd.isna(score) else f"{score:.1f}" for score in part["paper"]]
-        wide[top, r"$\Delta$"] = [
-            "" if pd.isna(delta) else f"${delta:+z.1f}$" for delta in part["delta"]
-        ]
-    columns = "lr" + (r"@{\hspace{7pt}}" + "r" * 3) * len(names)
+        if not _miniature(frame):
+            wide[top, r"$\Delta$"] = [
+                "" if pd.isna(delta) else f"${delta:+z.1f}$" for delta in part["delta"]
+            ]
+    width = 2 if _miniature(frame) else 3
+    columns = "lr" + (r"@{\hspace{9pt}}" + "r" * width) * len(names)
     text = _environment(
         wide.style.format(escape=None),
         frame["table"].iloc[0],
@@ -117,8 +125,15 @@ def _score_table(frame: pd.DataFrame) -> str:
         multicol_align="c",
     )
     # a short rule under each task's heading
-    rules = " ".join(rf"\cmidrule(lr){{{3 + 3 * k}-{5 + 3 * k}}}" for k in range(len(names)))
+    ends = [(3 + width * k, 2 + width * (k + 1)) for k in range(len(names))]
+    rules = " ".join(rf"\cmidrule(lr){{{first}-{last}}}" for first, last in ends)
     return re.sub(r"(\\toprule\n.*\\\\\n)", lambda match: f"{match[1]}{rules}\n", text, count=1)
+
+
+def _with_spread(mean: float, sd: float) -> str:
+    """The mean, and its standard deviation as a subscript: it takes less room."""
+    spread = "" if pd.isna(sd) else rf"$_{{\pm{sd:.1f}}}$"
+    return "" if pd.isna(mean) else f"{mean:.1f}{spread}"
 
 
 def _label_table(frame: pd.DataFrame) -> str:
@@ -129,16 +144,13 @@ def _label_table(frame: pd.DataFrame) -> str:
     values: dict[tuple[str, str], list[str]] = {}
     for label in LABELS:
         part = frame[frame["method"] == label]
-        values[label, r"\%"] = [
-            with_spread(mean, sd, _PLUS_MINUS)
-            for mean, sd in zip(part["mean"], part["sd"], strict=True)
-        ]
+        values[label, r"\%"] = list(map(_with_spread, part["mean"], part["sd"]))
         values[label, "count"] = [f"{count:,.0f}" for count in part["count"]]
     text = _environment(
         pd.DataFrame(values, index=index).style.format(escape=None),
         "table1",
         caption(frame),
-        "ll" + (r"@{\hspace{7pt}}" + "r" * 2) * len(LABELS),
+        "ll" + (r"@{\hspace{14pt}}" + "r" * 2) * len(LABELS),
         multicol_align="c",
         multirow_align="naive",
         clines="skip-last;data",
@@ -148,10 +160,30 @@ def _label_table(frame: pd.DataFrame) -> str:
 
 
 def _plain(wide: pd.DataFrame, name: str, title: str) -> str:
-    """A frame of plain text, such as `text.pair_view` returns."""
-    escaped = wide.map(escape).rename(index=escape, columns=escape)
+    """A frame of differences, such as `text.pair_view` returns."""
+    escaped = wide.fillna("").map(_in_two_lines).rename(index=escape, columns=escape)
     escaped = escaped.rename_axis(index=None, columns=None)
     return _environment(escaped.style, name, escape(title), "l" + "r" * wide.shape[1])
+
+
+def _in_two_lines(value: str) -> str:
+    """An estimate with its interval below it: six of them side by side fit at a readable size."""
+    parts = _ESTIMATE.fullmatch(value)
+    if not parts:
+        return escape(value)
+    estimate, interval, rest = map(escape, parts.groups())
+    start, end = r"\begin{tabular}[t]{@{}r@{}}", r"\end{tabular}"
+    return rf"{start}{estimate}{rest}\\[-1pt]\scriptsize {interval}{end}"
+
+
+def _ledger(wide: pd.DataFrame, title: str) -> str:
+    """The claims, which fill a page: smaller type, and wrapped texts."""
+    escaped = wide.map(escape).rename(index=escape, columns=escape).rename_axis(index=None)
+    wrapped = r">{\raggedright\arraybackslash}p{WIDTHcm}"
+    widths = [6.3, 1.75, 0.0, 0.0, 0.0, 2.2, 1.9]  # cm; 0: as wide as the numbers
+    columns = "".join(wrapped.replace("WIDTH", str(width)) if width else "r" for width in widths)
+    text = _environment(escaped.style, "ledger", escape(title), columns)
+    return text.replace(r"\footnotesize", r"\fontsize{7.5}{8.5}\selectfont", 1)
 
 
 def _environment(styler: Any, name: str, title: str, columns: str, **options: Any) -> str:
@@ -165,7 +197,8 @@ def _environment(styler: Any, name: str, title: str, columns: str, **options: An
         position_float="centering",
         **options,
     )
-    start, end = r"\begin{tabular}", r"\end{tabular}"
-    small = "\\scriptsize\n\\setlength{\\tabcolsep}{2.4pt}"
+    start = r"\begin{tabular}"
+    small = "\\footnotesize\n\\setlength{\\tabcolsep}{2.4pt}"
     fit = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
-    return text.replace(start, f"{small}\n{fit}\n{start}", 1).replace(end, end + "}", 1)
+    before, end, after = text.rpartition(r"\end{tabular}")  # the last: cells may hold others
+    return before.replace(start, f"{small}\n{fit}\n{start}", 1) + end + "}" + after

@@ -1,14 +1,17 @@
-"""What the notebooks show: tables with their notes, code, training curves, examples, changes."""
+"""What the notebooks show: tables with their notes, figures, code, curves, examples, changes."""
 
 import html
 import inspect
+import tempfile
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown
+import PIL.Image
+from IPython.display import HTML, Image, Markdown, display
 from matplotlib.axes import Axes
 
 from repro.analysis import changes
@@ -19,6 +22,9 @@ from repro.report import figures, text
 if TYPE_CHECKING:
     from repro.runs.explore import Predictions
 
+_PIXELS = 760  # width of a figure on the page
+# after Okabe and Ito
+_COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _NAMES = {"ce": "cross-entropy", "kl": "KL", "patience": "patience", "score": "dev score"}
 
 
@@ -33,6 +39,33 @@ def table(frame: pd.DataFrame) -> HTML:
         f"<b>{html.escape(text.title(frame))}</b>{text.beside_paper(frame).to_html()}"
         f"<ul style='max-width: 60em'>{notes}</ul>"
     )
+
+
+def figure(axes: Axes | Sequence[Axes] | np.ndarray | Markdown) -> Image | Markdown:
+    """A figure with alternative text, closed.
+
+    Args:
+        axes: Any axes of the figure; or a sentence in place of one, which is returned.
+    """
+    if isinstance(axes, Markdown):
+        return axes
+    with tempfile.TemporaryDirectory() as folder:
+        return _picture(figures.save(axes, Path(folder), "figure")[1])
+
+
+def pictures(paths: Iterable[Path]) -> None:
+    """Display those of the files that are PNGs of `figures.save`, with alternative text.
+
+    Args:
+        paths: Files; those of other types are ignored.
+    """
+    display(*[_picture(path) for path in paths if path.suffix == ".png"])
+
+
+def _picture(path: Path) -> Image:
+    with PIL.Image.open(path) as opened:
+        alt = opened.info.get("Description", "")
+    return Image(data=path.read_bytes(), width=_PIXELS, alt=alt)
 
 
 def code(*objects: Callable[..., Any] | type) -> Markdown:
@@ -114,7 +147,9 @@ def curves(frame: pd.DataFrame) -> np.ndarray | Markdown:
         place, line = methods.index(method), part.groupby("step")["value"].mean()
         look = {"ls": styles[place % 4], "marker": markers[place % 6], "ms": 3, "lw": 1.0}
         ax = axes[tasks.index(name), names.index(value)]
-        handles[method] = ax.plot(line.index, line, color=f"C{place}", label=method, **look)[0]
+        handles[method] = ax.plot(
+            line.index, line, color=_COLOURS[place % 7], label=method, **look
+        )[0]
     for row, name in enumerate(tasks):
         _label_panels(axes[row], name, names)
     figures.figure_of(axes).legend(

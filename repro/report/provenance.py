@@ -2,6 +2,7 @@
 
 import shlex
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,45 @@ def parse(text: str) -> tuple[Path, str, str]:
     return Path(path), method, name
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number in a table, and the files it was made from.
+
+    Attributes:
+        path: The CSV.
+        row: Its row, by column.
+        planned: The cells of the whole table.
+        results: The cells behind the number, each with its result; None if that is missing.
+    """
+
+    path: Path
+    row: dict[str, Any]
+    planned: list[Cell]
+    results: dict[Cell, dict[str, Any] | None]
+
+    def findings(self) -> list[str]:
+        """What disagrees in the table and its cells; [] if nothing does, or nothing was run."""
+        if not self.planned:
+            return []
+        present = [files.path(cell) for cell in self.planned if files.path(cell).is_file()]
+        of_cells = {file: check_cell(file) for file in present}
+        findings = [line for lines in of_cells.values() for line in lines]
+        return findings + check_table(self.path, damaged(of_cells))
+
+
+def find(path: Path, method: str, name: str) -> Number:
+    """Find a number and its cells; arguments and errors as `explain`."""
+    row = _row(_read(path), path, method, name)
+    if row["backbone"] == PRINTED:
+        return Number(path, row, [], {})
+    planned, _ = plan_of(path)
+    # every row of Table 1 is a PTP label of the same cells
+    own = [cell for cell in planned if row["table"] == "table1" or cell.row == row["method"]]
+    own = [cell for cell in own if row["task"] in (cell.task, "Avg")]
+    results = {cell: files.read(cell) if files.path(cell).is_file() else None for cell in own}
+    return Number(path, row, planned, results)
+
+
 def explain(path: Path, method: str, name: str) -> str:
     """Explain a number: its score and interval, what its cells have in common, then each cell.
 
@@ -55,24 +95,25 @@ def explain(path: Path, method: str, name: str) -> str:
         MissingError: The CSV or its sidecar is missing.
         InputError: The file, method or task is unknown; the message names the allowed ones.
     """
-    row = _row(_read(path), path, method, name)
+    number = find(path, method, name)
+    row = number.row
     title = f"{shown(path)}: {row['method']}, {row['task']}"
-    if row["backbone"] == PRINTED:
+    if not number.planned:
         return (
             f"{title}\n\n  {row['paper']:g} is copied from the paper; the method is not run here."
         )
-    planned, _ = plan_of(path)
-    # every row of Table 1 is a PTP label of the same cells
-    own = [cell for cell in planned if row["table"] == "table1" or cell.row == row["method"]]
-    own = [cell for cell in own if row["task"] in (cell.task, "Avg")]
-    results = {cell: files.read(cell) for cell in own if files.path(cell).is_file()}
-    lines = [title, "", *_number(row), "", *_common(row, list(results.values()))]
-    for cell in own:
-        lines += ["", f"cell {cell.id} (seed {cell.seed})", *_cell(cell, results.get(cell))]
+    finished = [result for result in number.results.values() if result is not None]
+    lines = [title, "", *_number(row), "", *_common(row, finished)]
+    for cell, result in number.results.items():
+        lines += ["", f"cell {cell.id} (seed {cell.seed})", *_cell(cell, result)]
     wrapper = textwrap.TextWrapper(
         _WIDTH, subsequent_indent=" " * 14, break_on_hyphens=False, break_long_words=False
     )
-    lines += ["", *_verification(path, planned)]
+    agrees = (
+        f"verified: the table agrees with its {len(number.planned)} cells, "
+        "and they with their predictions"
+    )
+    lines += ["", *(number.findings() or [agrees])]
     return "\n".join(
         "\n".join(wrapper.wrap(line)) if len(line) > _WIDTH else line for line in lines
     )
@@ -203,14 +244,3 @@ def _command(cell: Cell) -> list[str]:
     lines = textwrap.wrap(unbroken, _WIDTH - 16, break_long_words=False, break_on_hyphens=False)
     text = " \\\n".join(lines).replace("\0", " ")
     return [_line("" if k else "command", line) for k, line in enumerate(text.split("\n"))]
-
-
-def _verification(path: Path, planned: list[Cell]) -> list[str]:
-    """The findings about the table and its cells, or one line that there are none."""
-    results = [files.path(cell) for cell in planned if files.path(cell).is_file()]
-    of_cells = {file: check_cell(file) for file in results}
-    findings = [line for lines in of_cells.values() for line in lines]
-    findings += check_table(path, damaged(of_cells))
-    return findings or [
-        f"verified: the table agrees with its {len(planned)} cells, and they with their predictions"
-    ]

@@ -16,6 +16,7 @@ from repro import paths
 from repro.analysis.decisions import acting, flip_names, moved
 from repro.analysis.inference import NOT_ADJUSTED
 from repro.analysis.ptp_study import ALL
+from repro.config.profiles import profile
 from repro.config.tasks import task
 from repro.data.ptp_labels import LABELS
 from repro.report.figures import (
@@ -57,7 +58,7 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
     """
     rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting, moved=moved)
     if axes is None:
-        height = 1.1 + 0.17 * len(rows)
+        height = 1.1 + 0.155 * len(rows)
         axes = new(WIDE, height, 1, 2, sharey=True, width_ratios=(1.15, 1))
     left, right = panels = np.asarray(axes, dtype=object)
     for place, row in enumerate(rows.to_dict("records")):
@@ -81,14 +82,18 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
     seeds = f"{base['seeds']} seed{'s' if base['seeds'] > 1 else ''}"
     left.set(xlabel="points", title="PeaBERT3 minus BERT3-PatientKD")
     right.set(xlabel="points", title="change from the unchanged recipe")
-    figure_of(panels).suptitle(f"mean of {', '.join(tasks)}; {seeds}, 95 % intervals", fontsize=9)
-    marks = (
-        {"label": "significant change (Holm)"} | _MOVES,
-        {"label": "not significant"} | _UNMOVED,
-    )
-    handles = [plt.Line2D([], [], lw=1.3, **mark) for mark in marks]
-    handles.append(plt.Line2D([], [], marker="_", color=GREY, ls="", label="cannot act here"))
-    handles.append(plt.Line2D([], [], color=OURS, ls=(0, (4, 3)), lw=0.8, label="unchanged recipe"))
+    mean = f"{'mean of ' * (len(tasks) > 1)}{', '.join(tasks)}"
+    figure_of(panels).suptitle(f"{mean}; {seeds}, 95 % intervals", fontsize=9)
+    acts, is_moved = rows["acts"], rows["moved"]
+    marks = {
+        "significant change (Holm)": ({"lw": 1.3} | _MOVES, (acts & is_moved).any()),
+        "no significant change": ({"lw": 1.3} | _UNMOVED, (acts & ~is_moved).any()),
+        "cannot act here": ({"marker": "_", "color": GREY, "ls": ""}, (~acts).any()),
+        "unchanged recipe": ({"color": OURS, "ls": (0, (4, 3)), "lw": 0.8}, True),
+    }
+    handles = [
+        plt.Line2D([], [], label=name, **mark) for name, (mark, drawn) in marks.items() if drawn
+    ]
     figure_of(panels).legend(handles=handles, loc="outside lower center", ncols=4)
     return panels
 
@@ -102,26 +107,39 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax: Axes to draw into; new ones by default.
 
     Returns:
-        The axes, one line per claim, coloured by the verdict on its direction.
+        The axes, one line per claim, coloured by the verdict on its direction. Diamonds are the
+        paper's differences; if ours are on miniature tasks, they are numbers on the right, since
+        the two cannot be compared on one scale.
     """
     rows = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
-    ax = new(WIDE, 1.0 + 0.19 * len(rows)) if ax is None else ax
+    miniature = bool(profile(frame["profile"].iloc[0]).task_prefix)
+    ax = new(WIDE, 1.0 + 0.165 * len(rows)) if ax is None else ax
     for place, row in enumerate(rows.to_dict("records")):
         style = _VERDICTS[row["direction"]]
         ax.plot([row["ci_low"], row["ci_high"]], [-place] * 2, color=style["color"], lw=1.3)
         ax.plot(row["ours"], -place, ls="", ms=4.5, **style)
-        ax.plot(row["printed"], -place, "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, zorder=1)
+        if miniature:
+            at: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "va": "center"}
+            ax.annotate(f"{row['printed']:+.1f}", (1.1, -place), ha="right", **at)
+        else:
+            ax.plot(row["printed"], -place, "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, zorder=1)
     names = [f"{row.statement} ({row.section})" for row in rows.itertuples()]
     ax.set_yticks(-np.arange(len(rows)), names)
     ax.axvline(0, color="black", lw=0.6, zorder=0)
     ax.set(xlabel="difference (points)", ylim=(0.7 - len(rows), 0.7))
     ax.grid(axis="x")
     handles = [
-        ax.plot([], [], ls="-", ms=4.5, lw=1.3, label=verdict, **style)[0]
+        plt.Line2D([], [], ms=4.5, lw=1.3, label=verdict, **style)
         for verdict, style in _VERDICTS.items()
+        if verdict in set(rows["direction"])
     ]
-    handles += ax.plot([], [], "D", mfc="white", mec=THEIRS, ms=4, mew=1.0, label="paper")
-    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=3)
+    if miniature:
+        ax.set_xlabel("difference on miniature tasks (points)")
+        ax.set_title("paper, GLUE", loc="right", fontsize=8.5, x=1.12, pad=3)
+    else:
+        style = {"mfc": "white", "mec": THEIRS, "ms": 4, "mew": 1.0}
+        handles.append(plt.Line2D([], [], ls="", marker="D", label="paper", **style))
+    figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return ax
 
 
@@ -158,7 +176,7 @@ def ptp_labels(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
     """
     names, rules = (list(dict.fromkeys(frame[column])) for column in ("task", "rule"))
     if axes is None:
-        size = (WIDE, 0.95 + 0.75 * len(names), len(names), len(rules))
+        size = (WIDE, 0.95 + 0.68 * len(names), len(names), len(rules))
         axes = new(*size, sharex=True, squeeze=False)
     panels = np.asarray(axes, dtype=object)
     heading: dict[str, Any] = {
@@ -176,7 +194,7 @@ def ptp_labels(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
             ranges = f"$t_1$ {_range(part['t1'])}, $t_2$ {_range(part['t2'])}"
             ax.set_title(ranges, fontsize=8, color=GREY, pad=2)
             ax.tick_params(labelleft=ax is row[0])
-        row[0].annotate(name, (0, 1), (-4, 2), ha="right", **heading)
+        row[0].annotate(name, (0, 1), (-4, 2), ha="right", weight="bold", **heading)
     for ax, rule in zip(panels[0], rules, strict=True):
         ax.annotate(_RULES[rule], (0.5, 1), (0, 14), ha="center", **heading)
     teachers = frame["seed"].nunique()
@@ -224,7 +242,7 @@ def ptp_difficulty(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.nd
     names = list(dict.fromkeys(frame["task"]))
     if axes is None:
         options: dict[str, Any] = {"sharex": "col", "sharey": "row", "width_ratios": (1.25, 1)}
-        axes = new(WIDE, 0.9 + 1.0 * len(names), len(names), 2, squeeze=False, **options)
+        axes = new(WIDE, 0.9 + 0.9 * len(names), len(names), 2, squeeze=False, **options)
     panels = np.asarray(axes, dtype=object)
     widest = frame.loc[frame["count"] >= _MIN_EXAMPLES, ["ci_low", "ci_high"]].abs().max().max()
     limit = 1.05 * widest if widest > 0 else 105.0  # points, of the differences' axis
@@ -238,11 +256,22 @@ def ptp_difficulty(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.nd
     first = frame.iloc[0]
     seeds = f"{first['seeds']} seed{'s' if first['seeds'] > 1 else ''}"
     labels = [f"{when}: {first[f'method_{when}']} ({seeds})" for when in ("before", "after")]
-    handles = [
-        plt.Line2D([], [], marker="o", ls="", mec=colour, mfc=fill, ms=5)
-        for colour, fill in ((THEIRS, "white"), (OURS, OURS))
+    marks: list[dict[str, Any]] = [
+        {"marker": "o", "ls": "", "mec": THEIRS, "mfc": "none", "mew": 1.3, "ms": 6.5},
+        {"marker": "o", "ls": "", "color": OURS, "ms": 5},
     ]
-    figure_of(panels).legend(handles, labels, loc="outside upper center", ncols=2)
+    decided = frame["verdict"].isin(["better", "worse"])
+    if decided.any():
+        labels.append("difference with a verdict")
+        marks.append({"marker": "o", "color": OURS, "lw": 1.3, "ms": 3.6})
+    if not decided.all():
+        labels.append("difference without a verdict")
+        marks.append({"marker": "o", "color": GREY, "lw": 1.3, "ms": 3.6})
+    if (frame["ci_low"] < -limit).any() or (frame["ci_high"] > limit).any():
+        labels.append("interval continues")
+        marks.append({"marker": ">", "color": GREY, "lw": 1.3, "ms": 4.5})
+    handles = [plt.Line2D([], [], **mark) for mark in marks]
+    figure_of(panels).legend(handles, labels, loc="outside upper center", ncols=3)
     return panels
 
 

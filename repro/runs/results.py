@@ -201,7 +201,7 @@ def sealed(row: dict[str, Any]) -> dict[str, Any]:
 def command(cell: Cell) -> str:
     """The command that computes this cell alone."""
     words = ["python", "-m", "repro", "run", cell.table, "--profile", cell.profile]
-    words += ["--method", cell.row, "--task", cell.task, "--seed", str(cell.seed)]
+    words += ["--method", cell.row, "--tasks", cell.task, "--seed", str(cell.seed)]
     if cell.recipe != Recipe():
         words += ["--recipe", cell.recipe.name]
     if cell.tuned:

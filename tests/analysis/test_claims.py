@@ -81,6 +81,8 @@ def test_claims_without_a_number_or_a_run_say_why():
     assert "Patient KD, not the original BERT" in of(frame, "baseline")["reason"]
     assert "all encoders" in of(frame, "generality")["reason"]
     assert "another encoder" in of(frame, "teacher-parameters")["reason"]
+    assert "this instrument cannot tell" in of(frame, "gain-1-mrpc")["reason"]
+    assert claims._untestable(claim("gain-1-mrpc"), "cpu") == ""
 
 
 def test_verdicts_of_differences():

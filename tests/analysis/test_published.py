@@ -296,7 +296,7 @@ def test_what_is_not_published_is_not_compared(run):
 
 def test_a_real_run_is_published_and_compared(own_folders, repro):
     given = [word for name, value in BUDGET.items() for word in ("--set", f"{name}={value}")]
-    make_table = ("table", "table4", "--task", "RTE", "--seeds", "2", "--engine", "serial", *given)
+    make_table = ("table", "table4", "--tasks", "RTE", "--seeds", "2", "--engine", "serial", *given)
     code, out, err = repro(*make_table)
     assert code == 0, err
     assert "Nothing to compare with: table4 (" in out

@@ -473,15 +473,24 @@ def test_the_command_line_sweeps_and_tunes(repro, monkeypatch, tmp_path_factory)
     monkeypatch.setattr(notebooks, "table_notebook", run_here)
     changes = BUDGET | {"student.epochs": 1, "student.batch_size": 16}
     words = [word for name, value in changes.items() for word in ("--set", f"{name}={value}")]
-    student = ("--task", "RTE", "--engine", "serial", *words)
+    student = ("--engine", "serial", *words)
     search = ("--budget", "2", "--sampler", "random", "--pruner", "none")
     code, out, err = repro(
-        "sweep", "table2", "--method", "PeaBERT", "--layers", "1", *search, *student
+        "sweep",
+        "table2",
+        "--method",
+        "PeaBERT",
+        "--layers",
+        "1",
+        "--task",
+        "RTE",
+        *search,
+        *student,
     )
     assert code == 0, err
     assert "PeaBERT1 on mini-RTE: 2 trials (2 complete; " in out and "written: " in out
     row = ("--method", "PeaBERT1", "--seed", "0", "--tuned")
-    code, out, err = repro("run", "table2", *row, *student)
+    code, out, err = repro("run", "table2", "--tasks", "RTE", *row, *student)
     assert code == 0 and "PeaBERT1 on mini-RTE, seed 0" in out, err
-    code, _, err = repro("table", "table2", "--seeds", "1", "--tuned", *student)
+    code, _, err = repro("table", "table2", "--tasks", "RTE", "--seeds", "1", "--tuned", *student)
     assert code == 2 and "no sweep of BERT1-PatientKD on mini-RTE" in err

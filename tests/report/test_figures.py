@@ -4,16 +4,17 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import PIL.Image
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch
-from synthetic import finished
+from synthetic import finish, finished
 
-from repro.analysis import tables
+from repro.analysis import decisions, tables
 from repro.config.tasks import task
 from repro.data.ptp_labels import LABELS
 from repro.models.layers import effective_layers, layer_map
-from repro.report import diagrams, figures
+from repro.report import diagrams, figures, notebook, study_figures
 
 matplotlib.use("Agg")
 
@@ -76,34 +77,87 @@ def test_figure_2_shows_the_matched_layers(depth, rule):
 
 
 @pytest.mark.parametrize(
-    ("name", "panels"), [("table1", 2), ("table2", 3), ("table3", 3), ("table4", 3), ("table5", 3)]
+    ("name", "shape"),
+    [("table1", (2,)), ("table2", (2, 3)), ("table3", (2, 3)), ("table4", (2, 3))],
 )
-def test_one_panel_per_task_and_average(name, panels):
+def test_one_column_of_panels_per_task_and_average(name, shape):
     axes = figures.of_table(frame_of(name))
-    assert len(axes) == panels
-    assert all(isinstance(ax, Axes) for ax in axes)
+    assert axes.shape == shape
+    assert all(isinstance(ax, Axes) for ax in axes.flat)
 
 
-def test_comparison_shows_our_scores_and_the_paper_s():
-    frame = frame_of("table4", "RTE")
-    given = plt.subplots(1, 1, squeeze=False)[1][0]
+def test_scores_of_mini_tasks_and_of_glue_do_not_share_an_axis():
+    frame = frame_of("table4")
+    ours, paper = figures.comparison(frame)
+    part = frame[frame["task"] == "mini-RTE"]
+    assert ours[0].lines[0].get_xdata().tolist() == part["mean"].tolist()
+    assert paper[0].lines[0].get_xdata().tolist() == part["paper"].tolist()
+    assert len(ours[0].containers) == 1 and not paper[0].containers
+    assert [ax.get_title() for ax in paper] == ["RTE", "SST-2", "Avg of 2"]
+    for row in (ours, paper):
+        assert len({ax.get_xlim() for ax in row}) == 1
+
+
+def test_scores_of_glue_share_an_axis_with_the_paper_s():
+    frame = frame_of("table4", "RTE").assign(profile="paper")
+    given = plt.subplots(1, 1, squeeze=False)[1]
     axes = figures.comparison(frame, given)
-    assert list(axes) == list(given)
-    ours, theirs = (line.get_xdata() for line in axes[0].lines[:2])
+    assert axes.tolist() == given.tolist()
+    ours, theirs = (line.get_xdata() for line in axes[0, 0].lines)
     part = frame[frame["task"] == "mini-RTE"]
     assert sorted([*ours, *theirs]) == sorted([*part["mean"], *part["paper"]])
 
 
-def test_printed_rows_have_no_point_of_ours():
-    axes = figures.comparison(frame_of("table3", "RTE"))
-    means = np.asarray(axes[0].lines[0].get_xdata(), float)
-    assert np.isnan(means[:2]).all()
-    assert np.isfinite(means[2])
-    assert [label.get_text() for label in axes[0].get_yticklabels()] == [
+def test_a_row_lists_the_methods_with_a_score_in_it():
+    ours, paper = figures.comparison(frame_of("table3", "RTE"))[:, 0]
+    assert [label.get_text() for label in ours.get_yticklabels()] == ["PeaBERT"]
+    assert [label.get_text() for label in paper.get_yticklabels()] == [
         "DistilBERT†",
         "TinyBERT†",
         "PeaBERT",
     ]
+
+
+def legend_of(axes):
+    return [text.get_text() for text in figures.figure_of(axes).legends[0].get_texts()]
+
+
+def test_legends_name_only_the_marks_that_are_drawn():
+    frame = decisions.of(finish(decisions.plan("demo", "RTE", 1), rows=20))
+    one_seed = study_figures.decisions(frame)
+    assert legend_of(one_seed) == ["no significant change", "cannot act here", "unchanged recipe"]
+    changed = frame.assign(verdict="better", acts="yes")
+    assert legend_of(study_figures.decisions(changed)) == [
+        "significant change (Holm)",
+        "unchanged recipe",
+    ]
+    frame = frame_of("table4", "RTE")
+    assert len(legend_of(figures.comparison(frame))) == 2
+    assert len(legend_of(figures.comparison(frame.assign(paper=np.nan)))) == 1
+
+
+def test_the_ledger_shows_the_verdicts_and_the_paper_s_differences():
+    claim = {"unit": "points", "statement": "gain", "section": "4.2", "printed": 3.3}
+    claim |= {"ours": 2.0, "ci_low": 1.0, "ci_high": 3.0, "direction": "reproduced"}
+    demo = study_figures.claims(pd.DataFrame([claim | {"profile": "demo"}]))
+    assert legend_of(demo) == ["reproduced"]
+    assert texts(demo) == ["+3.3"]  # not on the axis of the miniature tasks
+    glue = study_figures.claims(pd.DataFrame([claim | {"profile": "paper"}]))
+    assert legend_of(glue) == ["reproduced", "paper"]
+    assert not texts(glue)
+
+
+def test_a_saved_figure_has_alternative_text(folder):
+    axes = figures.comparison(frame_of("table4", "RTE"))
+    _, png = figures.save(axes, folder, "table4")
+    with PIL.Image.open(png) as picture:
+        alt = picture.info["Description"]
+    assert "Panels: mini-RTE (acc); RTE." in alt
+    assert "score on miniature tasks (%)" in alt
+    assert "ours (profile demo, dev)" in alt
+    shown = notebook.figure(figures.comparison(frame_of("table4", "RTE")))
+    assert shown._repr_mimebundle_()[1]["image/png"]["alt"] == alt
+    assert "teacher" in figures.describe(diagrams.figure2())
 
 
 def test_label_counts_are_shown_as_text():
@@ -216,7 +270,7 @@ def test_scores_over_depth_join_the_depths_of_a_method():
     from repro.report.cost_figures import scores_over_depth
 
     rows = [
-        ("BERT-base", 0, 90.0),
+        ("BERT-base", 4, 90.0),  # the embedded teacher's layers: no student
         ("BERT1-KD", 1, 70.0),
         ("BERT6-KD", 6, 85.0),
         ("PeaBERT1", 1, 80),
@@ -230,13 +284,13 @@ def test_scores_over_depth_join_the_depths_of_a_method():
         ]
     )
     panels = scores_over_depth(frame)
-    assert [ax.get_title() for ax in panels] == ["mini-RTE", "mini-QNLI", "average"]
+    assert [ax.get_title() for ax in panels] == ["mini-RTE", "mini-QNLI", "average", ""]
     kd, pea = (container.lines[0].get_xydata() for container in panels[1].containers)
     assert kd[:, 1].tolist() == [71, 86] and pea[:, 1].tolist() == [81]
-    assert kd[:, 0].round().tolist() == [0, 1] and pea[0, 0] > kd[0, 0]  # side by side
-    assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1", "6"]
+    assert kd[:, 0].round().tolist() == [1, 6] and pea[0, 0] > kd[0, 0]  # side by side
+    assert [label.get_text() for label in panels[2].get_xticklabels()] == ["1", "6"]
     assert panels[0].get_ylim() == panels[2].get_ylim()
-    legend = figures.figure_of(panels).legends[0]
+    legend = panels[3].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["KD", "PeaBERT", "teacher"]
 
 

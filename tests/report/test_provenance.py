@@ -76,6 +76,29 @@ def test_an_explanation_has_the_origin_of_a_number(table4, repro):
     assert max(map(len, out.splitlines())) <= 100
 
 
+def test_an_explanation_as_json(table4, repro):
+    cells, path = table4
+    own = of(cells, "SPS-2", "mini-RTE")
+    files.path(own[1]).unlink()
+    code, out, err = repro("explain", f"{path}:SPS-2:RTE", "--json")
+    said = json.loads(out)
+    assert (code, err) == (0, "")
+    row = tables.read_table("table4", "demo").set_index(["method", "task"])
+    assert said["row"]["mean"] == row.loc[("SPS-2", "mini-RTE"), "mean"]
+    assert [cell["id"] for cell in said["cells"]] == [cell.id for cell in own]
+    assert [cell["command"] for cell in said["cells"]] == [files.command(cell) for cell in own]
+    assert said["cells"][0]["result"] == files.read(own[0])
+    assert said["cells"][1]["result"] is None
+    assert len(said["findings"]) == 1 and own[1].id in said["findings"][0]
+
+
+def test_a_printed_number_as_json_has_no_cells(own_folders, repro):
+    _, path = write("table3")
+    said = json.loads(repro("explain", f"{path}:TinyBERT:RTE", "--json")[1])
+    assert (said["row"]["paper"], said["row"]["mean"]) == (70.4, None)
+    assert (said["cells"], said["findings"]) == ([], [])
+
+
 def test_a_task_may_have_its_name_in_the_paper(table4):
     _, path = table4
     assert provenance.explain(path, "SPS-2", "MRPC") == provenance.explain(

@@ -239,7 +239,7 @@ def test_a_run_on_a_full_disk(small_disk, tmp_path, repro):
     """Exit code 2 and one line, at once; with more space the same command continues."""
     small_disk("size=2m")
     options = [f"--set={name}={value}" for name, value in BUDGET.items()]
-    command = ("run", "table4", "--task", "RTE", "--seeds", "1", "--engine", "serial", *options)
+    command = ("run", "table4", "--tasks", "RTE", "--seeds", "1", "--engine", "serial", *options)
     code, _, err = repro(*command)
     assert code == 2
     *bar, line = err.splitlines()
@@ -324,7 +324,7 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch, where):
     [
         ("list", "../table2"),
         ("run", "table2", "--profile", "../x"),
-        ("run", "table2", "--task", "../RTE"),
+        ("run", "table2", "--tasks", "../RTE"),
         ("run", "table2", "--method", "../PeaBERT3"),
         ("table", "table2", "--recipe", "../authors"),
         ("verify", "--profile", ".."),

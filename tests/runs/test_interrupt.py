@@ -17,7 +17,7 @@ from repro.runs.pool import Processes
 
 SECONDS = 5.0  # on a machine that imports torch in two; see `soon`
 LONG = [
-    "--task",
+    "--tasks",
     "RTE",
     "--seeds",
     "1",
@@ -113,8 +113,11 @@ def test_ctrl_c_stops_within_five_seconds(start, own_folders, command):
     assert soon(time.monotonic() - begin)
     assert program.returncode == 130
     assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
-    again = shlex.join(["python", "-m", "repro", *command, *LONG])
-    assert err.splitlines()[-1] == f"stopped; finished stages are kept; to resume, run: {again}"
+    *folders, again = err.splitlines()[-1].partition("to resume, run: ")[2].split(" ", 3)
+    assert folders == [
+        f"REPRO_{name}={own_folders}/{name.lower()}" for name in ("CACHE", "RESULTS", "FIGURES")
+    ]
+    assert again == shlex.join([sys.executable, "-m", "repro", *command, *LONG])
     assert [word for word in ("Traceback", "Task was destroyed") if word in out + err] == []
     assert list(own_folders.glob("cache/teacher/*.partial.safetensors")) != []
     assert soon(until(lambda: alive(own_folders) == [], 60))
@@ -128,9 +131,9 @@ def test_sigterm_is_as_ctrl_c(start, own_folders, command):
     out, err = program.communicate(timeout=300)
     assert program.returncode == 143
     assert "stopped: 0 of 5 stages of this run are computed and kept" in out + err
-    assert err.splitlines()[-1].startswith(
-        "stopped; finished stages are kept; to resume, run: python -m repro"
-    )
+    again = shlex.join([sys.executable, "-m", "repro", command, "table4", *LONG])
+    assert err.splitlines()[-1].startswith("stopped; finished stages are kept; to resume, run: ")
+    assert err.splitlines()[-1].endswith(f" {again}")
     assert [
         word for word in ("Traceback", "Task was destroyed", "leaked") if word in out + err
     ] == []

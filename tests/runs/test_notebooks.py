@@ -208,7 +208,7 @@ def cache(tmp_path_factory):
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_notebook_writes_its_csv(repro, own_folders, monkeypatch, cache, name):
     monkeypatch.setenv("REPRO_CACHE", str(cache))
-    code, out, err = repro("table", name, "--task", "RTE", "--engine", "serial", *CHANGES)
+    code, out, err = repro("table", name, "--tasks", "RTE", "--engine", "serial", *CHANGES)
     assert code == 0, err
     variant = experiments.variant("authors", BUDGET)
     frame = tables.read_table(name, "demo", variant)
@@ -224,6 +224,21 @@ def test_a_table_notebook_writes_its_csv(repro, own_folders, monkeypatch, cache,
     summary = executed.cells[-1].outputs[-1]["data"]["text/markdown"]
     first = frame[frame["mean"].notna()].iloc[0]
     assert f"{first['mean']:.1f}" in summary
+
+
+def test_a_table_as_json_is_one_document(repro, own_folders, monkeypatch, cache):
+    monkeypatch.setenv("REPRO_CACHE", str(cache))
+    run = ("table", "table4", "--tasks", "RTE", "--engine", "serial", *CHANGES, "--json")
+    code, out, err = repro(*run)
+    assert code == 0, err
+    said = json.loads(out)
+    frame = tables.read_table("table4", "demo", experiments.variant("authors", BUDGET))
+    assert [(row["method"], row["mean"]) for row in said["rows"]] == [
+        *frame[["method", "mean"]].itertuples(index=False, name=None)
+    ]
+    assert {row["against"] for row in said["comparisons"]} == {"SPS-1", "BERT3"}
+    assert said["published"] is None
+    assert "3 cells" in err  # what the notebook prints
 
 
 def test_claims_and_the_document_of_the_textbook_recipe(repro, own_folders):
@@ -249,7 +264,7 @@ def test_claims_and_the_document_of_the_textbook_recipe(repro, own_folders):
 
 def test_the_ptp_notebook_writes_its_csvs_and_figures(repro, own_folders, monkeypatch, cache):
     monkeypatch.setenv("REPRO_CACHE", str(cache))
-    code, out, err = repro("ptp", "--task", "RTE", "--seeds", "2", "--engine", "serial", *CHANGES)
+    code, out, err = repro("ptp", "--tasks", "RTE", "--seeds", "2", "--engine", "serial", *CHANGES)
     assert code == 0, err
     variant = experiments.variant("authors", BUDGET)
     names = ("ptp_labels", "ptp_difficulty", "ptp_agreement")

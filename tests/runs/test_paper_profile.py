@@ -39,7 +39,7 @@ def repro(words: list[str], folder: Path, url: str) -> subprocess.CompletedProce
         for name, value in os.environ.items()
         if name not in ("GLUE_DIR", "HF_HUB_OFFLINE")
     }
-    command = [sys.executable, "-m", "repro", *words, "--profile", "paper", "--task", "MRPC"]
+    command = [sys.executable, "-m", "repro", *words, "--profile", "paper", "--tasks", "MRPC"]
     return subprocess.run(
         command,
         cwd=ROOT,

@@ -137,7 +137,7 @@ def test_cells_without_result_are_named_with_their_commands(glue, trained):
     text = str(caught.value)
     assert text.startswith("2 of 2 cells have no result") and "\n" not in text
     for name in ("RTE", "MRPC"):
-        assert text.count(f"--method PeaBERT2 --task {name} --seed 0") == 1
+        assert text.count(f"--method PeaBERT2 --tasks {name} --seed 0") == 1
 
 
 def test_a_model_that_does_not_match_the_result_is_refused(glue, trained):
