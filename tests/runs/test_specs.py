@@ -57,7 +57,7 @@ def test_the_authors_peabert3():
     assert values(plan, "ptp") == {
         "structure": twice,
         "ptp": {"variant": "both", "thresholds": (0.80, 0.60), "class_weights": "none"},
-        "training": training(2e-4, 32, 4, 3, shuffle=True),
+        "training": training(2e-4, 32, 3, 2, shuffle=True),
         "selection": "best_dev",
     }
     kd = {"alpha": 0.7, "temperature": 10.0, "reduction": "mean", "reading": "both_squared"}
@@ -69,7 +69,7 @@ def test_the_authors_peabert3():
             "match": "normalized_mean",
             "pairs": ((1, 2), (2, 4), (3, 6), (4, 8), (5, 10)),
         },
-        "training": training(2e-4, 32, 4, 4),
+        "training": training(2e-4, 32, 2, 2),
         "selection": "best_dev",
         "pooler": "kept",
     }
