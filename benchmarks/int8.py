@@ -10,7 +10,6 @@ results/int8.csv below this folder: scores, agreement, size and latency by task,
 
 import io
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -23,13 +22,13 @@ from repro.analysis.example_scores import example_scores
 from repro.analysis.inference import Estimate, combine, difference
 from repro.config.cells import plan
 from repro.config.tasks import task
-from repro.data.encode import Encoded
 from repro.models.export import to_transformers
+from repro.runs import costs
 from repro.runs.compute import load_data, load_model
 from repro.runs.stages import resolve
+from repro.training.loop import predict
 
 OUT = Path(__file__).parent / "results" / "int8.csv"
-BATCH, TIMED = 128, 64  # examples
 
 
 def quantised(model: nn.Module) -> nn.Module:
@@ -38,27 +37,6 @@ def quantised(model: nn.Module) -> nn.Module:
         warnings.simplefilter("ignore", DeprecationWarning)
         quantise = torch.ao.quantization.quantize_dynamic
         return quantise(model, {nn.Linear}, dtype=torch.qint8)
-
-
-@torch.no_grad()
-def predicted(model: nn.Module, tokens: Encoded) -> np.ndarray:
-    """The class of each example (n,)."""
-    starts = range(0, len(tokens.examples), BATCH)
-    batches = [range(k, min(k + BATCH, len(tokens.examples))) for k in starts]
-    logits = [model(**tokens.batch(np.array(rows))).logits for rows in batches]
-    return torch.cat(logits).argmax(1).numpy()
-
-
-@torch.no_grad()
-def latency(model: nn.Module, tokens: Encoded) -> float:
-    """Milliseconds of an answer to one example, on one thread: the median of the fastest of 3."""
-    seconds = np.full((3, TIMED), np.inf)
-    for repeat in range(3):
-        for row in range(TIMED):
-            batch, start = tokens.batch(np.array([row])), time.perf_counter()
-            model(**batch)
-            seconds[repeat, row] = time.perf_counter() - start
-    return 1000 * float(np.median(seconds.min(axis=0)))
 
 
 def megabytes(model: nn.Module) -> float:
@@ -76,12 +54,13 @@ def main(seeds: int) -> None:
     for name in dict.fromkeys(cell.task for cell in cells):
         answers: dict[str, list[np.ndarray]] = {"float32": [], "int8": []}
         for cell in (cell for cell in cells if cell.task == name):
-            stage = resolve(cell).trained
+            resolved = resolve(cell)
+            stage = resolved.trained
             data, labels = load_data(stage.spec.inputs), task(name).labels
             plain = to_transformers(load_model(stage), labels)
             forms = {"float32": plain, "int8": quantised(plain)}
             for form, model in forms.items():
-                answers[form].append(predicted(model, data.dev_tokens))
+                answers[form].append(predict(model, data.dev_tokens)[0].argmax(1))
         exact, rounded = (
             example_scores(task(name).metric, data.dev.labels, np.stack(answers[form]))
             for form in ("float32", "int8")
@@ -91,7 +70,7 @@ def main(seeds: int) -> None:
         rows.append({"task": name} | as_row(gains[-1]) | {"same answer": 100 * same})
         for form, model in forms.items():
             rows[-1] |= {f"MB {form}": megabytes(model)}
-            rows[-1] |= {f"ms {form}": latency(model, data.dev_tokens)}
+            rows[-1] |= {f"ms {form}": costs.latency(resolved, model)}
     frame = pd.DataFrame([*rows, {"task": "Avg"} | as_row(combine(gains))]).assign(seeds=seeds)
     frame.round(3).to_csv(OUT, index=False, lineterminator="\n")
     print(frame.round(2).to_string(index=False))
