@@ -28,18 +28,14 @@ def scores() -> pd.DataFrame:
         regex=True,
     )
     frame = pd.concat([tried, final])
-    frame = frame[frame["arm"].isin(["teacher", "teacher at 0.0002"]) | has_layers(frame["arm"])]
+    students = frame["arm"].str.fullmatch(r"(fine-tuned|KD) \d")
+    frame = frame[frame["arm"].isin(["teacher", "teacher at 0.0002"]) | students]
     teacher = frame["arm"].str.startswith("teacher")
     frame["layers"] = frame["arm"].str.extract(r"(\d)$", expand=False).where(~teacher, TEACHER)
     frame["arm"] = frame["arm"].str.replace(r" \d$", "", regex=True).where(~teacher, "teacher")
     frame["task"] = frame["task"].str.partition("-")[2]
     keys = ["design", "task", "arm", "layers"]
     return frame.astype({"layers": int}).groupby(keys, as_index=False)["accuracy"].mean()
-
-
-def has_layers(arms: pd.Series) -> pd.Series:
-    """Whether an arm is a fine-tuned or a KD student, such as "KD 3"."""
-    return arms.str.fullmatch(r"(fine-tuned|KD) \d")
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from repro.analysis.groups import Group, groups
-from repro.analysis.inference import combine, detectable, difference
+from repro.analysis.comparisons import gains
+from repro.analysis.groups import Group, groups, one_class
+from repro.analysis.inference import combine, detectable
 from repro.config.cells import plan
-from repro.config.tasks import TASKS
 from repro.runs import results
 from repro.runs.engine import run_cells
 
@@ -46,7 +46,7 @@ def main(seeds: int) -> None:
     name = "largest minimum detectable difference of an average"
     rows.append({"gate": name, "value": smallest, "needed": MOST_DETECTABLE})
     rows[-1]["passed"] = smallest <= MOST_DETECTABLE
-    collapsed = np.mean([one_class for group in by_key.values() for one_class in same(group)])
+    collapsed = sum(map(one_class, by_key.values())) / len(cells)
     rows.append({"gate": "share of runs that predict one class", "value": collapsed})
     rows[-1] |= {"needed": MOST_COLLAPSED, "passed": collapsed <= MOST_COLLAPSED}
     scores = [
@@ -62,13 +62,7 @@ def main(seeds: int) -> None:
 
 def compare(by_key: dict[tuple[str, str], Group], new: str, old: str, least: float) -> dict:
     """The average difference of two rows: its interval must lie above 0, and it at `least`."""
-    tasks = [task for task in TASKS if (new, task) in by_key]
-    gain = combine(
-        [
-            difference(by_key[old, task].example_scores, by_key[new, task].example_scores)
-            for task in tasks
-        ]
-    )
+    gain = combine(list(gains(by_key, new, old).values()))
     return {
         "gate": f"{new} above {old}",
         "value": gain.estimate,
@@ -89,11 +83,6 @@ def spreads(by_key: dict[tuple[str, str], Group], arm: str) -> list[dict]:
         rows.append({"gate": f"{arm}: range over depths on {task}", "value": spread})
         rows[-1] |= {"needed": LEAST_SPREAD, "passed": spread > LEAST_SPREAD}
     return rows
-
-
-def same(group: Group) -> list[bool]:
-    """Of each seed, whether a single class is predicted."""
-    return [len(np.unique(row)) == 1 for row in group.predicted]
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def of(profile_name: str, variant: str = "") -> pd.DataFrame:
     """
     names = ("table2", "table3", "table4", "table5")
     finished = {name: _finished(name, profile_name, variant) for name in names}
-    options = f"PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
+    options = tables.make_options(profile_name, variant)
     if not any(finished.values()):
         raise MissingError(f"no tables yet; run: make tables {options}")
     claims = ledger().to_dict("records")

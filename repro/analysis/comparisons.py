@@ -42,16 +42,29 @@ def of(cells: list[Cell]) -> pd.DataFrame:
     compared = [cell for cell in cells if any(cell.row in pair for pair in pairs)]
     by_key = groups(compared) if pairs else {}
     for method, against in pairs:
-        names = [name for name in TASKS if (method, name) in by_key]
-        both = {name: (by_key[method, name], by_key[against, name]) for name in names}
-        gains = [difference(old.example_scores, new.example_scores) for new, old in both.values()]
-        for name, gain in zip(names, gains, strict=True):
-            rows.append(_row(name, [both[name]], gain))
-        rows.append(_row("Avg", list(both.values()), combine(gains)))
+        by_task = gains(by_key, method, against)
+        both = [(by_key[method, name], by_key[against, name]) for name in by_task]
+        for pair, (name, gain) in zip(both, by_task.items(), strict=True):
+            rows.append(_row(name, [pair], gain))
+        rows.append(_row("Avg", both, combine(list(by_task.values()))))
     for row, p_holm in zip(rows, holm([row["p"] for row in rows]).tolist(), strict=True):
         row["p_holm"] = p_holm
         row["verdict"] = verdict(row["difference"], row["p"], p_holm, row["seeds"])
     return with_types(pd.DataFrame(rows, columns=list(COLUMNS))).round(DIGITS)
+
+
+def gains(by_key: dict[tuple[str, str], Group], method: str, against: str) -> dict[str, Estimate]:
+    """The difference of two rows on each task, in the order of TASKS.
+
+    Args:
+        by_key: As `groups.groups` returns them; both rows have the same tasks.
+        method, against: The rows; the difference is method minus against.
+    """
+    return {
+        name: difference(by_key[against, name].example_scores, by_key[method, name].example_scores)
+        for name in TASKS
+        if (method, name) in by_key
+    }
 
 
 def _row(name: str, pairs: list[tuple[Group, Group]], gain: Estimate) -> dict[str, Any]:

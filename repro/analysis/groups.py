@@ -219,7 +219,7 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "computed": computed(members),
         "checkpoint": _joined(result["selection"]["rule"] for result in results),
         "last": round(float(np.mean(last_scores)), DIGITS),  # NaN unless the best on dev was taken
-        "one_class": sum(_one_class(group) for group in members),
+        "one_class": sum(one_class(group) for group in members),
         "effective_layers": depth,
         "layers": cell.layers or depth,
         "parameters": parameters["layers"],
@@ -255,7 +255,7 @@ def _split(group: Group) -> str:
     return f"{name} (first {cap})" if cap and len(group.labels) == cap else name
 
 
-def _one_class(group: Group) -> int:
+def one_class(group: Group) -> int:
     """The number of seeds whose model predicts the same class for every example."""
     return int((group.predicted == group.predicted[:, :1]).all(axis=1).sum())
 

@@ -63,9 +63,9 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
                 folder.mkdir(parents=True)
             left_out = _fill(results, source, runs, ids)
             drawn = paths.figures(profile_name)
-            for folder in (drawn, *filter(Path.is_dir, visible(drawn.glob("*")))):
-                pictures = [path for path in visible(folder.glob("*")) if path.suffix in _PICTURES]
-                _copy(pictures, figures / folder.relative_to(drawn))
+            for of_recipe in (drawn, *filter(Path.is_dir, visible(drawn.glob("*")))):
+                files_ = [path for path in visible(of_recipe.glob("*")) if path.suffix in _PICTURES]
+                _copy(files_, figures / of_recipe.relative_to(drawn))
             with paths.results_in(results.parent):
                 _require(verification.verify(profile_name), f"make publish PROFILE={profile_name}")
             sizes = _sizes(profile_name, results, figures)

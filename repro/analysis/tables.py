@@ -311,6 +311,16 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 
 
+def make_options(profile_name: str, variant: str = "") -> str:
+    """The options of the make target that writes a recipe's tables, such as "PROFILE=demo".
+
+    Args:
+        profile_name: A profile.
+        variant: "textbook" for the tables of the textbook recipe.
+    """
+    return f"PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
+
+
 def read_all(
     profile_name: str, tables: str = "1,2,3,4,5", variant: str = ""
 ) -> dict[str, pd.DataFrame]:
@@ -332,7 +342,7 @@ def read_all(
     if missing:
         raise MissingError(
             f"no {', '.join(missing)} for profile {profile_name} in {paths.results(profile_name)}; "
-            f"run: make tables PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
+            f"run: make tables {make_options(profile_name, variant)}"
         )
     names += [name for name in EXTRAS if table_path(name, profile_name, variant).is_file()]
     return {name: read_table(name, profile_name, variant) for name in names}

@@ -32,15 +32,14 @@ def table(name: str, profile: str, variant: str = "") -> dict[str, Any]:
     Raises:
         MissingError: If a CSV does not exist.
     """
-    comparisons = declared.table(name).comparisons if declared.table(name).pairs else ""
+    comparisons = declared.table(name).comparisons
+    pairs = rows(tables.read_table(comparisons, profile, variant)) if comparisons else []
     return {
         "table": name,
         "profile": profile,
         "file": shown(tables.table_path(name, profile, variant)),
         "rows": rows(tables.read_table(name, profile, variant)),
-        "comparisons": rows(tables.read_table(comparisons, profile, variant))
-        if comparisons
-        else [],
+        "comparisons": pairs,
     }
 
 

@@ -217,10 +217,10 @@ def _splits(per_task: pd.DataFrame) -> str:
         f"{split} ({', '.join(tasks)})" if len(tasks_by_split) > 1 else str(split)
         for split, tasks in tasks_by_split.items()
     )
-    name = per_task["table"].iloc[0]
-    if name in ("table1", "baselines"):
+    if per_task["paper"].isna().all():
         return f"Split: {ours}."
-    return f"Split: {ours}; the paper's scores are {_PAPER_SPLITS[table(name).paper_split]}."
+    of_paper = _PAPER_SPLITS[table(per_task["table"].iloc[0]).paper_split]
+    return f"Split: {ours}; the paper's scores are {of_paper}."
 
 
 def _checkpoints(per_task: pd.DataFrame) -> str:

@@ -297,9 +297,8 @@ def _phases(
         selection = cell.recipe.checkpoint if number == len(phases) else "last"
         spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
         passes = training.stop_epoch * (1 + phase.copies)
-        work = (
-            passes * float(len(structure.uses)) + phase.copies * forward
-        )  # the latter: to augment
+        to_augment = phase.copies * forward
+        work = passes * float(len(structure.uses)) + to_augment
         if phase.teacher:
             work += passes * forward
         elif phase.copies:  # the teacher's predictions of the copies
