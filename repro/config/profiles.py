@@ -159,10 +159,10 @@ _PROFILES = (
                     evaluations_per_epoch=2),
             (2e-4, 5e-4, 1e-3), 1.3e-4, task_prefix="mini-",
             cannot_tell=("MRPC",)),  # benchmarks/results/gates.csv
-    Profile("cpu", "GLUE, first 2,000 training and 1,000 dev examples", _SIMILARITY,
+    Profile("cpu", "GLUE, first 8,000 training examples", _SIMILARITY,
             Setting("all-MiniLM-L6-v2",
                     Budget(5e-5, 32, 4), Budget(5e-5, 32, 4, 3), Budget(5e-5, 32, 4),
-                    beta=beta_for(384), train_cap=2000, dev_cap=1000, evaluations_per_epoch=2),
+                    beta=beta_for(384), train_cap=8000, evaluations_per_epoch=2),
             (2e-5, 5e-5, 1e-4, 2e-4), 5e-3),
     Profile("base", "GLUE", _SIMILARITY,
             Setting("all-mpnet-base-v2",
