@@ -48,7 +48,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables baselines related sweep decisions ptp claims paper verify publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables baselines related sweep decisions ptp claims paper verify models publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -128,6 +128,9 @@ paper: .venv/.base  ## LaTeX tables, figures and paper.pdf from the CSV files (T
 
 verify: .venv/.base  ## recompute a profile's tables from its predictions (PUBLISHED=1: the published ones)
 	@$(REPRO) verify --profile "$${PROFILE:-demo}" $${PUBLISHED:+--published}
+
+models: setup  ## export teacher and three-layer students of Table 2 as folders for plain transformers
+	@$(REPRO) models --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --recipe "$${RECIPE:-authors}"
 
 publish: .venv/.base  ## replace the published results of PROFILE by yours, verified (REPLACE=1, ALLOW_DIRTY=1)
 	@$(REPRO) publish --profile "$${PROFILE:-demo}" $${REPLACE:+--replace} $${ALLOW_DIRTY:+--allow-dirty}

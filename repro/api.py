@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from repro import paths
 from repro.analysis import student_report
+from repro.config import cells
 from repro.config import own as configuration
 from repro.config.cells import Cell
 from repro.data import encoders, own
+from repro.data.pypi_encoders import WEIGHTS
 from repro.errors import InputError, MissingError, on_disk
-from repro.files import write_atomic
+from repro.files import sha256, write_atomic
 from repro.report import student_card
+from repro.runs import results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,6 +28,7 @@ if TYPE_CHECKING:
 
 STUDENT = "student"  # the folder of the model within the folder of a distillation
 REPORT = "report.json"
+MODELS = (0, 3)  # layers of the models of Table 2 that `models` exports; 0: the teacher
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,42 @@ def load_student(source: str | Path) -> Student:
 
     plan = stages.resolve(Cell.from_dict(json.loads(found[0].read_text())["cell"]))
     return _trained(plan, f"model of {name}")
+
+
+def models(profile: str = "demo", tasks: str = "", recipe: str = "authors") -> pd.DataFrame:
+    """Export the teacher and the three-layer students of Table 2, seed 0.
+
+    Each becomes a folder below results/<profile>/models that plain transformers loads. A model that
+    is no longer in the cache is trained again.
+
+    Args:
+        profile: The profile.
+        tasks: Comma-separated names; "" for all four.
+        recipe: The recipe of the run.
+
+    Returns:
+        One row per model: its folder, task, method, scores on dev and the SHA-256 of its weights;
+        also written to models.csv beside the folders.
+
+    Raises:
+        MissingError: If one of their cells is not finished.
+    """
+    wanted = [c for c in cells.plan("table2", profile, tasks, 1, recipe) if c.layers in MODELS]
+    for cell in wanted:
+        results.read(cell)  # before anything is trained or written
+    target, rows = paths.results(profile) / "models", []
+    for cell in wanted:
+        student = load_student(cell.id)
+        name = f"{cell.task}-{cell.row}".lower()
+        student.export(target / name)
+        row = {"model": name, "task": cell.task, "method": cell.row, "recipe": recipe}
+        scores = {
+            metric: round(score, 2) for metric, score in results.read(cell)["metrics"].items()
+        }
+        rows.append(row | scores | {"sha256": sha256(target / name / WEIGHTS)})
+    frame = pd.DataFrame(rows)
+    write_atomic(target / "models.csv", lambda path: frame.to_csv(path, index=False))
+    return frame
 
 
 def _trained(plan: "Plan", title: str) -> Student:

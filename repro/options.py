@@ -41,6 +41,7 @@ EXAMPLES = {
     "--train train.csv --dev dev.csv --text a,b --label fits --teacher DIR --out student",
     "predict": "student --data new.csv --out predictions.csv",
     "export": "student --to model --onnx\nCELL --to model --shared",
+    "models": "--profile demo --recipe textbook",
     "doctor": "",
     "check-reference": "FOLDER",
     "packages": "minilm",

@@ -1,4 +1,4 @@
-"""The commands on a user's own data: `distill`, `predict` and `export`."""
+"""The commands that make and use trained models: `distill`, `predict`, `export`, `models`."""
 
 import os
 from pathlib import Path
@@ -9,8 +9,8 @@ import typer
 from repro.config.own import METHODS, RECIPE
 from repro.config.profiles import assignments
 from repro.errors import InputError, one_of
-from repro.options import Changes, OneSeed, number
-from repro.paths import shown
+from repro.options import Changes, OneSeed, Profile, RecipeName, Tasks, number
+from repro.paths import results, shown
 
 _Data = Annotated[Path, typer.Option(metavar="FILE", help="a CSV, TSV or JSONL file")]
 _Text = Annotated[str, typer.Option(metavar="NAME", help="the text column, or two for pairs: a,b")]
@@ -18,7 +18,7 @@ _Text = Annotated[str, typer.Option(metavar="NAME", help="the text column, or tw
 
 def register(app: typer.Typer) -> None:
     """Add the commands to a command line."""
-    for command in (distill, predict, export):
+    for command in (distill, predict, export, models):
         app.command()(command)
 
 
@@ -121,6 +121,18 @@ def export(
         onnx_file.check()
     api.load_student(source).export(to, shared, onnx)
     typer.echo(f"written: {shown(to)}")
+
+
+def models(profile: Profile = "demo", tasks: Tasks = "", recipe: RecipeName = "authors") -> None:
+    """Export Table 2's teacher and three-layer students.
+
+    Those of seed 0, as folders that plain transformers loads.
+    """
+    from repro import api
+
+    frame = api.models(profile, tasks, recipe)
+    typer.echo(frame.drop(columns="sha256").to_string(index=False))
+    typer.echo(f"written: {shown(results(profile) / 'models')}")
 
 
 def _columns(text: str) -> list[str]:

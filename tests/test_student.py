@@ -1,5 +1,6 @@
 """Distillation on own data: from Python and from the command line, with two architectures."""
 
+import hashlib
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from tiny_cells import tiny
 
 import repro as package
 from repro import paths
+from repro.config import cells
 from repro.config import own as configuration
 from repro.config.profiles import PROFILES
 from repro.config.recipe import parse
@@ -279,6 +281,30 @@ def test_a_cell_can_be_exported(repro, own_folders):
     assert found == pytest.approx(exact, abs=1e-5)
     score = student.report["scores"]["student"]["accuracy"]["score"]
     assert score == pytest.approx(results.read(cell)["metrics"]["accuracy"])
+
+
+def test_the_models_of_table_2_are_exported_with_their_checksums(repro, monkeypatch):
+    wanted = {"BERT-base", "BERT3-PatientKD", "PeaBERT3"}
+    run = [cell for cell in tiny("table2") if cell.row in wanted]
+    monkeypatch.setattr(cells, "plan", lambda *arguments: tiny("table2"))
+    code, _, err = repro("models", "--tasks", "RTE")
+    assert code == 2 and err.startswith("error: no result for cell table2-bert-base-mini-rte-s0-")
+    assert not (paths.results("demo") / "models").exists()
+    engine.run_cells(run, "serial")
+    code, _, err = repro("models", "--tasks", "RTE")
+    assert code == 0, err
+    folder = paths.results("demo") / "models"
+    frame = pd.read_csv(folder / "models.csv")
+    assert set(frame["method"]) == wanted
+    for row, cell in zip(frame.itertuples(), run, strict=True):
+        weights = (folder / row.model / "model.safetensors").read_bytes()
+        assert row.sha256 == hashlib.sha256(weights).hexdigest()
+        assert row.accuracy == round(results.read(cell)["metrics"]["accuracy"], 2)
+        rate = cell.setting.teacher if row.method == "BERT-base" else cell.setting.student
+        card = (folder / row.model / "README.md").read_text()
+        assert (
+            f"{'student' if cell.layers else 'teacher'} 1 epochs at {rate.learning_rate:g}" in card
+        )
 
 
 # defaults

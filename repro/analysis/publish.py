@@ -1,7 +1,8 @@
 """Publish a run: copy its verified results and figures into the folders that git keeps.
 
 results/published/<profile>/ gets table CSVs with their sidecars, the cells behind them, all
-predictions in one Parquet file, finished sweeps and executed notebooks.
+predictions in one Parquet file, finished sweeps, executed notebooks and exported models: those of
+the demo whole, of others their checksums, since `models` makes them again.
 figures/published/<profile>/ gets LaTeX, figures and the PDF.
 """
 
@@ -80,6 +81,10 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
     lines += [f"left out, it may show sentences of GLUE: {name}" for name in left_out]
     if not (paths.published_figures() / profile_name / "paper.tex").is_file():
         lines.append(f"no document was published; make it with: make paper PROFILE={profile_name}")
+    if not (paths.published_results() / profile_name / "models").is_dir():
+        lines.append(
+            f"no models were published; make them with: make models PROFILE={profile_name}"
+        )
     return lines
 
 
@@ -148,6 +153,11 @@ def _fill(
         _pack([source / kind / f"{cell_id}.parquet" for cell_id in ids], target / f"{kind}.parquet")
     if any(run.tuned for run, _ in runs.values()):  # a tuned plan reads its sweeps
         _copy(visible((source / "sweeps").glob("*.log")), target / "sweeps")
+    for path in visible((source / "models").glob("*")):
+        if path.suffix == ".csv":
+            _copy([path], target / "models")
+        elif source.name == "demo":
+            shutil.copytree(path, target / "models" / path.name)
     shown_variants = {"", *(Path(name).stem.partition(".")[2] for name in runs)}
     notebooks = [
         path

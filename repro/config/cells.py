@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from repro.config.profiles import PROFILES, Budget, Setting, changes, override, profile
-from repro.config.recipe import Recipe, parse
+from repro.config.recipe import TEXTBOOK, Recipe, parse
 from repro.config.tables import Method, table
 from repro.errors import InputError
 
@@ -59,11 +59,14 @@ class Cell:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Cell":
         """The inverse of `as_dict`."""
+        # the two options that `as_dict` leaves out are those of the recipe that the others name
+        named = all(getattr(TEXTBOOK, name) == value for name, value in data["recipe"].items())
+        recipe = TEXTBOOK if named else Recipe(**data["recipe"])
         budgets = {name: Budget(**data["setting"][name]) for name in ("teacher", "ptp", "student")}
         nested = {
             "method": Method(**data["method"]),
             "setting": Setting(**(data["setting"] | budgets)),
-            "recipe": Recipe(**data["recipe"]),
+            "recipe": recipe,
             "tuned": tuple(data.get("tuned", ())),
         }
         return cls(**(data | nested))

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 from repro.analysis.student_report import METRICS
+from repro.config.profiles import PROFILES
+from repro.config.tasks import OWN
 
 _INTERVALS = (
     "Scores in percent on the dev examples, with 95 % intervals over examples. They do not cover "
@@ -131,6 +133,8 @@ def _notes(facts: dict[str, Any]) -> str:
         f"{dev['examples']:,} dev examples (`{dev['fingerprint']}`).",
         f"Encoder: {facts['encoder']} (SHA-256 of its weights `{facts['encoder_sha256']}`).",
     ]
+    if not facts["task"].startswith(OWN):
+        lines.insert(0, f"Task: {facts['task']} ({PROFILES[facts['profile']].data}).")
     if dev["also_in_train"]:
         lines.append(
             f"**{dev['also_in_train']:,} of the dev texts are also in train**: the scores are "
@@ -145,9 +149,11 @@ def _notes(facts: dict[str, Any]) -> str:
     if facts["ptp_label_counts"]:
         counts = ", ".join(f"{count:,}" for count in facts["ptp_label_counts"])
         lines.append(f"Training examples per PTP label: {counts}.")
+    rates = {name: setting[name]["learning_rate"] for name in facts["trainings"]}
+    if facts["kind"] == "student":
+        rates |= {"student": facts["learning_rate"]}
     budgets = [
-        f"{name} {setting[name]['epochs']} epochs at {setting[name]['learning_rate']:g}"
-        for name in facts["trainings"]
+        f"{name} {setting[name]['epochs']} epochs at {rate:g}" for name, rate in rates.items()
     ]
     lines.append(
         f"Training: {'; '.join(budgets)}; seed {facts['seed']}; recipe `{facts['recipe']}`; "

@@ -134,6 +134,7 @@ def facts(plan: Plan) -> dict[str, Any]:
         "profile": cell.profile,
         "setting": {k: v for k, v in asdict(cell.setting).items() if k != "backbone"},
         "trainings": [name for name in ("teacher", "ptp", "student") if name in metas],
+        "learning_rate": trained.get("learning_rate"),  # chosen, if decision D13 searches it
         "precision": plan.trained.spec.training.precision,
         "parameters": trained["parameters"],
         "teacher_parameters": metas["teacher"]["parameters"] if "teacher" in metas else None,

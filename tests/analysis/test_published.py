@@ -83,6 +83,19 @@ def test_what_is_published_is_verified_without_the_run(run, repro):
     assert "verified: the table agrees with its 9 cells" in out
 
 
+@pytest.mark.parametrize(("profile", "whole"), [("demo", True), ("cpu", False)])
+def test_models_are_published_whole_only_for_the_demo(tmp_path, profile, whole):
+    models = tmp_path / profile / "models"
+    (models / "rte-peabert3").mkdir(parents=True)
+    (models / "models.csv").write_text("model,sha256")
+    (models / "rte-peabert3" / "model.safetensors").write_bytes(b"weights")
+    target = tmp_path / "published"
+    target.mkdir()
+    publishing._fill(target, tmp_path / profile, {}, [])
+    assert (target / "models" / "models.csv").read_text() == "model,sha256"
+    assert (target / "models" / "rte-peabert3" / "model.safetensors").exists() == whole
+
+
 def test_a_changed_published_prediction_is_found(run, repro):
     publishing.publish("demo")
     packed = paths.published_results() / "demo" / "predictions.parquet"
