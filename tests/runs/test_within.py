@@ -1,0 +1,62 @@
+"""What fits into some minutes: the order of the work, the end of the time, and the packed file."""
+
+import shutil
+import signal
+import time
+
+import pytest
+from tiny_cells import tiny
+
+from repro import paths
+from repro.errors import InputError
+from repro.runs import engine, results, within
+
+
+def test_the_work_is_in_the_order_in_which_it_is_wanted():
+    work = within.steps("demo")
+    assert [(step.tasks, step.seeds) for step in work] == list(within.STEPS)
+    first = work[0].cells
+    assert {cell.table for cell in first} == set(within.TABLES)
+    assert {cell.task for cell in first} == {"mini-RTE", "mini-MRPC"}
+    assert {cell.seed for cell in first} == set(range(5))
+    (own,) = within.steps("demo", "textbook", "QNLI", 2)
+    assert {(cell.task, cell.seed) for cell in own.cells} == {("mini-QNLI", 0), ("mini-QNLI", 1)}
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan"), 1e9])
+def test_minutes_that_cannot_be_are_refused(minutes):
+    with pytest.raises(InputError, match="minutes must be above 0 and at most 10080, got"):
+        within.run_within(minutes, [], 1)
+
+
+def test_the_run_stops_in_time_and_keeps_what_is_finished(own_folders):
+    quick, endless = tiny("table5")[:1], tiny("table4", **{"teacher.epochs": 400})[:1]
+    work = [within.Step("RTE", 1, quick), within.Step("RTE", 1, endless)]
+    start = time.monotonic()
+    assert not within.run_within(0.6, work, 1)
+    assert time.monotonic() - start < 60
+    assert [step.finished for step in work] == [1, 0]
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    assert within.run_within(5, work[:1], 1)
+
+
+def test_a_packed_run_is_finished_where_it_is_unpacked(own_folders, monkeypatch, tmp_path):
+    cells = tiny("table5")[:1]
+    engine.run_cells(cells, "serial")
+    packed = within.pack("demo")
+    assert packed == paths.all_results() / "demo.zip"
+    monkeypatch.setenv("REPRO_RESULTS", str(tmp_path / "elsewhere"))
+    assert not results.done(cells[0])
+    shutil.unpack_archive(packed, tmp_path / "elsewhere")
+    assert results.done(cells[0])
+
+
+def test_the_command_says_what_is_finished(repro, monkeypatch):
+    monkeypatch.setattr(within, "run_within", lambda *arguments: False)
+    paths.results("demo").mkdir(parents=True)
+    code, out, err = repro("within", "8", "--profile", "demo", "--tasks", "RTE", "--seeds", "1")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert lines[0] == "the time is over"
+    assert lines[1].startswith("RTE, 1 seeds: 0 of ")
+    assert lines[2].endswith("demo.zip")
