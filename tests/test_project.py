@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import json
 import os
 import re
 import shlex
@@ -18,13 +17,9 @@ import typer.main
 import yaml
 
 from repro import cli
-from repro.analysis import arithmetic
-from repro.analysis import published as of_published
-from repro.config import recipe
 from repro.config.profiles import PROFILES, Setting
 from repro.config.tables import TABLES
 from repro.paths import ROOT
-from repro.report import text
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PAGES = sorted(
@@ -197,103 +192,56 @@ def test_every_import_is_declared():
 # numbers and decisions
 
 
-def marked(name, document="README.md"):
-    """The text between two marks of a document."""
-    text = (ROOT / document).read_text()
-    return text.partition(f"<!-- {name} -->\n")[2].partition("\n<!-- end -->")[0]
-
-
-def markdown(head, rows):
-    """A Markdown table."""
-    lines = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in (head, *rows)]
-    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
-
-
-def measured(name):
-    """A committed report of benchmarks/."""
-    return json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-
-
-def test_the_sums_that_do_not_add_up_are_those_of_the_code():
-    assert marked("sums", "REPRODUCIBILITY.md") == arithmetic.markdown(), (
-        "put the output of repro.analysis.arithmetic.markdown() between the two marks"
-    )
-
-
-def test_the_decisions_are_those_of_the_code():
-    assert marked("decisions", "REPRODUCIBILITY.md") == recipe.markdown(), (
-        "put the output of python -m repro decisions between the two marks"
-    )
-
-
-@pytest.mark.parametrize(
-    ("document", "mark", "name"),
-    [
-        ("docs/tables.md", "costs", "tables"),
-        ("docs/tables.md", "speed", "speed"),
-        ("docs/benchmarks.md", "grid", "grid"),
-    ],
-)
-def test_the_quoted_costs_are_those_measured(monkeypatch, document, mark, name):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+def quoted():
+    """docs/quoted.py, which makes what the documents quote."""
+    spec = importlib.util.spec_from_file_location("quoted", ROOT / "docs" / "quoted.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert marked(mark, document) == module.markdown(measured(name))
+    return module
+
+
+QUOTED = quoted()
+
+
+@pytest.mark.parametrize(("document", "name"), QUOTED.BLOCKS, ids=" ".join)
+def test_the_quoted_numbers_are_those_of_the_files(document, name):
+    assert QUOTED.marked(document, name) == QUOTED.BLOCKS[document, name](), (
+        "run python docs/quoted.py"
+    )
+
+
+def test_every_marked_block_is_made_from_a_file():
+    marks = {
+        (document, name)
+        for document in DOCUMENTS
+        for name in re.findall(r"<!-- (?!end )(\w+) -->", (ROOT / document).read_text())
+    }
+    assert marks == QUOTED.BLOCKS.keys()
+
+
+def test_a_block_that_is_out_of_date_is_rewritten(tmp_path, monkeypatch, capsys):
+    (tmp_path / "page.md").write_text("before\n<!-- one -->\nold\nlines\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(QUOTED, "ROOT", tmp_path)
+    monkeypatch.setattr(QUOTED, "BLOCKS", {("page.md", "one"): lambda: "new"})
+    QUOTED.main()
+    QUOTED.main()
+    assert capsys.readouterr().out == "page.md: one\n"
+    text = "before\n<!-- one -->\nnew\n<!-- end -->\nafter\n"
+    assert (tmp_path / "page.md").read_text() == text
 
 
 def test_the_quoted_memory_and_minutes_are_those_measured():
-    report = measured("tables")
+    report = QUOTED.benchmark("tables")
     memory = f"Memory: {report['peak memory GiB']:.1f} GiB at most."
     assert memory in (ROOT / "docs" / "tables.md").read_text()
     minutes = f"{report['seconds']['table2, empty cache'] / 60:.0f} minutes"
     assert f"`make table2` takes about {minutes}" in " ".join(README.split())
 
 
-def test_the_quoted_techniques_are_those_measured():
-    rows = re.findall(
-        r"^\| `(.*)` \| ([\d.]+) \| ([\d.]+) \|",
-        marked("means", "docs/benchmarks.md"),
-        re.MULTILINE,
-    )
-    means = measured("speed")["means, times faster"]
-    assert rows == [
-        (name, f"{value['MRPC']:.2f}", f"{value['SST-2']:.2f}") for name, value in means.items()
-    ]
-
-
-def test_the_quoted_precision_is_that_measured():
-    points = measured("precision")["points"]
-    rows = [
-        [
-            point["method"],
-            point["task"],
-            f"{point['bfloat16 - float32']:+.1f}",
-            f"{point['low']:+.1f} to {point['high']:+.1f}",
-            f"{point['same answer']:.0%}",
-        ]
-        for point in points
-    ]
-    head = ["method", "task", "difference", "95 % interval", "same answer"]
-    assert marked("precision", "docs/benchmarks.md") == markdown(head, rows)
-    assert all(point["low"] < 0 < point["high"] for point in points)
-
-
-def test_the_quoted_gates_are_the_measured_ones():
-    measured_gates = pd.read_csv(ROOT / "benchmarks" / "results" / "gates.csv")
-    rows = []
-    for gate in measured_gates.to_dict("records"):
-        interval = "" if pd.isna(gate["low"]) else f" [{gate['low']:+.1f}, {gate['high']:+.1f}]"
-        value = f"{gate['value']:.1f}{interval}"
-        rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
-    head = ["gate", "measured", "bound", "passed"]
-    failed = {
-        gate.rpartition("-")[2]
-        for gate, passed in zip(measured_gates["gate"], measured_gates["passed"], strict=True)
-        if "range over depths" in gate and not passed
-    }
-    assert {*PROFILES["demo"].cannot_tell} == failed
-    assert marked("gates", "docs/calibration.md") == markdown(head, rows)
+def test_the_demo_claims_nothing_about_tasks_that_failed_their_gate():
+    gates = pd.read_csv(QUOTED.MEASURED / "gates.csv")
+    failed = gates[gates["gate"].str.contains("range over depths") & ~gates["passed"]]
+    assert {*PROFILES["demo"].cannot_tell} == {gate.rpartition("-")[2] for gate in failed["gate"]}
 
 
 def test_the_described_settings_exist_with_these_defaults():
@@ -304,93 +252,6 @@ def test_the_described_settings_exist_with_these_defaults():
     defaults = {field.name: field.default for field in fields(Setting)}
     for name in ("alpha", "temperature", "beta", "max_length", "evaluations_per_epoch"):
         assert re.match(r"[\d.]+", rows[f"`{name}`"])[0] == f"{defaults[name]:g}", name
-
-
-def published(name, profile, variant=""):
-    """A published table; a document that quotes it is not checked while nothing is published."""
-    frame = of_published.read_table(name, profile, variant)
-    if frame is None:
-        pytest.skip(f"{name} ({variant or 'authors'}) of profile {profile} is not published yet")
-    return frame
-
-
-@pytest.mark.parametrize(
-    ("name", "variant", "mark", "page"),
-    [
-        ("table2", "", "table2", "README.md"),
-        ("comparisons2", "textbook", "results", "README.md"),
-        ("comparisons5", "textbook", "comparisons", "docs/results.md"),
-        ("ledger", "textbook", "verdicts", "docs/tables.md"),
-        ("decisions", "", "flips", "docs/tables.md"),
-    ],
-)
-def test_no_page_shows_numbers_that_are_not_published(name, variant, mark, page):
-    absent = of_published.read_table(name, "demo", variant) is None
-    assert (marked(mark, page) == "No results are published yet.") == absent
-
-
-def test_the_readme_s_table_is_part_of_the_published_one():
-    printed = text.to_text(published("table2", "demo")).splitlines()
-    quoted = marked("table2").removeprefix("```text\n").removesuffix("\n```").splitlines()
-    assert quoted[0] == printed[0]
-    assert [line for line in quoted if line not in printed] == []
-
-
-def test_the_readme_s_results_are_the_published_ones():
-    pairs = [
-        (2, "PeaBERT1", "BERT1-PatientKD"),
-        (2, "PeaBERT2", "BERT2-PatientKD"),
-        (2, "PeaBERT3", "BERT3-PatientKD"),
-        (4, "SPS-2", "BERT3"),
-        (5, "BERT3+SPS+PTP", "BERT3+SPS"),
-    ]
-    rows = []
-    for number, method, against in pairs:
-        frame = published(f"comparisons{number}", "demo", "textbook")
-        keys = (frame["method"], frame["against"], frame["task"])
-        (pair,) = frame[(keys[0] == method) & (keys[1] == against) & (keys[2] == "Avg")].to_dict(
-            "records"
-        )
-        interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
-        values = [f"{pair['difference']:+.1f}", interval, f"{pair['paper']:+.1f}"]
-        rows.append([f"{method} vs {against}", *values])
-    assert marked("results") == markdown(["", "ours", "95 % interval", "paper"], rows)
-
-
-def test_the_quoted_comparisons_are_the_published_ones():
-    rows = []
-    for number in (2, 4, 5):
-        frame = published(f"comparisons{number}", "demo", "textbook")
-        for pair in frame[frame["task"] == "Avg"].to_dict("records"):
-            name = f"{pair['method']} vs {pair['against']}"
-            name += " [ours]" if pair["compared_by"] == "us" else ""
-            interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
-            printed = "" if pd.isna(pair["paper"]) else f"{pair['paper']:+.1f}"
-            values = [f"{pair['difference']:+.1f}", interval, pair["verdict"], printed]
-            rows.append([f"Table {number}: {name}", *values])
-    head = ["", "ours", "95 % interval", "verdict", "paper, on GLUE"]
-    assert marked("comparisons", "docs/results.md") == markdown(head, rows)
-
-
-def test_the_quoted_verdicts_are_the_published_ones():
-    counts = published("ledger", "demo", "textbook")["direction"].value_counts()
-    rows = [[verdict, str(count)] for verdict, count in counts.items()]
-    assert marked("verdicts", "docs/tables.md") == markdown(["verdict", "claims"], rows)
-
-
-def test_the_quoted_effects_of_the_decisions_are_the_published_ones():
-    frame = published("decisions", "demo")
-    average = frame[frame["task"] == "Avg"]
-    flips = average[average["acts"] == "yes"]
-    (default,) = average[average["option"] == "none"]["difference"]
-    values = {
-        "with the `authors` recipe": default,
-        f"lowest of {len(flips)} changes": flips["difference"].min(),
-        f"highest of {len(flips)} changes": flips["difference"].max(),
-    }
-    rows = [[name, f"{value:+.1f}"] for name, value in values.items()]
-    head = ["PeaBERT3 vs BERT3-PatientKD", "points"]
-    assert marked("flips", "docs/tables.md") == markdown(head, rows)
 
 
 # make

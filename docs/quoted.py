@@ -1,0 +1,221 @@
+"""The numbers that the documents quote. Each is made from a file and stands between two marks.
+
+Usage: python docs/quoted.py, after publishing a run or repeating a benchmark. It rewrites what
+stands between `<!-- name -->` and `<!-- end -->` in each document of BLOCKS; a test compares it.
+"""
+
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from repro.analysis import arithmetic, published
+from repro.config import recipe
+from repro.report import text
+
+ROOT = Path(__file__).parent.parent
+MEASURED = ROOT / "benchmarks" / "results"
+ABSENT = "No results are published yet."
+HEADLINES = (
+    ("comparisons2", "PeaBERT1", "BERT1-PatientKD"),
+    ("comparisons2", "PeaBERT2", "BERT2-PatientKD"),
+    ("comparisons2", "PeaBERT3", "BERT3-PatientKD"),
+    ("comparisons4", "SPS-2", "BERT3"),
+    ("comparisons5", "BERT3+SPS+PTP", "BERT3+SPS"),
+)
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(line)} |".replace("|  |", "| |") for line in (head, *rows)]
+    return "\n".join([lines[0], f"|{'---|' * len(head)}", *lines[1:]])
+
+
+def benchmark(name: str) -> Any:
+    """A committed report of benchmarks/."""
+    return json.loads((MEASURED / f"{name}.json").read_text())
+
+
+def by_its_benchmark(name: str) -> str:
+    """The table that a benchmark makes of its own report."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        path = ROOT / "benchmarks" / f"{name}.py"
+        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.pop(0)
+    table: str = module.markdown(benchmark(name))
+    return table
+
+
+def techniques() -> str:
+    """How much slower a distillation is without each technique; what it is stays as written."""
+    meanings = {
+        line.split(" | ")[0].strip("| `"): line.split(" | ")[-1].strip(" |")
+        for line in marked("docs/benchmarks.md", "means").splitlines()[2:]
+    }
+    rows = [
+        [f"`{name}`", f"{value['MRPC']:.2f}", f"{value['SST-2']:.2f}", meanings[name]]
+        for name, value in benchmark("speed")["means, times faster"].items()
+    ]
+    return markdown(["technique", "MRPC", "SST-2", ""], rows)
+
+
+def precision() -> str:
+    """bfloat16 against float32."""
+    rows = [
+        [
+            point["method"],
+            point["task"],
+            f"{point['bfloat16 - float32']:+.1f}",
+            f"{point['low']:+.1f} to {point['high']:+.1f}",
+            f"{point['same answer']:.0%}",
+        ]
+        for point in benchmark("precision")["points"]
+    ]
+    return markdown(["method", "task", "difference", "95 % interval", "same answer"], rows)
+
+
+def gates() -> str:
+    """What the demo's baselines had to show."""
+    rows = []
+    for gate in pd.read_csv(MEASURED / "gates.csv").to_dict("records"):
+        interval = "" if pd.isna(gate["low"]) else f" [{gate['low']:+.1f}, {gate['high']:+.1f}]"
+        value = f"{gate['value']:.1f}{interval}"
+        rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
+    return markdown(["gate", "measured", "bound", "passed"], rows)
+
+
+def part_of_table2() -> str:
+    """The teacher and the three-layer students of the published Table 2."""
+    frame = published.read_table("table2", "demo")
+    if frame is None:
+        return ABSENT
+    title, blank, *lines = text.to_text(frame).splitlines()
+    heads = ("  ", "method", "BERT-base", "BERT3-PatientKD", "PeaBERT3")
+    shown = [line for line in lines if line.startswith(heads)][:5]
+    return "\n".join(["```text", title, blank, *shown, "```"])
+
+
+def difference(name: str, method: str, against: str, variant: str = "textbook") -> dict | None:
+    """One average difference of a published table of comparisons; None if it is not there."""
+    frame = published.read_table(name, "demo", variant)
+    if frame is None:
+        return None
+    of_pair = (frame["method"] == method) & (frame["against"] == against)
+    (pair,) = frame[of_pair & (frame["task"] == "Avg")].to_dict("records")
+    return pair
+
+
+def shown(pair: dict) -> list[str]:
+    """A difference in points, and its interval."""
+    interval = f"{pair['ci_low']:+.1f} to {pair['ci_high']:+.1f}"
+    return [f"{pair['difference']:+.1f}", interval]
+
+
+def printed(pair: dict) -> str:
+    """The paper's difference, or nothing."""
+    return "" if pd.isna(pair["paper"]) else f"{pair['paper']:+.1f}"
+
+
+def headlines() -> str:
+    """The differences that the paper is about."""
+    pairs = [difference(*names) for names in HEADLINES]
+    rows = [
+        [f"{pair['method']} vs {pair['against']}", *shown(pair), printed(pair)]
+        for pair in pairs
+        if pair is not None
+    ]
+    return markdown(["", "ours", "95 % interval", "paper"], rows) if rows else ABSENT
+
+
+def comparisons() -> str:
+    """Every average difference of Tables 2, 4 and 5."""
+    rows = []
+    for number in (2, 4, 5):
+        frame = published.read_table(f"comparisons{number}", "demo", "textbook")
+        if frame is None:
+            return ABSENT
+        for pair in frame[frame["task"] == "Avg"].to_dict("records"):
+            name = f"Table {number}: {pair['method']} vs {pair['against']}"
+            name += " [ours]" if pair["compared_by"] == "us" else ""
+            rows.append([name, *shown(pair), pair["verdict"], printed(pair)])
+    return markdown(["", "ours", "95 % interval", "verdict", "paper, on GLUE"], rows)
+
+
+def verdicts() -> str:
+    """How many claims got which verdict."""
+    frame = published.read_table("ledger", "demo", "textbook")
+    if frame is None:
+        return ABSENT
+    rows = [[verdict, str(count)] for verdict, count in frame["direction"].value_counts().items()]
+    return markdown(["verdict", "claims"], rows)
+
+
+def flips() -> str:
+    """The range of the headline difference when one decision is changed at a time."""
+    frame = published.read_table("decisions", "demo")
+    if frame is None:
+        return ABSENT
+    average = frame[frame["task"] == "Avg"]
+    changed = average[average["acts"] == "yes"]
+    (default,) = average[average["option"] == "none"]["difference"]
+    values = {
+        "with the `authors` recipe": default,
+        f"lowest of {len(changed)} changes": changed["difference"].min(),
+        f"highest of {len(changed)} changes": changed["difference"].max(),
+    }
+    rows = [[name, f"{value:+.1f}"] for name, value in values.items()]
+    return markdown(["PeaBERT3 vs BERT3-PatientKD", "points"], rows)
+
+
+BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "table2"): part_of_table2,
+    ("README.md", "results"): headlines,
+    ("REPRODUCIBILITY.md", "decisions"): recipe.markdown,
+    ("REPRODUCIBILITY.md", "sums"): arithmetic.markdown,
+    ("docs/benchmarks.md", "means"): techniques,
+    ("docs/benchmarks.md", "precision"): precision,
+    ("docs/benchmarks.md", "grid"): lambda: by_its_benchmark("grid"),
+    ("docs/calibration.md", "gates"): gates,
+    ("docs/results.md", "comparisons"): comparisons,
+    ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),
+    ("docs/tables.md", "speed"): lambda: by_its_benchmark("speed"),
+    ("docs/tables.md", "verdicts"): verdicts,
+    ("docs/tables.md", "flips"): flips,
+}
+
+
+def split(document: str, name: str) -> tuple[str, str, str]:
+    """A document before, between and after the marks of a block."""
+    before, mark, rest = (ROOT / document).read_text().partition(f"<!-- {name} -->\n")
+    between, end, after = rest.partition("\n<!-- end -->")
+    if not (mark and end):
+        raise ValueError(f"{document} has no block {name!r}")
+    return before + mark, between, end + after
+
+
+def marked(document: str, name: str) -> str:
+    """What stands between the marks of a block."""
+    return split(document, name)[1]
+
+
+def main() -> None:
+    """Rewrite every block, and name the documents that changed."""
+    for (document, name), make in BLOCKS.items():
+        before, between, after = split(document, name)
+        made = make()
+        if made != between:
+            (ROOT / document).write_text(before + made + after)
+            print(f"{document}: {name}")
+
+
+if __name__ == "__main__":
+    main()
