@@ -19,6 +19,7 @@ from repro.report import text
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "results"
+UNTESTED = "not testable here"
 ABSENT = "No results are published yet."
 HEADLINES = (
     ("comparisons2", "PeaBERT1", "BERT1-PatientKD"),
@@ -159,6 +160,35 @@ def verdicts() -> str:
     return markdown(["verdict", "claims"], rows)
 
 
+def claims() -> str:
+    """The claims that the demo tests, the supported ones first."""
+    frame = published.read_table("ledger", "demo", "textbook")
+    if frame is None:
+        return ABSENT
+    order = ["reproduced", "not reproduced"]
+    tested = frame[frame["direction"] != UNTESTED].copy()
+    tested["rank"] = [order.index(d) if d in order else 9 for d in tested["direction"]]
+    rows = []
+    for claim in tested.sort_values("rank", kind="stable").to_dict("records"):
+        interval = ""
+        if claim["unit"] == "points":
+            interval = f" [{claim['ci_low']:+.1f}, {claim['ci_high']:+.1f}]"
+        sign = "+" if claim["unit"] == "points" else ""
+        values = [f"{claim[name]:{sign}.{len(sign)}f}" for name in ("printed", "ours")]
+        said = f"{claim['statement']} ({claim['section']})"
+        rows.append([said, claim["unit"], values[0], values[1] + interval, claim["direction"]])
+    return markdown(["claim (section)", "unit", "paper", "ours", "verdict"], rows)
+
+
+def untested() -> str:
+    """How many claims the demo does not test, by reason."""
+    frame = published.read_table("ledger", "demo", "textbook")
+    if frame is None:
+        return ABSENT
+    reasons = frame[frame["direction"] == UNTESTED]["reason"].value_counts()
+    return markdown(["reason", "claims"], [[name, str(count)] for name, count in reasons.items()])
+
+
 def flips() -> str:
     """The range of the headline difference when one decision is changed at a time."""
     frame = published.read_table("decisions", "demo")
@@ -185,6 +215,8 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "precision"): precision,
     ("docs/benchmarks.md", "grid"): lambda: by_its_benchmark("grid"),
     ("docs/calibration.md", "gates"): gates,
+    ("docs/report.md", "claims"): claims,
+    ("docs/report.md", "untested"): untested,
     ("docs/results.md", "comparisons"): comparisons,
     ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),
     ("docs/tables.md", "speed"): lambda: by_its_benchmark("speed"),
