@@ -5,7 +5,6 @@ computation. A stage is a pure function of these values and of its parents, and 
 hash. Cells, tables and processes that need the same stage share it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -126,62 +125,79 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     Raises:
         InputError: If the student has more layers than its encoder.
     """
-    setting, recipe = cell.setting, cell.recipe
-    depth = check_depth(cell)
-    inputs, examples = _inputs(cell), len(load_splits(cell.task, setting)[0].labels)
+    inputs = _inputs(cell)
+    made, depth = _teacher(cell, inputs, given)
+    if cell.method.kind != "student":
+        return Plan(cell, tuple(made), depth, tuple(made))
+    structure = _structure(cell, depth)
+    parents: tuple[Stage, ...] = (made[-1],)
+    if cell.method.ptp != "none":
+        made.append(_pretraining(cell, inputs, structure, parents))
+        parents = (*parents, made[-1])
+    if phases := methods.phases(cell.method.loss, cell.setting, cell.layers, depth):
+        *earlier, student = _phases(cell, phases, inputs, structure, parents)
+        made += earlier
+    else:
+        student = _student(cell, inputs, structure, depth, parents)
+    borrowed: tuple[Stage, ...] = ()
+    if cell.recipe.hyperparameters == "searched":  # decision D13
+        choice, borrowed = _search(cell, student, given)
+        made += choice
+        rated = _at_rate(student.spec, 0.0, student.spec.selection)
+        student = replace(student, spec=rated, parents=(*student.parents, choice[-1]))
+    own = (*made, student)
+    needed = tuple(stage for stage in borrowed if stage not in own)
+    return Plan(cell, (*needed, *own), len(structure.uses), own)
 
-    def stage(spec: Any, parents: tuple[Stage, ...], work: float, owner: str = "") -> Stage:
-        name = f"{spec.kind}{owner} on {cell.task}, seed {cell.seed}"
-        return Stage(spec, parents, name, cell.profile, work * examples)
 
+def _stage(
+    cell: Cell, spec: Any, parents: tuple[Stage, ...], work: float, owner: str = ""
+) -> Stage:
+    """A stage of a cell; its work is given for one example."""
+    examples = len(load_splits(cell.task, cell.setting)[0].labels)
+    name = f"{spec.kind}{owner} on {cell.task}, seed {cell.seed}"
+    return Stage(spec, parents, name, cell.profile, work * examples)
+
+
+def _teacher(
+    cell: Cell, inputs: Inputs, given: tuple[str, tuple[int, ...]] | None
+) -> tuple[list[Stage], int]:
+    """The stages that end in the teacher's outputs, and the teacher's layers; see `resolve`.
+
+    The work of a forward pass alone is a third.
+    """
+    setting, recipe, depth = cell.setting, cell.recipe, check_depth(cell)
     training = hyperparameters(cell, setting.teacher, recipe.shuffle)
     if given:
         folder, columns = given
         depth = encoders.depth(folder)
         files = replace(inputs, encoder=folder, encoder_files=encoders.fingerprint(folder))
-        made = [stage(GivenOutputs(files, training.precision, columns), (), depth / 3)]
-    else:
-        loss = methods.resolve("finetune", setting, recipe, ())
-        fine_tuned = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
-        teacher = stage(fine_tuned, (), depth * training.stop_epoch)
-        made = [teacher, stage(Outputs(inputs, training.precision), (teacher,), depth / 3)]
-    outputs = made[-1]  # the work of a forward pass alone is a third
-    if cell.method.kind != "student":
-        return Plan(cell, tuple(made), depth, tuple(made))
+        spec = GivenOutputs(files, training.precision, columns)
+        return [_stage(cell, spec, (), depth / 3)], depth
+    loss = methods.resolve("finetune", setting, recipe, ())
+    fine_tuned = Teacher(inputs, loss, training, recipe.teacher_checkpoint)
+    teacher = _stage(cell, fine_tuned, (), depth * training.stop_epoch)
+    outputs = _stage(cell, Outputs(inputs, training.precision), (teacher,), depth / 3)
+    return [teacher, outputs], depth
 
-    owner, structure = f" of {cell.row}", _structure(cell, depth)
-    effective = len(structure.uses)
-    parents: tuple[Stage, ...] = (outputs,)
-    if cell.method.ptp != "none":
-        pretraining = _pretraining(cell, inputs, structure)
-        work = float(effective * pretraining.training.stop_epoch)
-        made.append(stage(pretraining, parents, work, owner))
-        parents = (outputs, made[-1])
-    if phases := methods.phases(cell.method.loss, setting, cell.layers, depth):
-        owner = f" {len(phases)}{owner}"
-        *earlier, last = _phases(cell, phases, stage, inputs, structure, training, parents)
-        made += earlier
-        spec, parents, work = last.spec, last.parents, last.work / examples
-    else:
-        spec = _student(cell, inputs, structure, depth)
-        work = float(effective * spec.training.stop_epoch * getattr(spec.loss, "work", 1.0))
-    borrowed: tuple[Stage, ...] = ()
-    if recipe.hyperparameters == "searched":  # decision D13
-        if cell.seed != SEARCH_SEED:
-            borrowed = resolve(replace(cell, seed=SEARCH_SEED), given).stages[:-1]
-            search = borrowed[-1]
-        else:
-            candidates = tuple(
-                stage(_at_rate(spec, rate, "best_inner"), parents, work, owner)
-                for rate in PROFILES[cell.profile].search_rates
-            )
-            search = stage(Search(), candidates, 0.0, owner)
-            made += candidates
-        made.append(search)
-        spec, parents = _at_rate(spec, 0.0, spec.selection), (*parents, search)
-    own = (*made, stage(spec, parents, work, owner))
-    needed = tuple(other for other in borrowed if other not in own)
-    return Plan(cell, (*needed, *own), effective, own)
+
+def _search(
+    cell: Cell, student: Stage, given: tuple[str, tuple[int, ...]] | None
+) -> tuple[list[Stage], tuple[Stage, ...]]:
+    """How a student's learning rate is chosen (decision D13): on SEARCH_SEED, for all seeds.
+
+    Returns:
+        The stages of this cell that choose it, the choice last; and those of SEARCH_SEED that it
+        needs.
+    """
+    if cell.seed != SEARCH_SEED:
+        borrowed = resolve(replace(cell, seed=SEARCH_SEED), given).stages[:-1]
+        return [borrowed[-1]], borrowed
+    candidates = [
+        replace(student, spec=_at_rate(student.spec, rate, "best_inner"))
+        for rate in PROFILES[cell.profile].search_rates
+    ]
+    return [*candidates, _stage(cell, Search(), tuple(candidates), 0.0, f" of {cell.row}")], ()
 
 
 def check_depth(cell: Cell) -> int:
@@ -236,17 +252,28 @@ def _structure(cell: Cell, depth: int) -> Structure:
     return Structure(layers, tuple(uses), cell.recipe.swap_biases if swapped else True)
 
 
-def _pretraining(cell: Cell, inputs: Inputs, structure: Structure) -> Pretraining:
+def _pretraining(
+    cell: Cell, inputs: Inputs, structure: Structure, parents: tuple[Stage, ...]
+) -> Stage:
+    """Training with the teacher's predictions, before a student's own training."""
     recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
         training = replace(training, stop_epoch=training.epochs, patience=PATIENCE)
         selection = "best_inner" if selection == "last" else selection
     target = ptp.resolve(cell.method.ptp, task(cell.task), recipe)
-    return Pretraining(inputs, structure, target, training, selection)
+    spec = Pretraining(inputs, structure, target, training, selection)
+    work = float(len(structure.uses) * training.stop_epoch)
+    return _stage(cell, spec, parents, work, f" of {cell.row}")
 
 
-def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: int) -> Any:
+def _student(
+    cell: Cell,
+    inputs: Inputs,
+    structure: Structure,
+    teacher_layers: int,
+    parents: tuple[Stage, ...],
+) -> Stage:
     """A Student, or the Reshaped of a method that changes its student's network."""
     recipe, method, layers = cell.recipe, cell.method, structure.layers
     if layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
@@ -257,38 +284,41 @@ def _student(cell: Cell, inputs: Inputs, structure: Structure, teacher_layers: i
         )
     loss = methods.resolve(method.loss, cell.setting, recipe, tuple(pairs))
     training = hyperparameters(cell, cell.setting.student, recipe.shuffle)
+    spec: Student | Reshaped
     if isinstance(loss, Reshaping):
         training = replace(training, learning_rate=loss.rate or training.learning_rate)
-        return Reshaped(inputs, loss, training, recipe.checkpoint)
-    pooler = recipe.ptp_pooler if method.ptp != "none" else ""
-    return Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
+        spec = Reshaped(inputs, loss, training, recipe.checkpoint)
+    else:
+        pooler = recipe.ptp_pooler if method.ptp != "none" else ""
+        spec = Student(inputs, structure, loss, training, recipe.checkpoint, pooler)
+    work = float(len(structure.uses) * training.stop_epoch * getattr(loss, "work", 1.0))
+    return _stage(cell, spec, parents, work, f" of {cell.row}")
 
 
 def _phases(
     cell: Cell,
     phases: tuple[methods.Phase, ...],
-    stage: Callable[..., Stage],
     inputs: Inputs,
     structure: Structure,
-    teacher: Hyperparameters,
     parents: tuple[Stage, ...],
 ) -> list[Stage]:
     """The stages of a student that trains in phases: the last is its own; see `resolve`.
 
+    A masked-language head belongs to the teacher's side, is trained as long as the teacher, and is
+    shared by all students.
+
     Args:
         cell: The cell.
         phases: Its method's phases.
-        stage: Makes a stage of spec, parents, work and owner.
         inputs: Data and encoder.
         structure: The student's network.
-        teacher: How the teacher is trained; a masked-language head, which belongs to the teacher's
-            side and is shared by all students, is trained as long.
         parents: The teacher's outputs, and PTP if the student starts from it.
     """
     made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
     if any(phase.masked or phase.copies for phase in phases):
-        words = WordTraining(inputs, replace(teacher, learning_rate=HEAD_RATE))
-        made.append(stage(words, (), forward * teacher.stop_epoch))
+        training = hyperparameters(cell, cell.setting.teacher, cell.recipe.shuffle)
+        words = WordTraining(inputs, replace(training, learning_rate=HEAD_RATE))
+        made.append(_stage(cell, words, (), forward * training.stop_epoch))
         parents = (*parents, *made)
     pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
     before: tuple[Stage, ...] = ()
@@ -297,13 +327,12 @@ def _phases(
         selection = cell.recipe.checkpoint if number == len(phases) else "last"
         spec = PhaseTraining(inputs, structure, phase, training, selection, pooler)
         passes = training.stop_epoch * (1 + phase.copies)
-        to_augment = phase.copies * forward
-        work = passes * float(len(structure.uses)) + to_augment
+        work = passes * float(len(structure.uses)) + phase.copies * forward  # to augment
         if phase.teacher:
             work += passes * forward
         elif phase.copies:  # the teacher's predictions of the copies
             work += (1 + phase.copies) * forward
-        before = (stage(spec, (*parents, *before), work, f" {number} of {cell.row}"),)
+        before = (_stage(cell, spec, (*parents, *before), work, f" {number} of {cell.row}"),)
         made += before
     return made
 
