@@ -30,13 +30,14 @@ MORE_COLUMNS = tuple(
     "computed".split()
 )
 _WHOLE_NUMBERS = set(
-    "layers seed seeds pairs examples parameters parameters_full effective_layers one_class".split()
+    "layers seed seeds pairs examples parameters parameters_full effective_layers one_class "
+    "trained training_flops".split()
 )
 _NUMBERS = set(
     "mean sd ci_low ci_high paper delta count t share difference p p_holm last detectable "
     "change change_low change_high "
     "printed recomputed ours t1 t2 before after agreement agreement_low agreement_high chance "
-    "kappa constant".split()
+    "kappa constant training_seconds latency_ms".split()
 )
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
 
@@ -44,6 +45,7 @@ PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied 
 DERIVED = {"thresholds": "table1", "decisions": "decisions", "mrpc_test": "mrpc"}
 DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp")
 DERIVED |= {entry.comparisons: name for name, entry in TABLES.items() if entry.pairs}
+DERIVED |= {entry.costs: name for name, entry in TABLES.items() if entry.costs}
 LEDGER = "ledger"  # made from the cells of several tables
 EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
 

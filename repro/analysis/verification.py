@@ -33,11 +33,19 @@ from repro.runs import results as files
 
 @dataclass(frozen=True)
 class Maker:
-    """How one kind of CSV is planned and made, and the columns that identify its rows."""
+    """How one kind of CSV is planned and made.
+
+    Attributes:
+        plan: Its cells.
+        make: Its content.
+        key: The columns that identify its rows.
+        measured: Columns that were measured on a machine, and cannot be derived from results.
+    """
 
     plan: Callable[[Run], list[Cell]]
     make: Callable[[list[Cell]], pd.DataFrame]
     key: tuple[str, ...]
+    measured: tuple[str, ...] = ()
 
 
 def _plan_table(name: str) -> Callable[[Run], list[Cell]]:
@@ -57,6 +65,18 @@ def _plan_decisions(run: Run) -> list[Cell]:
     return decisions.plan(run.profile, run.tasks, run.seeds, run.recipe)
 
 
+def _costs(cells: list[Cell]) -> pd.DataFrame:
+    """What each row costs on each task, as far as results say; for its first seed."""
+    first = min(cell.seed for cell in cells)
+    rows = [
+        {"table": cell.table, "method": cell.row, "task": cell.task} | files.costs(cell)
+        for cell in cells
+        if cell.seed == first
+    ]
+    return tables.with_types(pd.DataFrame(rows))
+
+
+MEASURED_COSTS = ("trained", "training_flops", "latency_ms", "device")
 # To make a new kind of CSV verifiable, add it here and to `tables.DERIVED`.
 MAKERS = {
     "table1": Maker(_plan_table("table1"), tables.table1, ("method", "task", "gold")),
@@ -73,6 +93,10 @@ for _name in TABLES:
     if TABLES[_name].pairs:
         MAKERS[TABLES[_name].comparisons] = Maker(
             _plan_table(_name), comparisons.of, ("method", "against", "task")
+        )
+    if TABLES[_name].costs:
+        MAKERS[TABLES[_name].costs] = Maker(
+            _plan_table(_name), _costs, ("method", "task"), MEASURED_COSTS
         )
 
 
@@ -195,7 +219,7 @@ def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
     name = path.name.partition(".")[0]
     try:
         planned, findings = plan_of(path)
-        count = len(planned)
+        count, maker = len(planned), MAKERS[name]
         absent = [cell.id for cell in planned if not files.path(cell).is_file()]
         bad = [cell.id for cell in planned if cell.id in damaged_ids]
         if absent:
@@ -207,7 +231,7 @@ def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
             which = _some(bad, count)
             findings.append(f"cannot be derived again, {which} are damaged")
         else:
-            findings += _differences(path, MAKERS[name].make(planned), MAKERS[name].key)
+            findings += _differences(path, maker.make(planned), maker.key, maker.measured)
     except MissingError as error:  # names the file
         return [str(error)]
     except ReproError as error:
@@ -231,17 +255,25 @@ def _check_ledger(path: Path) -> list[str]:
     return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]
 
 
-def _differences(path: Path, derived: pd.DataFrame, key: tuple[str, ...]) -> list[str]:
-    """Compare a CSV byte for byte with the derived frame; one line per difference."""
+def _differences(
+    path: Path, derived: pd.DataFrame, key: tuple[str, ...], measured: tuple[str, ...] = ()
+) -> list[str]:
+    """Compare a CSV byte for byte with the derived frame; one line per difference.
+
+    Of `measured` columns only that they are there is checked.
+    """
     text = derived.to_csv(index=False, lineterminator="\n")
-    if text.encode() == path.read_bytes():
+    if not measured and text.encode() == path.read_bytes():
         return []
     try:
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:
         raise InputError(f"{shown(path)} is no CSV: {error}") from None
     made = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    findings = [f"column {name} is missing" for name in made if name not in stored]
+    findings = [f"column {name} is missing" for name in [*made, *measured] if name not in stored]
+    stored = stored.drop(columns=[*measured], errors="ignore")
+    if measured and stored.equals(made):
+        return findings
     findings += [f"column {name} is of no cell" for name in stored if name not in made]
     if not {*key} <= {*stored}:
         return findings

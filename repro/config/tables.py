@@ -68,6 +68,11 @@ class Table:
         name = f"comparisons{number}" if number.isdigit() else f"{self.name}_comparisons"
         return name if self.pairs else ""
 
+    @property
+    def costs(self) -> str:
+        """The name of the CSV with what each row costs; "" for the paper's tables."""
+        return "" if self.name.removeprefix("table").isdigit() else f"{self.name}_costs"
+
 
 TEACHER, PRINTED = Method("teacher", loss="finetune"), Method("printed")
 PATIENT_KD = Method()

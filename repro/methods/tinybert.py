@@ -23,7 +23,7 @@ from repro.models.observe import scores
 from repro.models.pair import Both
 from repro.training.loop import Objective, device
 
-COPIES = 1  # of each training example; published: 20 (SST-2, QNLI) or 30 (RTE, MRPC)
+COPIES = 1  # at most, of each training example; published: 20 (SST-2, QNLI) or 30 (RTE, MRPC)
 MOST_COST = 3  # a cell costs at most so many times Patient KD's, in layer passes
 _FORWARD = 1 / 3  # cost of a forward pass, as a share of forward and backward
 
@@ -111,13 +111,13 @@ def matched_layers(layers: int, teacher_layers: int) -> tuple[tuple[int, int], .
     return tuple((i, int(i * k + 0.5)) for i in range(1, layers + 1))
 
 
-def epochs(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int, int]:
-    """Epochs of the two stages, published as 10 and 3 (with 20 to 30 times the data).
+def schedule(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int, int, int]:
+    """Copies of each example, and epochs of the two stages, published as 10 and 3.
 
     The prediction stage gets a quarter of Patient KD's epochs, the intermediate stage as many as
-    fit into MOST_COST times Patient KD's cost, and each at least one. A pass of one example through
-    one layer, forward and backward, costs 1. The teacher runs forward in every intermediate step,
-    once over the augmented data for its predictions, and the encoder once per stage to augment.
+    fit into MOST_COST times Patient KD's cost, and each at least one. If not even one fits, there
+    are no copies. A pass of one example through one layer, forward and backward, costs 1. The
+    teacher runs forward in every intermediate step, and the encoder once per stage to augment.
 
     Args:
         patient_epochs: Epochs of Patient KD's student.
@@ -125,19 +125,25 @@ def epochs(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int, 
         teacher_layers: Layers of the teacher.
     """
     prediction = max(1, int(patient_epochs / 4 + 0.5))
-    beside, data = teacher_layers * _FORWARD, 1 + COPIES
-    budget = MOST_COST * layers * patient_epochs - 2 * COPIES * beside
-    budget -= data * (prediction * layers + beside)
-    return max(1, int(budget / (data * (layers + beside)))), prediction
+    beside = teacher_layers * _FORWARD
+    for copies in (COPIES, 0):
+        data = 1 + copies
+        budget = MOST_COST * layers * patient_epochs - data * prediction * layers
+        if copies:  # to augment them twice, and for the teacher's predictions of all
+            budget -= 2 * copies * beside + data * beside
+        intermediate = int(budget / (data * (layers + beside)))
+        if intermediate >= 1:
+            return copies, intermediate, prediction
+    return 0, 1, prediction
 
 
 def phases(setting: Setting, layers: int, teacher_layers: int) -> tuple[Phase, ...]:
     """See `methods.phases`."""
     student = setting.student
-    first, second = epochs(student.run_epochs, layers, teacher_layers)
+    copies, first, second = schedule(student.run_epochs, layers, teacher_layers)
     loss = Intermediate(matched_layers(layers, teacher_layers))
     budgets = [replace(student, epochs=count, stop_epoch=0) for count in (first, second)]
     return (
-        Phase(loss, budgets[0], teacher="fine-tuned", project=True, copies=COPIES),
-        Phase(Prediction(), budgets[1], copies=COPIES),
+        Phase(loss, budgets[0], teacher="fine-tuned", project=True, copies=copies),
+        Phase(Prediction(), budgets[1], copies=copies),
     )

@@ -59,7 +59,8 @@ class WID(Reshaping):
         masked_at: Share of the training after which the masks are complete.
         removed_at: Share of the training after which what is masked is 0.
         rate: Learning rate of the compactors, for every encoder: masked entries must decay from 1
-            to 0 in some hundred steps.
+            to 0 in some hundred steps, and kept ones must not lose what the teacher knows (the
+            demo is at chance with 1e-3).
     """
 
     share: float = 0.5
@@ -67,7 +68,7 @@ class WID(Reshaping):
     inherited_rate: float = 0.02
     masked_at: float = 0.5
     removed_at: float = 0.75
-    rate: float = 1e-3
+    rate: float = 5e-4
     from_teacher = True
     work = 4.5  # (24 + 84) H² per token and layer, with the compactors, in place of 24 H²
 
@@ -120,6 +121,7 @@ class WID(Reshaping):
         return every | chunked
 
 
+M, V = 0.9, 0.999  # decay of the optimisers' first and second moment
 STAGES, CHUNKED_STAGES = 16, 8  # in how many parts a width is masked: feed-forward, all others
 
 
@@ -236,26 +238,29 @@ class ShrinkWidth(BeforeUpdate):
         With C such a parameter and g its gradient: before anything is masked, C is added to g.
         Later kept entries have g alone; masked ones have min(lambda, 1) C instead of g, and their
         first moment m becomes 0.9 m + 0.1 (lambda - 1) C before the optimiser's own update, so that
-        they decay faster than the second moment would allow. This C is divided by the gradient's
-        norm, if that is above 1, as the optimiser will divide the gradient.
+        they decay faster than the second moment would allow.
+
+        What is added goes into the moments, as the optimiser would: C is far larger than g, so
+        clipping g + C would stop the learning of everything else. The product 2 g C in the second
+        moment is neglected.
         """
         for group in training.optimizer.param_groups:
             group["lr"] *= self.method.inherited_rate if group["inherited"] else 1.0
         masks, pull = training.model.masks, self.method.pull
         warming = all(mask.all() for mask in masks.values())
         for parameter, name, dim in self.tied:
-            if parameter.grad is None:
+            state = training.optimizer.state[parameter]
+            if parameter.grad is None or "exp_avg" not in state:  # in the first step of AdamW
                 continue
-            if warming:
-                parameter.grad += parameter
-                continue
-            entries = along(masks[name], parameter, dim) == 0
-            parameter.grad.copy_(torch.where(entries, min(pull, 1.0) * parameter, parameter.grad))
-            moment = training.optimizer.state[parameter].get("exp_avg")
-            if moment is not None:
-                clip = parameter.grad.norm().clamp(min=1.0)
-                pulled = 0.9 * moment + 0.1 * (pull - 1.0) * parameter / clip
-                moment.copy_(torch.where(entries, pulled, moment))
+            kept = along(masks[name], parameter, dim)
+            added = parameter if warming else (1.0 - kept) * min(pull, 1.0) * parameter
+            if not warming:
+                parameter.grad.mul_(kept)
+                pulled = M * state["exp_avg"] + (1 - M) * (pull - 1.0) * parameter
+                state["exp_avg"].copy_(torch.where(kept == 0, pulled, state["exp_avg"]))
+            # the optimiser multiplies the moments by M and V, and adds its share of the gradient
+            state["exp_avg"].add_(added, alpha=(1 - M) / M)
+            state["exp_avg_sq"].addcmul_(added, added, value=(1 - V) / V)
 
     @torch.no_grad()
     def on_step(self, training: Training) -> None:

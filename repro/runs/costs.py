@@ -1,21 +1,17 @@
 """What a student costs: stored and trained parameters, training, latency of an answer."""
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from repro import paths
 from repro.config.cells import Cell
-from repro.files import write_atomic
 from repro.models.classifier import Classifier
 from repro.runs import compute, reshaped, results, stages
 from repro.runs.stages import Plan
 from repro.training.loop import device, to_device
 
-OWN = ("ptp", "search", "student", "phase", "reshaped")  # stages that belong to one student
 _EXAMPLES, _REPEATS = 32, 3  # dev examples whose answers are timed, and how often
 
 
@@ -26,15 +22,12 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         cells: A whole plan of a table of students.
 
     Returns:
-        Columns table, method, task, and:
-        parameters: stored ones, with embeddings and pooler, without the classifier.
-        trained: those of them that training changes.
+        Columns table, method, task, those of `results.costs`, and:
+        trained: parameters that training changes, without the classifier.
         training_flops: floating-point operations of the trainings of this student alone, all
         phases and the teacher beside it included; teacher, its outputs and a masked-language head
         are shared by all students and not counted. Those of the embeddings and of the heads are
         neglected.
-        training_seconds: of the same trainings, as they were measured when they ran.
-        effective_layers: layers that an answer runs.
         latency_ms: median time of an answer to one dev example, on one thread of a CPU, or a GPU.
         device: on which the latency was measured.
     """
@@ -43,20 +36,15 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
     for cell in (cell for cell in cells if cell.seed == first):
         plan = stages.resolve(cell)
         model = reshaped.load_model(plan.trained)
-        result = results.read(cell)
         head = sum(p.numel() for p in model.classifier.parameters())
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         rows.append(
-            {
-                "table": cell.table,
-                "method": cell.row,
-                "task": cell.task,
-                "parameters": result["parameters"]["with_embeddings"],
+            {"table": cell.table, "method": cell.row, "task": cell.task}
+            | results.costs(cell)
+            | {
                 "trained": trained - head,
-                "training_flops": training_flops(plan),
-                "training_seconds": sum(result["seconds"].get(kind, 0.0) for kind in OWN),
-                "effective_layers": result["effective_layers"],
-                "latency_ms": latency(plan, model),
+                "training_flops": int(training_flops(plan)),
+                "latency_ms": round(latency(plan, model), 3),
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             }
         )
@@ -76,7 +64,7 @@ def training_flops(plan: Plan) -> float:
     # of the encoder: a narrower student is trained at its width
     config = compute.whole_encoder(plan.trained.spec.inputs).encoder.config
     one = layer_flops(float(np.mean(lengths)), config.hidden_size, config.intermediate_size)
-    return 3 * one * sum(stage.work for stage in plan.own if stage.kind in OWN)
+    return 3 * one * sum(stage.work for stage in plan.own if stage.kind in results.OWN_STAGES)
 
 
 def layer_flops(tokens: float, hidden: int, inner: int) -> float:
@@ -114,17 +102,3 @@ def latency(plan: Plan, model: Classifier) -> float:
     finally:
         torch.set_num_threads(threads)
     return 1000 * float(np.median(seconds.min(axis=0)))
-
-
-def write(frame: pd.DataFrame, profile: str, table: str, variant: str = "") -> Path:
-    """Write the costs beside the table, as <table>_costs.csv or <table>_costs.<variant>.csv.
-
-    Latency depends on the machine, so `make verify` does not derive this file again.
-    """
-    name = f"{table}_costs.{variant}.csv" if variant else f"{table}_costs.csv"
-    target = paths.results(profile) / name
-    rounded = frame.round({"latency_ms": 3, "training_seconds": 1}).astype(
-        {"training_flops": "int64"}
-    )
-    write_atomic(target, lambda temporary: rounded.to_csv(temporary, index=False))
-    return target

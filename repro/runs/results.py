@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+OWN_STAGES = ("ptp", "search", "student", "phase", "reshaped")  # those of one student alone
+
 
 def path(cell: Cell) -> Path:
     """results/<profile>/cells/<id>.json"""
@@ -72,6 +74,23 @@ def read(cell: Cell) -> dict[str, Any]:
     if row is None:
         raise MissingError(f"the result of cell {cell.id} is damaged; run: {command(cell)}")
     return row
+
+
+def costs(cell: Cell) -> dict[str, Any]:
+    """What a finished cell's model costs, as far as its result says.
+
+    Returns:
+        parameters: stored ones, with embeddings and pooler, without the classifier.
+        training_seconds: of its own trainings; teacher and teacher's outputs, which all students
+            share, are not counted.
+        effective_layers: layers that an answer runs.
+    """
+    result = read(cell)
+    return {
+        "parameters": result["parameters"]["with_embeddings"],
+        "training_seconds": round(sum(result["seconds"].get(kind, 0.0) for kind in OWN_STAGES), 1),
+        "effective_layers": result["effective_layers"],
+    }
 
 
 def load(file: Path) -> dict[str, Any] | None:

@@ -20,7 +20,9 @@ from repro.runs import results as files
 
 
 def write(name, cells, variant=""):
-    return tables.write_table(name, "demo", MAKERS[name].make(cells), cells, variant)
+    maker = MAKERS[name]
+    frame = maker.make(cells).assign(**dict.fromkeys(maker.measured, 1.0))
+    return tables.write_table(name, "demo", frame, cells, variant)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_untouched_results_agree(repro):
         {cell.id for cell in flipped}
         | {c.id for n in TABLES for c in plan(n, "demo", "RTE,MRPC", 2)}
     )
-    assert out == f"profile demo: {count} cells, {count} prediction files, 14 tables: all agree\n"
+    assert out == f"profile demo: {count} cells, {count} prediction files, 16 tables: all agree\n"
     assert code == 0
 
 

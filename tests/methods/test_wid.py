@@ -110,7 +110,12 @@ def test_the_first_to_be_masked_have_the_smallest_columns():
 
 
 def step(masked: bool):
-    """One application of the rule: compactor, task gradient, gradient and moment after it."""
+    """One application of the rule to a compactor with moments 2 and 3.
+
+    Returns:
+        The compactor, its task gradient, the gradient that is left, and the moments that the
+        optimiser makes of it all.
+    """
     model = student()
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     optimizer.param_groups[0]["params"] = [*model.parameters()]
@@ -121,27 +126,31 @@ def step(masked: bool):
     column = compacted.column.weight
     gradient = torch.randn_like(column)
     column.grad = gradient.clone()
-    optimizer.state[column]["exp_avg"] = moment = torch.full_like(column, 2.0)
+    state = optimizer.state[column]
+    state["exp_avg"], state["exp_avg_sq"] = torch.full_like(column, 2), torch.full_like(column, 3)
     if masked:
         model.masks["ffn1"][:5] = 0
     rule.on_gradients(training)
-    return column.detach(), gradient, column.grad, moment
+    first = 0.9 * state["exp_avg"] + 0.1 * column.grad
+    second = 0.999 * state["exp_avg_sq"] + 0.001 * column.grad**2
+    return column.detach(), gradient, column.grad, first, second
 
 
-def test_before_masking_the_gradient_pulls_to_zero():
-    column, gradient, after, moment = step(masked=False)
-    torch.testing.assert_close(after, gradient + column)
-    assert (moment == 2).all()
+def test_before_masking_the_moments_pull_to_zero():
+    column, gradient, after, first, second = step(masked=False)
+    assert torch.equal(after, gradient)  # so clipping sees the task's gradient alone
+    torch.testing.assert_close(first, 0.9 * 2 + 0.1 * (gradient + column))
+    torch.testing.assert_close(second, 0.999 * 3 + 0.001 * (gradient**2 + column**2))
 
 
 def test_later_only_masked_entries_are_pulled_and_faster():
-    column, gradient, after, moment = step(masked=True)
-    torch.testing.assert_close(after[:, 5:], gradient[:, 5:])
-    torch.testing.assert_close(after[:, :5], column[:, :5])
-    assert (moment[:, 5:] == 2).all()
-    clip = max(1.0, after.norm().item())  # above 1: the task gradient alone has a larger norm
-    torch.testing.assert_close(moment[:, :5], 0.9 * 2 + 0.1 * 19 * column[:, :5] / clip)
-    assert clip > 1
+    column, gradient, after, first, second = step(masked=True)
+    assert torch.equal(after[:, 5:], gradient[:, 5:]) and (after[:, :5] == 0).all()
+    torch.testing.assert_close(first[:, 5:], 0.9 * 2 + 0.1 * gradient[:, 5:])
+    torch.testing.assert_close(second[:, 5:], 0.999 * 3 + 0.001 * gradient[:, 5:] ** 2)
+    gone = column[:, :5]
+    torch.testing.assert_close(first[:, :5], 0.9 * (0.9 * 2 + 0.1 * 19 * gone) + 0.1 * gone)
+    torch.testing.assert_close(second[:, :5], 0.999 * 3 + 0.001 * gone**2)
 
 
 @pytest.mark.usefixtures("_float64")

@@ -4,12 +4,13 @@ import json
 import sys
 
 import nbformat
+import pandas as pd
 import pytest
 from notebook_lint import problems
 from synthetic import finished
 
 from repro import paths
-from repro.analysis import comparisons, tables
+from repro.analysis import comparisons, tables, verification
 from repro.config import cells as experiments
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError, ReproError
@@ -217,14 +218,30 @@ def test_a_table_notebook_writes_its_csv(repro, own_folders, monkeypatch, cache,
     assert "cells" in out
     assert "100%" in err
     folder = own_folders / "results" / "demo"
-    made = {name, TABLES[name].comparisons} - {""}
-    made |= {f"{name}_costs"} if name in ("baselines", "related") else set()
+    made = {name, TABLES[name].comparisons, TABLES[name].costs} - {""}
     made |= {"thresholds"} if name == "table1" else set()
     assert {path.name for path in folder.glob("*.csv")} == {f"{n}.{variant}.csv" for n in made}
     executed = nbformat.read(folder / "notebooks" / f"{name}.{variant}.ipynb", as_version=4)
     summary = executed.cells[-1].outputs[-1]["data"]["text/markdown"]
     first = frame[frame["mean"].notna()].iloc[0]
     assert f"{first['mean']:.1f}" in summary
+    if TABLES[name].costs:
+        costs_are_verified(folder / f"{TABLES[name].costs}.{variant}.csv")
+
+
+def costs_are_verified(path):
+    """What results say of costs is derived again; what was measured needs only to be there."""
+    assert verification.check_table(path, set()) == []
+    frame = pd.read_csv(path)
+    frame.assign(latency_ms=1.0).to_csv(path, index=False)
+    assert verification.check_table(path, set()) == []
+    frame.assign(parameters=frame["parameters"] + 1).to_csv(path, index=False)
+    findings = verification.check_table(path, set())
+    assert len(findings) == len(frame)
+    assert ", column parameters: stored " in findings[0]
+    frame.drop(columns="latency_ms").to_csv(path, index=False)
+    (finding,) = verification.check_table(path, set())
+    assert finding.endswith("column latency_ms is missing")
 
 
 def test_a_table_as_json_is_one_document(repro, own_folders, monkeypatch, cache):

@@ -17,6 +17,9 @@ from repro.runs import cache, compute, costs, finish, phases, results, specs, st
 pytestmark = pytest.mark.usefixtures("module_folders")
 
 
+LONG = {"student.epochs": 6}  # so many that TinyBERT has copies of the examples
+
+
 def cell_of(row, recipe="authors", **changes):
     (cell,) = (cell for cell in tiny("related", recipe, **changes) if cell.row == row)
     return cell
@@ -26,7 +29,9 @@ def test_the_stages_of_each_method():
     kinds = {
         cell.row: [stage.kind for stage in stages.resolve(cell).stages] for cell in tiny("related")
     }
-    assert kinds["TinyBERT4"] == ["teacher", "outputs", "words", "phase", "phase"]
+    assert kinds["TinyBERT4"] == ["teacher", "outputs", "phase", "phase"]  # too short for copies
+    long = stages.resolve(cell_of("TinyBERT4", **LONG)).stages
+    assert [stage.kind for stage in long] == ["teacher", "outputs", "words", "phase", "phase"]
     assert kinds["DistilBERT6"] == ["teacher", "outputs", "words", "phase", "phase"]
     assert kinds["MiniLM3"] == kinds["MiniLMv2-6"] == ["teacher", "outputs", "phase", "phase"]
     assert kinds["PeaBERT3"] == ["teacher", "outputs", "ptp", "student"]
@@ -36,7 +41,7 @@ def test_the_masked_language_head_is_shared():
     keys = {
         stage.key
         for row in ("TinyBERT3", "TinyBERT6", "DistilBERT3")
-        for stage in stages.resolve(cell_of(row)).stages
+        for stage in stages.resolve(cell_of(row, **LONG)).stages
         if stage.kind == "words"
     }
     assert len(keys) == 1
@@ -52,9 +57,9 @@ def test_only_the_last_phase_chooses_its_checkpoint():
 
 def test_epochs_of_the_phases():
     """MiniLM: half of the student's, then all; TinyBERT: as its cost allows, on twice the data."""
-    *_, first, last = stages.resolve(cell_of("MiniLM3", **{"student.epochs": 6})).stages
+    *_, first, last = stages.resolve(cell_of("MiniLM3", **LONG)).stages
     assert (first.spec.training.stop_epoch, last.spec.training.stop_epoch) == (3, 6)
-    *_, first, last = stages.resolve(cell_of("TinyBERT6", **{"student.epochs": 6})).stages
+    *_, first, last = stages.resolve(cell_of("TinyBERT6", **LONG)).stages
     assert (first.spec.training.stop_epoch, last.spec.training.stop_epoch) == (3, 2)
     assert first.spec.phase.copies == last.spec.phase.copies == 1
 
@@ -85,7 +90,7 @@ def test_the_others_start_from_the_lowest_layers(row):
 
 @pytest.mark.parametrize("row", ["TinyBERT3", "DistilBERT3"])
 def test_a_finished_cell(row):
-    plan = stages.resolve(cell_of(row))
+    plan = stages.resolve(cell_of(row, **LONG))
     for stage in plan.stages:
         compute.run_stage(stage)
     finish.finish(plan)
@@ -136,7 +141,7 @@ def test_the_encoder_or_the_fine_tuned_teacher_stands_beside(monkeypatch):
 
 
 def test_best_inner_leaves_the_copies_of_held_out_examples_out(monkeypatch):
-    stage = stages.resolve(cell_of("TinyBERT3", "authors+checkpoint=best_inner")).trained
+    stage = stages.resolve(cell_of("TinyBERT3", "authors+checkpoint=best_inner", **LONG)).trained
     seen = {}
 
     class Stop(Exception):
