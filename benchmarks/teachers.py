@@ -2,7 +2,7 @@
 
 Trains the teacher of profile `cpu` on nine tenths of MRPC's training data and scores it on the last
 tenth; dev is not looked at. BertAdam, the authors' optimiser, has no bias correction: its first
-steps are larger than AdamW's, so one rate means two things.
+steps are larger than AdamW's, so each optimiser has its own best rate.
 
 Usage: GLUE_DIR=... python benchmarks/teachers.py SEEDS. Writes results/teachers.csv below this
 folder: one row per optimiser, rate, seed and epoch.
@@ -75,7 +75,7 @@ def main(seeds: int) -> None:
             for pair in product([name], RATES[name])]  # fmt: skip
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         rows = [row for rows in pool.map(train, *zip(*runs, strict=True)) for row in rows]
-    frame = pd.DataFrame(rows).round(4)
+    frame = pd.DataFrame(rows).round({"loss": 4, "accuracy": 2, "f1": 2})
     frame.to_csv(OUT, index=False, lineterminator="\n")
     print(frame.groupby(["optimizer", "rate", "epoch"]).mean(numeric_only=True).round(2))
 

@@ -94,6 +94,17 @@ def gates() -> str:
     return markdown(["gate", "measured", "bound", "passed"], rows)
 
 
+def teachers() -> str:
+    """Held-out scores of the teacher of profile cpu, by optimiser and learning rate."""
+    frame = pd.read_csv(MEASURED / "teachers.csv")
+    last = frame[frame["epoch"] == frame["epoch"].max()]
+    rows = []
+    for (optimizer, rate), runs in last.groupby(["optimizer", "rate"]):
+        shown_scores = [f"{runs[n].mean():.1f} ± {runs[n].std():.1f}" for n in ("accuracy", "f1")]
+        rows.append([str(optimizer), f"{rate:g}", f"{runs['loss'].mean():.2f}", *shown_scores])
+    return markdown(["optimiser", "learning rate", "loss", "accuracy", "F1"], rows)
+
+
 def part_of_table2() -> str:
     """The teacher and the three-layer students of the published Table 2."""
     frame = published.read_table("table2", "demo")
@@ -215,6 +226,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/benchmarks.md", "precision"): precision,
     ("docs/benchmarks.md", "grid"): lambda: by_its_benchmark("grid"),
     ("docs/calibration.md", "gates"): gates,
+    ("docs/real-glue.md", "teachers"): teachers,
     ("docs/report.md", "claims"): claims,
     ("docs/report.md", "untested"): untested,
     ("docs/results.md", "comparisons"): comparisons,

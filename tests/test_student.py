@@ -335,7 +335,7 @@ def test_the_recipe_for_own_data_never_chooses_on_dev():
 def test_settings_suit_the_width_of_the_encoder(encoder, hidden, profile):
     cell = configuration.cell("own-1", encoder, hidden, 100)
     assert cell.profile == profile
-    assert cell.setting.student == PROFILES[profile].setting.student
+    assert cell.setting.student == PROFILES[profile].setting_for(cell.recipe).student
     assert cell.setting.max_length == 100
     assert cell.setting.beta == pytest.approx(100 * hidden / 768, abs=0.01)
     assert configuration.cell("own-1", encoder, hidden, 900).setting.max_length == 128

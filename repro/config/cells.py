@@ -74,7 +74,7 @@ class Cell:
     @property
     def given(self) -> dict[str, Any]:
         """The settings that a user changed from the profile's, by dotted name."""
-        changed = changes(self.setting, PROFILES[self.profile].setting)
+        changed = changes(self.setting, PROFILES[self.profile].setting_for(self.recipe))
         return {name: value for name, value in changed.items() if name not in self.tuned}
 
 
@@ -112,7 +112,7 @@ def plan(
             f"seeds must be a whole number from 1 to 100 (or 0: the recipe's), got {seeds!r}"
         )
     names = source.tasks(tuple(name.strip() for name in tasks.split(",") if name.strip()))
-    setting = override(source.setting, overrides or {})
+    setting = override(source.setting_for(reading), overrides or {})
     cells = []
     for row in declared.rows:
         if row.method.kind == "printed":

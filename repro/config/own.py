@@ -5,7 +5,7 @@ from typing import Any
 
 from repro.config.cells import Cell
 from repro.config.profiles import PROFILES, Setting, beta_for, override
-from repro.config.recipe import parse
+from repro.config.recipe import Recipe, parse
 from repro.config.tables import PATIENT_KD, PEA_KD, SPS, Method
 from repro.errors import InputError, one_of
 
@@ -39,18 +39,21 @@ def profile_for(encoder: str, hidden: int) -> str:
     return next((name for name, widest in _WIDEST.items() if hidden <= widest), "paper")
 
 
-def setting_for(profile: str, encoder: str, hidden: int, positions: int, epochs: int) -> Setting:
+def setting_for(
+    profile: str, recipe: Recipe, encoder: str, hidden: int, positions: int, epochs: int
+) -> Setting:
     """A profile's setting for another encoder and all of the data.
 
     Args:
         profile: The name of the profile.
+        recipe: The recipe, whose optimiser needs its own learning rates.
         encoder: The encoder's name.
         hidden: The width of its hidden states.
         positions: The longest text that it takes, in tokens.
         epochs: Epochs of each training; 0 for the profile's.
     """
     setting = replace(
-        PROFILES[profile].setting,
+        PROFILES[profile].setting_for(recipe),
         backbone=encoder,
         beta=beta_for(hidden),
         max_length=min(_MAX_LENGTH, positions),
@@ -96,7 +99,7 @@ def cell(
     for name, value, lowest in (("layers", layers, 1), ("epochs", epochs, 0), ("seed", seed, 0)):
         if type(value) is not int or value < lowest:
             raise InputError(f"{name} must be a whole number from {lowest}, got {value!r}")
-    profile = profile_for(encoder, hidden)
-    setting = setting_for(profile, encoder, hidden, positions, epochs)
+    profile, reading = profile_for(encoder, hidden), parse(recipe)
+    setting = setting_for(profile, reading, encoder, hidden, positions, epochs)
     chosen = override(setting, changes or {})
-    return Cell("own", method, task, layers, seed, profile, METHODS[method], chosen, parse(recipe))
+    return Cell("own", method, task, layers, seed, profile, METHODS[method], chosen, reading)

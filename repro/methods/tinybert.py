@@ -128,7 +128,7 @@ def schedule(patient_epochs: int, layers: int, teacher_layers: int) -> tuple[int
     beside = teacher_layers * _FORWARD
     for copies in (COPIES, 0):
         data = 1 + copies
-        budget = MOST_COST * layers * patient_epochs - data * prediction * layers
+        budget: float = MOST_COST * layers * patient_epochs - data * prediction * layers
         if copies:  # to augment them twice, and for the teacher's predictions of all
             budget -= 2 * copies * beside + data * beside
         intermediate = int(budget / (data * (layers + beside)))

@@ -4,6 +4,7 @@ from dataclasses import astuple, fields
 
 import pytest
 
+from repro.config.cells import plan
 from repro.config.profiles import PROFILES, Budget, beta_for
 from repro.config.recipe import TEXTBOOK, Recipe
 from repro.config.sweeps import PAPER, blind
@@ -18,7 +19,7 @@ NUMBERS = {
         (8.33, 0, 0, 64, 2, "float32"),
     ),
     "cpu": (
-        [(5e-5, 32, 4, 0), (5e-5, 32, 4, 3), (5e-5, 32, 4, 0)],
+        [(2e-5, 32, 4, 0), (2e-5, 32, 4, 3), (5e-5, 32, 4, 0)],
         (50.0, 8000, 0, 128, 2, "auto"),
     ),
     "base": (
@@ -38,10 +39,25 @@ ENCODERS = {
 }
 RATES = {
     "demo": (2e-4, 5e-4, 1e-3),
-    "cpu": (2e-5, 5e-5, 1e-4, 2e-4),
+    "cpu": (5e-5, 1e-4, 2e-4),
     "base": (1e-5, 2e-5, 3e-5, 5e-5),
     "paper": (1e-5, 2e-5, 3e-5, 5e-5),
 }
+ADAMW = {"cpu": (1e-4, 1e-4, 1e-4), "base": (3e-5, 5e-5, 5e-5)}  # teacher, PTP, student
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_adamw_has_its_own_rates(name):
+    profile = PROFILES[name]
+    assert profile.setting_for(Recipe()) == profile.setting
+    setting = profile.setting_for(TEXTBOOK)
+    budgets = (setting.teacher, setting.ptp, setting.student)
+    own = tuple(rate for rate, *_ in NUMBERS[name][0])
+    assert tuple(budget.learning_rate for budget in budgets) == ADAMW.get(name, own)
+    for recipe in ("authors", "textbook"):
+        (cell, *_) = plan("table2", name, "RTE", 1, recipe)
+        assert cell.given == {}
+        assert cell.setting == profile.setting_for(cell.recipe)
 
 
 @pytest.mark.parametrize("name", PROFILES)
