@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from synthetic import finish
 from tiny_cells import tiny
 
 from repro import paths
@@ -53,10 +54,15 @@ def test_a_packed_run_is_finished_where_it_is_unpacked(own_folders, monkeypatch,
 
 def test_the_command_says_what_is_finished(repro, monkeypatch):
     monkeypatch.setattr(within, "run_within", lambda *arguments: False)
-    paths.results("demo").mkdir(parents=True)
-    code, out, err = repro("within", "8", "--profile", "demo", "--tasks", "RTE", "--seeds", "1")
+    words = ("within", "8", "--profile", "demo", "--tasks", "RTE", "--seeds", "1")
+    code, out, err = repro(*words)
     assert code == 0, err
-    lines = out.splitlines()
-    assert lines[0] == "the time is over"
-    assert lines[1].startswith("RTE, 1 seeds: 0 of ")
-    assert lines[2].endswith("demo.zip")
+    assert out.splitlines()[0] == "the time is over"
+    assert out.splitlines()[1].startswith("RTE, 1 seed: 0 of ")
+    assert len(out.splitlines()) == 2 and not paths.results("demo").exists()
+    (cell, *_) = within.steps("demo", "textbook", "RTE", 1)[0].cells
+    finish([cell], rows=4)
+    code, out, err = repro(*words)
+    assert code == 0, err
+    assert out.splitlines()[1].startswith("RTE, 1 seed: 1 of ")
+    assert out.splitlines()[2].endswith("demo.zip")
