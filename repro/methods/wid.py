@@ -13,9 +13,9 @@ As published: compactors, shared masks, the matrices they are scored on, the rul
 lambda = 20, masking in sixteenths, a 50 times smaller learning rate of the inherited weights, no
 use of the teacher's outputs. Ours: the loss is the task's own and the weights are the fine-tuned
 teacher's, where the original learns masked-language modelling on Wikipedia and fine-tunes after it;
-masking takes half of the training, where the original's takes 8,000 of 400,000 steps; after three
-quarters of it what is masked is set to 0, so that merging is exact even if it has not decayed by
-then; the classifier has no row compactor, since no class is removed. Unknown: whether the published
+masking takes a quarter of the training, where the original's takes 8,000 of 400,000 steps; after
+three fifths of it what is masked is set to 0, so that merging is exact even if it has not decayed
+by then; the classifier has no row compactor, since no class is removed. Unknown: whether the published
 gradients are clipped. Here they are, by the optimiser and after the rule.
 """
 
@@ -66,8 +66,8 @@ class WID(Reshaping):
     share: float = 0.5
     pull: float = 20.0
     inherited_rate: float = 0.02
-    masked_at: float = 0.5
-    removed_at: float = 0.75
+    masked_at: float = 0.25
+    removed_at: float = 0.6
     rate: float = 5e-4
     from_teacher = True
     work = 4.5  # (24 + 84) H² per token and layer, with the compactors, in place of 24 H²

@@ -86,11 +86,11 @@ def test_masking_proceeds_in_sixteenths_and_never_shrinks():
     )
     train(student(), watch)
     for step, masked in watch.seen.items():
-        done = min(int(16 * step / (STEPS / 2)), 16)
+        done = min(int(16 * step / (WID.masked_at * STEPS)), 16)
         assert masked["ffn1"] == int(16 * done / 16)
         per_head = int(4 * min(done / 8, 1))  # the chunked widths in half the time
         assert masked["attention0"] == masked["hidden"] == masked["pooled"] == 2 * per_head
-    assert watch.seen[1]["hidden"] == 0 and watch.seen[STEPS]["hidden"] == 8
+    assert watch.seen[1]["hidden"] < watch.seen[STEPS]["hidden"] == 8
 
 
 def test_the_first_to_be_masked_have_the_smallest_columns():
@@ -162,8 +162,8 @@ def test_masked_compactors_decay_and_then_are_zero():
 
     watch = tiny.Watch(norm)
     train(student(), watch)
-    removal = int(0.75 * STEPS)
-    assert watch.seen[STEPS // 2] > watch.seen[removal - 1] > 0
+    removal = int(WID.removed_at * STEPS)
+    assert watch.seen[STEPS // 4] > watch.seen[removal - 1] > 0
     assert all(watch.seen[step] == 0 for step in range(removal, STEPS + 1))
 
 
@@ -190,5 +190,5 @@ def test_only_students_of_the_final_width_can_be_the_best():
     objective = WID.objective(torch.from_numpy(labels), {})
     callbacks = [Score(), *WID.callbacks(), watch]
     fit(student(), data, np.arange(48), objective, settings, callbacks)
-    removal = int(0.75 * STEPS)
+    removal = int(WID.removed_at * STEPS)
     assert watch.seen[removal - 1] == 1 and watch.seen[removal] == 0
