@@ -70,7 +70,7 @@ def main(seeds: int) -> None:
         rows.append({"task": name} | as_row(gains[-1]) | {"same answer": 100 * same})
         for form, model in forms.items():
             rows[-1] |= {f"MB {form}": megabytes(model)}
-            rows[-1] |= {f"ms {form}": costs.latency(resolved, model)}
+            rows[-1] |= {f"ms {form}": 1000 * costs.seconds_per_answer(resolved, model, 1)}
     frame = pd.DataFrame([*rows, {"task": "Avg"} | as_row(combine(gains))]).assign(seeds=seeds)
     frame.round(3).to_csv(OUT, index=False, lineterminator="\n")
     print(frame.round(2).to_string(index=False))

@@ -4,8 +4,8 @@ Trains the teacher of profile `cpu` on MRPC in float32 and in bfloat16, textbook
 compares accuracy on dev, with an interval over seeds and examples. The bound was set before the
 run: if the interval of the difference does not lie within BOUND, bfloat16 is not good enough.
 
-Usage: GLUE_DIR=... python benchmarks/precision_glue.py SEEDS. 20 seeds take about two hours of two cores
-with bfloat16 in hardware; where it is emulated, bfloat16 takes longer than float32. Writes
+Usage: GLUE_DIR=... python benchmarks/precision_glue.py SEEDS. 20 seeds take about two hours of two
+cores with bfloat16 in hardware; where it is emulated, it takes longer than float32. Writes
 results/precision_glue.json below this folder.
 """
 

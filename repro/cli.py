@@ -153,8 +153,8 @@ def within(
     complete = timed.run_within(minutes, work, workers)
     typer.echo("everything is computed" if complete else "the time is over")
     for step in work:
-        seeds = f"{step.seeds} seed{'s' * (step.seeds != 1)}"
-        typer.echo(f"{step.tasks}, {seeds}: {step.finished} of {len(step.cells)} cells")
+        shown_seeds = f"{step.seeds} seed{'s' * (step.seeds != 1)}"
+        typer.echo(f"{step.tasks}, {shown_seeds}: {step.finished} of {len(step.cells)} cells")
     if any(step.finished for step in work):
         typer.echo(f"written: {shown(timed.pack(profile))}")
 

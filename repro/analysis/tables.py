@@ -37,7 +37,7 @@ _NUMBERS = set(
     "mean sd ci_low ci_high paper delta count t share difference p p_holm last detectable "
     "change change_low change_high "
     "printed recomputed ours t1 t2 before after agreement agreement_low agreement_high chance "
-    "kappa constant training_seconds latency_ms".split()
+    "kappa constant training_seconds megabytes latency_ms throughput".split()
 )
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
 

@@ -15,8 +15,9 @@ use of the teacher's outputs. Ours: the loss is the task's own and the weights a
 teacher's, where the original learns masked-language modelling on Wikipedia and fine-tunes after it;
 masking takes a quarter of the training, where the original's takes 8,000 of 400,000 steps; after
 three fifths of it what is masked is set to 0, so that merging is exact even if it has not decayed
-by then; the classifier has no row compactor, since no class is removed. Unknown: whether the published
-gradients are clipped. Here they are, by the optimiser and after the rule.
+by then; the classifier has no row compactor, since no class is removed. Unknown: whether the
+published gradients are clipped. Here the task's are, by the optimiser, and what the rule adds is
+not.
 """
 
 import copy

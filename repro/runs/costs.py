@@ -13,6 +13,7 @@ from repro.runs.stages import Plan
 from repro.training.loop import device, to_device
 
 _EXAMPLES, _REPEATS = 32, 3  # dev examples whose answers are timed, and how often
+_BATCH = 32  # examples that are answered at once, for the throughput
 
 
 def measure(cells: list[Cell]) -> pd.DataFrame:
@@ -28,8 +29,10 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         phases and the teacher beside it included; teacher, its outputs and a masked-language head
         are shared by all students and not counted. Those of the embeddings and of the heads are
         neglected.
+        megabytes: of the parameters in float32, those that layers share once, with the classifier.
         latency_ms: median time of an answer to one dev example, on one thread of a CPU, or a GPU.
-        device: on which the latency was measured.
+        throughput: answers per second to batches of 32 dev examples, on the same.
+        device: on which latency and throughput were measured.
     """
     rows = []
     first = min(cell.seed for cell in cells)
@@ -37,14 +40,17 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         plan = stages.resolve(cell)
         model = reshaped.load_model(plan.trained)
         head = sum(p.numel() for p in model.classifier.parameters())
-        trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        every = list(model.parameters())
+        trained = sum(p.numel() for p in every if p.requires_grad)
         rows.append(
             {"table": cell.table, "method": cell.row, "task": cell.task}
             | results.costs(cell)
             | {
                 "trained": trained - head,
                 "training_flops": int(training_flops(plan)),
-                "latency_ms": round(latency(plan, model), 3),
+                "megabytes": round(4 * sum(p.numel() for p in every) / 1e6, 3),
+                "latency_ms": round(1000 * seconds_per_answer(plan, model, 1), 3),
+                "throughput": round(1 / seconds_per_answer(plan, model, _BATCH), 1),
                 "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
             }
         )
@@ -82,23 +88,25 @@ def layer_flops(tokens: float, hidden: int, inner: int) -> float:
 
 
 @torch.no_grad()
-def latency(plan: Plan, model: Classifier) -> float:
-    """Milliseconds of an answer to one example, on one thread.
+def seconds_per_answer(plan: Plan, model: Classifier, batch: int) -> float:
+    """Seconds of an answer to one of `batch` examples at once, on one thread.
 
-    The median over examples of the fastest of a few answers to each, so that a busy machine
+    The median over batches of the fastest of a few answers to each, so that a busy machine
     matters little.
     """
     tokens = compute.load_data(plan.trained.spec.inputs).dev_tokens
-    rows = range(min(_EXAMPLES, len(tokens.examples)))
-    threads, seconds = torch.get_num_threads(), np.full((1 + _REPEATS, len(rows)), np.inf)
+    count = min(_EXAMPLES, len(tokens.examples) // batch)
+    batches = [[*range(start * batch, (start + 1) * batch)] for start in range(max(1, count))]
+    batches = [[row for row in rows if row < len(tokens.examples)] for rows in batches]
+    threads, seconds = torch.get_num_threads(), np.full((1 + _REPEATS, len(batches)), np.inf)
     torch.set_num_threads(1)
     model.to(device()).eval()
     try:
         for repeat in range(1 + _REPEATS):
-            for row in rows:
+            for column, rows in enumerate(batches):
                 start = time.perf_counter()
-                model(**to_device(tokens.batch([row]), device())).logits.cpu()
-                seconds[repeat, row] = time.perf_counter() - start
+                model(**to_device(tokens.batch(rows), device())).logits.cpu()
+                seconds[repeat, column] = (time.perf_counter() - start) / len(rows)
     finally:
         torch.set_num_threads(threads)
-    return 1000 * float(np.median(seconds.min(axis=0)))
+    return float(np.median(seconds.min(axis=0)))

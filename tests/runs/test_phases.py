@@ -224,6 +224,10 @@ def test_costs_of_finished_cells():
     assert flops["BERT3-PatientKD"] == pytest.approx(expected)
     assert (frame["latency_ms"] > 0).all()
     assert frame["latency_ms"]["BERT-base"] > frame["latency_ms"]["MiniLM3"]
+    assert (frame["throughput"] * frame["latency_ms"] > 1000).all()  # batches are faster
+    head = 2 * 64 + 2
+    stored = 4 * (frame["parameters"] + head) / 1e6
+    assert frame["megabytes"].tolist() == pytest.approx(stored.tolist(), abs=1e-3)
     layer = 12 * 64**2 + 13 * 64
     assert frame["parameters"]["BERT-base"] - frame["parameters"]["MiniLM3"] == 9 * layer
     assert (frame["trained"] == frame["parameters"]).all()
