@@ -97,10 +97,16 @@ _STEPS = (
 )  # fmt: skip
 # ... and depth
 _DEEPER = (("BERT2", "BERT1"), ("BERT3", "BERT2"), ("BERT6", "BERT3"), ("BERT6", "BERT1"))
+# ... and layers that run twice, beside a student that stores all the layers that are run
+_EQUAL_LATENCY = (
+    ("BERT{}-SPS-1", "BERT{}-PatientKD"), ("BERT{}-SPS-2", "BERT{}-PatientKD"),
+    ("PeaBERT{}", "BERT{}-PatientKD"),
+)  # fmt: skip
 _BASELINE_PAIRS = (
     *((new.format(n), old.format(n)) for n in _DEPTHS for new, old in _STEPS),
     *((f"{new}-{arm}", f"{old}-{arm}") for arm in ("FineTuned", "KD") for new, old in _DEEPER),
     *(("BERT-base", f"BERT6-{arm}") for arm in ("FineTuned", "KD")),
+    *((new.format(n), old.format(2 * n)) for n in (1, 3) for new, old in _EQUAL_LATENCY),
 )
 
 # fmt: off

@@ -1,6 +1,7 @@
 """Comparisons of two methods from synthetic results: numbers by hand, and their sentences."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import t
 from synthetic import finish, finished, right
@@ -157,6 +158,22 @@ def test_under_five_seeds_there_is_no_verdict(seeds, counted):
     assert f", {counted}: no verdict: fewer than 5 seeds;" in sentence
     assert not any("*" in value for value in text.pair_view(frame).to_numpy().ravel())
     assert "No verdicts: fewer than 5 seeds." in latex.latex("comparisons4", frame)
+
+
+def test_differences_stand_beside_what_they_cost():
+    pairs = ablation(5, BERT3=40, SPS1=80, SPS2=80)
+    spent = {
+        "method": ["BERT3", "SPS-1", "SPS-2"] * 2,  # on two tasks
+        "parameters": [4.0, 4.0, 2.0] * 2,
+        "training_flops": [0.0, 3.0, 6.0] * 2,
+        "latency_ms": [1.0, 2.0, 2.0, 3.0, 6.0, 6.0],
+    }
+    view = text.beside_costs(pairs, pd.DataFrame(spent))
+    assert view["difference"].tolist() == text.pair_view(pairs)["Avg"].tolist()
+    assert list(view.index) == ["SPS-1 – BERT3", "SPS-2 – SPS-1", "SPS-2 – BERT3"]
+    assert view["parameters"].tolist() == ["×1.00", "×0.50", "×0.50"]
+    assert view["training"].tolist() == ["", "×2.00", ""]  # BERT3 has none
+    assert view["latency"].tolist() == ["×2.00", "×1.00", "×2.00"]
 
 
 def test_marks_follow_the_verdicts():
