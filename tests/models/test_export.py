@@ -111,6 +111,8 @@ def facts() -> dict:
     }
     return {
         "kind": "student",
+        "task": "own-1",
+        "learning_rate": 5e-5,
         "method": "pea-kd",
         "layers": 2,
         "effective_layers": 4,

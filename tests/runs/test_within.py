@@ -30,15 +30,29 @@ def test_minutes_that_cannot_be_are_refused(minutes):
         within.run_within(minutes, [], 1)
 
 
-def test_the_run_stops_in_time_and_keeps_what_is_finished(own_folders):
-    quick, endless = tiny("table5")[:1], tiny("table4", **{"teacher.epochs": 400})[:1]
-    work = [within.Step("RTE", 1, quick), within.Step("RTE", 1, endless)]
-    start = time.monotonic()
-    assert not within.run_within(0.6, work, 1)
-    assert time.monotonic() - start < 60
+def test_the_run_stops_when_the_time_is_over_and_keeps_what_is_finished(own_folders, monkeypatch):
+    quick, late = tiny("table5")[:1], tiny("table4")[:1]
+    work = [within.Step("RTE", 1, quick), within.Step("RTE", 1, late)]
+
+    def run_cells(cells, *arguments):
+        if cells == late:
+            signal.raise_signal(signal.SIGALRM)  # now the time is over
+        engine.run_cells(cells, "serial")
+
+    monkeypatch.setattr(within, "run_cells", run_cells)
+    assert not within.run_within(60, work, 1)
     assert [step.finished for step in work] == [1, 0]
-    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
-    assert within.run_within(5, work[:1], 1)
+    assert within.run_within(60, work[:1], 1)
+
+
+def test_the_time_ends_what_runs_and_leaves_no_alarm():
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(within.TimeUp), within._alarm(0.05):
+        time.sleep(60)
+    with within._alarm(60):
+        pass
+    assert signal.getsignal(signal.SIGALRM) == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_a_packed_run_is_finished_where_it_is_unpacked(own_folders, monkeypatch, tmp_path):
