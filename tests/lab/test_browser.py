@@ -155,7 +155,7 @@ class Notebook:
         return found
 
     def see_progress(self, text):
-        """Wait for a bar that shows a text. It is drawn twice a second, so nothing scrolls to it."""
+        """Wait for a bar with a text. It is redrawn twice a second, so nothing scrolls to it."""
         self.page.locator(".repro-progress:has(progress)", has_text=text).wait_for()
 
 
