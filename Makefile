@@ -177,7 +177,7 @@ check-lab: .venv/.browser  ## run the notebooks in a real JupyterLab, in headles
 
 course: .venv/.course  ## build the course's student notebooks, and check that they are graded correctly
 	@cd notebooks/course && export PATH="$(CURDIR)/$(BIN):$$PATH" && for lesson in source/*/; do \
-		nbgrader generate_assignment --force --log-level WARN "$$(basename "$$lesson")"; done
+		nbgrader generate_assignment --force --log-level ERROR "$$(basename "$$lesson")"; done
 	@echo "student notebooks: notebooks/course/release/"
 	@$(BIN)/python -m pytest -n 2 -m course tests/course
 

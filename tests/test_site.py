@@ -100,9 +100,12 @@ def test_the_site_is_complete_and_needs_no_other_server(tmp_path):
     words = ["--quiet", "--fail-on-warning", "--keep-going", "--conf-dir", str(DOCS)]
     assert main([*words, str(ROOT), str(site)]) == 0
     for path in PAGES:
-        tags = Tags((site / path.relative_to(ROOT).with_suffix(".html")).read_text())
+        page = (site / path.relative_to(ROOT).with_suffix(".html")).read_text()
+        tags = Tags(page)
         assert [image for image in tags.images if not image.get("alt")] == []
         assert [address for address in tags.addresses if "//" in address] == []
+        unknown = re.findall(r"<m[io]>\\\w+", page)
+        assert unknown == [], "LaTeX that latex2mathml does not know"
     assert "<math" in (site / "docs" / "methods" / "kd.html").read_text()
     assert "repro.api.distill" in (site / "docs" / "api.html").read_text()
     assert (site / "notebooks" / "explore.html").is_file()

@@ -358,7 +358,7 @@ def test_the_quick_start_runs(repro, own_folders, monkeypatch):
     commands = [
         shlex.split(line)[3:]
         for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", "").splitlines()
     ]
     monkeypatch.chdir(own_folders)
     exec(first, {})

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 _PIXELS = 760  # width of a figure on the page
 # after Okabe and Ito
 _COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_NAMES = {"ce": "cross-entropy", "kl": "KL", "patience": "patience", "score": "dev score"}
+_NAMES = {"ce": "cross-entropy", "kl": "KL", "dev_loss": "dev loss", "score": "dev score"}
+_DEV = ("dev_loss", "score")  # measured on dev: the last panels
 
 
 def table(frame: pd.DataFrame) -> HTML:
@@ -135,9 +136,12 @@ def curves(frame: pd.DataFrame) -> np.ndarray | Markdown:
     """
     frame = frame[frame["name"] != "learning_rate"]
     if frame.empty:
-        return Markdown("No training of this table was evaluated on the way, or none is here.")
+        return Markdown(
+            "There are no curves: the cache has none of these trainings (they ran elsewhere, or it "
+            "was cleared), or they were not evaluated on the way."
+        )
     names, tasks = list(dict.fromkeys(frame["name"])), list(dict.fromkeys(frame["task"]))
-    names = [name for name in names if name != "score"] + ["score"]
+    names.sort(key=lambda name: name in _DEV)
     methods = list(dict.fromkeys(frame["method"]))
     size = figures.WIDE, 0.6 + 1.7 * len(tasks)
     axes = figures.new(*size, len(tasks), len(names), squeeze=False, sharex="row")

@@ -126,7 +126,14 @@ def _table(facts: dict[str, Any]) -> str:
 def _notes(facts: dict[str, Any]) -> str:
     dev, train, setting = facts["dev"], facts["train"], facts["setting"]
     labels = ", ".join(f"`{label}`" for label in facts["labels"])
-    lines = [
+    lines = []
+    name = "student" if facts["kind"] == "student" else "teacher"
+    if facts["scores"][name]["accuracy"]["low"] <= facts["scores"]["most_frequent"]:
+        lines.append(
+            f"**The {name} is not clearly above the most frequent class.** It was trained for "
+            f"{setting[name]['epochs']} epochs; with few examples, train for more."
+        )
+    lines += [
         f"Classes: {labels}. Texts: {', '.join(facts['columns'])}, "
         f"cut at {setting['max_length']} tokens.",
         f"Data: {train['examples']:,} training examples (fingerprint `{train['fingerprint']}`), "

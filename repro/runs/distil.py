@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from repro.config.cells import Cell
 from repro.config.own import RECIPE
@@ -22,6 +23,8 @@ from repro.runs.pool import Inline
 from repro.runs.progress import Progress
 from repro.runs.specs import GivenOutputs, load_splits
 from repro.runs.stages import Plan, check_depth
+
+_NARROW = 128  # encoders of up to so many dimensions train in one thread
 
 
 def given_teacher(folder: str, labels: list[own.Label]) -> tuple[str, tuple[int, ...]]:
@@ -72,7 +75,10 @@ def check(cell: Cell, teacher: str, example: tuple[str, ...]) -> None:
 
 
 def run(plan: Plan, title: str) -> None:
-    """Compute the stages of a plan that are not in the cache, on all cores, with a progress bar.
+    """Compute the stages of a plan that are not in the cache, with a progress bar.
+
+    A narrow encoder's matrices are too small to share between threads. On a busy machine, threads
+    that wait for each other at each of them make a step a hundred times slower.
 
     Raises:
         ReproError: If a stage fails.
@@ -81,10 +87,16 @@ def run(plan: Plan, title: str) -> None:
     if not missing:
         return
     work, count = sum(stage.work for stage in missing), len(missing)
-    with Inline() as pool, Progress(title, work, count) as bar:
-        for _, error in run_stages(missing, pool, bar):
-            if error is not None:
-                raise error
+    threads = torch.get_num_threads()
+    try:
+        with Inline() as pool, Progress(title, work, count) as bar:
+            if encoders.width(plan.cell.setting.backbone) <= _NARROW:
+                torch.set_num_threads(1)
+            for _, error in run_stages(missing, pool, bar):
+                if error is not None:
+                    raise error
+    finally:
+        torch.set_num_threads(threads)
 
 
 def predictions(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -51,18 +51,21 @@ def curves(cells: list[Cell]) -> pd.DataFrame:
 
     Returns:
         Columns method, task, seed, step, name and value. The names are the terms of the loss,
-        "learning_rate", and "score" (on dev, or on the inner split if that selects). No rows for
-        a training without evaluations, or that is not in this cache.
+        "learning_rate", and "score" (on dev, or on the inner split if that selects) or, where it
+        selects, "dev_loss". No rows for a training without evaluations, or that is not in this
+        cache.
     """
     rows = []
     for cell in cells:
         stage = resolve(cell).trained
         meta = cache.meta(stage.kind, stage.key) or {"history": []}
         for entry in meta["history"]:
+            values = {name: value for name, value in entry.items() if name != "step"}
+            if meta["rule"] == "lowest_dev_loss":  # whose score is minus the loss
+                values["dev_loss"] = -values.pop("score")
             rows += [
                 (cell.row, cell.task, cell.seed, int(entry["step"]), name, value)
-                for name, value in entry.items()
-                if name != "step"
+                for name, value in values.items()
             ]
     return pd.DataFrame(rows, columns=["method", "task", "seed", "step", "name", "value"])
 

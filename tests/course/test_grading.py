@@ -36,6 +36,7 @@ def nbgrader(tmp_path, monkeypatch, teacher_cache):
 
     monkeypatch.setenv("REPRO_CACHE", str(teacher_cache))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # two lessons run at once
     # nbgrader starts the command alembic
     monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
     config = PyFileConfigLoader("nbgrader_config.py", path=str(COURSE)).load_config()

@@ -138,6 +138,14 @@ def facts() -> dict:
     }
 
 
+@pytest.mark.parametrize(("most_frequent", "warns"), [(39.9, False), (40.0, True), (70.0, True)])
+def test_a_report_says_that_a_student_has_learnt_too_little(most_frequent, warns):
+    known = facts()
+    known["scores"]["most_frequent"] = most_frequent
+    report = student_card.report(known)
+    assert ("The student is not clearly above the most frequent class" in report) is warns
+
+
 @pytest.mark.parametrize("kind", ["bert", "mpnet"])
 @pytest.mark.parametrize("shared", [False, True])
 def test_plain_transformers_loads_a_folder(tmp_path, kind, shared):

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tiny_cells import BUDGET
+from tiny_cells import BUDGET, tiny
 
 from repro.errors import InputError
 from repro.models.layers import effective_layers
@@ -77,6 +77,14 @@ def test_curves_hold_every_term_of_the_loss(cell):
     expected = frame[frame["name"] == "ce"]
     assert line.get_xdata().tolist() == expected["step"].tolist()
     assert line.get_ydata().tolist() == expected["value"].tolist()
+
+
+def test_a_teacher_that_is_chosen_by_its_loss_shows_its_loss(cell):
+    (teacher,) = tiny("table1")  # the one of the student
+    frame = explore.curves([teacher])
+    assert set(frame["name"]) == {"ce", "learning_rate", "dev_loss"}
+    assert (frame.loc[frame["name"] == "dev_loss", "value"] > 0).all()
+    assert [ax.get_title() for ax in notebook.curves(frame).flat] == ["cross-entropy", "dev loss"]
 
 
 def test_no_evaluation_is_said(cell):
