@@ -20,6 +20,15 @@ from repro.report import text
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "results"
 UNTESTED = "not testable here"
+DEPTHS = (1, 2, 3, 6)
+STEPS = (  # what is new, and the two rows with # layers that differ in it
+    ("soft labels", "BERT#-KD", "BERT#-FineTuned"),
+    ("matched layers", "BERT#-PatientKD", "BERT#-KD"),
+    ("a second pass (SPS-1)", "BERT#-SPS-1", "BERT#-PatientKD"),
+    ("the swap (SPS-2)", "BERT#-SPS-2", "BERT#-SPS-1"),
+    ("PTP alone", "BERT#-PTP", "BERT#-PatientKD"),
+    ("PTP with SPS", "PeaBERT#", "BERT#-SPS-2"),
+)
 ABSENT = "No results are published yet."
 HEADLINES = (
     ("comparisons2", "PeaBERT1", "BERT1-PatientKD"),
@@ -162,6 +171,39 @@ def comparisons() -> str:
     return markdown(["", "ours", "95 % interval", "verdict", "paper, on GLUE"], rows)
 
 
+def steps() -> str:
+    """What each step adds on average, by stored layers: the baselines of the demo."""
+    frame = published.read_table("baselines_comparisons", "demo", "textbook")
+    if frame is None:
+        return ABSENT
+    view = text.pair_view(frame)["Avg"]
+    rows = []
+    for label, new, old in STEPS:
+        pairs = [f"{new} – {old} [ours]".replace("#", str(n)) for n in DEPTHS]
+        rows.append([label, *(view[pair] for pair in pairs)])
+    return markdown(["step", *(f"{n} layer{'s' * (n > 1)}" for n in DEPTHS)], rows)
+
+
+def equal_depth() -> str:
+    """Layers that run twice, beside students that store as many layers as are run."""
+    frame = published.read_table("baselines_comparisons", "demo", "textbook")
+    costs = published.read_table("baselines_costs", "demo", "textbook")
+    if frame is None or costs is None:
+        return ABSENT
+    names = {
+        f"{new} – BERT{2 * n}-PatientKD [ours]".replace("#", str(n))
+        for n in (1, 3)
+        for new in ("BERT#-SPS-1", "BERT#-SPS-2", "PeaBERT#")
+    }
+    view = text.beside_costs(frame, costs)
+    rows = [
+        [pair.removesuffix(" [ours]"), *row]
+        for pair, *row in view.itertuples(name=None)
+        if pair in names
+    ]
+    return markdown(["", *view.columns], rows)
+
+
 def verdicts() -> str:
     """How many claims got which verdict."""
     frame = published.read_table("ledger", "demo", "textbook")
@@ -230,6 +272,8 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/report.md", "claims"): claims,
     ("docs/report.md", "untested"): untested,
     ("docs/results.md", "comparisons"): comparisons,
+    ("docs/results.md", "steps"): steps,
+    ("docs/results.md", "equal"): equal_depth,
     ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),
     ("docs/tables.md", "speed"): lambda: by_its_benchmark("speed"),
     ("docs/tables.md", "verdicts"): verdicts,

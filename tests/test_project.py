@@ -59,7 +59,7 @@ def commands(document):
     lines = [
         line
         for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-        for line in block.splitlines()
+        for line in block.replace("\\\n", " ").splitlines()
     ]
     lines += re.findall(
         r"`((?:[A-Z_]+=\S+ )*(?:make|python -m repro|\.venv/bin/python -m repro) [^`…]+)`", text
