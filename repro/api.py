@@ -4,6 +4,7 @@ import glob
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +143,8 @@ def distill(
         text: The text column, or two for pairs of texts.
         label: The label column.
         teacher: A folder with a fine-tuned teacher; by default the encoder is fine-tuned.
-        epochs: Epochs of each training; 0 for a default that suits the encoder.
+        epochs: Epochs of each training; 0 for a default that suits the encoder and the number of
+            examples.
         seed: Seed of all trainings.
         recipe: How the paper is read; see `repro.config.recipe`.
         settings: Settings to change, by dotted name, e.g. {"student.learning_rate": 2e-5}.
@@ -171,10 +173,11 @@ def distill(
     from repro.runs import distil, stages
 
     # the data are only stored once everything is known to be right
-    distil.check(configuration.cell("", *options), teacher_name, splits[0].texts[0])
+    cell = partial(configuration.cell, examples=len(splits[0].texts))
+    distil.check(cell("", *options), teacher_name, splits[0].texts[0])
     given = distil.given_teacher(teacher_name, classes) if teacher else None
     paths.checkpoint_steps()
-    plan = stages.resolve(configuration.cell(own.store(*splits), *options), given)
+    plan = stages.resolve(cell(own.store(*splits), *options), given)
     return _trained(plan, f"{method} on {sources[0]}")
 
 

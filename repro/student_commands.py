@@ -39,7 +39,9 @@ def distill(
     ] = "",
     method: Annotated[str, typer.Option(metavar="NAME", help=", ".join(METHODS))] = "pea-kd",
     layers: Annotated[int, number("--layers", "layers that the student stores")] = 3,
-    epochs: Annotated[int, number("--epochs", "of each training; 0: as suits the encoder")] = 0,
+    epochs: Annotated[
+        int, number("--epochs", "of each training; 0: as suits encoder and data")
+    ] = 0,
     seed: OneSeed = 0,
     recipe: Annotated[str, typer.Option(metavar="NAME", help="how the paper is read")] = RECIPE,
     changes: Changes = None,

@@ -333,12 +333,20 @@ def test_the_recipe_for_own_data_never_chooses_on_dev():
     ],
 )
 def test_settings_suit_the_width_of_the_encoder(encoder, hidden, profile):
-    cell = configuration.cell("own-1", encoder, hidden, 100)
+    cell = configuration.cell("own-1", encoder, hidden, 100, examples=100_000)
     assert cell.profile == profile
     assert cell.setting.student == PROFILES[profile].setting_for(cell.recipe).student
     assert cell.setting.max_length == 100
     assert cell.setting.beta == pytest.approx(100 * hidden / 768, abs=0.01)
-    assert configuration.cell("own-1", encoder, hidden, 900).setting.max_length == 128
+    assert configuration.cell("own-1", encoder, hidden, 900, examples=9).setting.max_length == 128
+
+
+@pytest.mark.parametrize(
+    ("examples", "epochs", "expected"), [(10, 0, 30), (2000, 0, 7), (50_000, 0, 2), (2000, 3, 3)]
+)
+def test_few_examples_are_seen_more_often(examples, epochs, expected):
+    cell = configuration.cell("own-1", "embedded", 64, 100, epochs=epochs, examples=examples)
+    assert cell.setting.student.epochs == cell.setting.student.run_epochs == expected
 
 
 def test_a_teacher_without_names_of_labels_has_them_in_order(monkeypatch):

@@ -1,10 +1,11 @@
 """Distillation on a user's own data: its methods, its defaults and its cell. No torch."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
 from repro.config.cells import Cell
-from repro.config.profiles import PROFILES, Setting, beta_for, override
+from repro.config.profiles import PROFILES, Budget, Setting, beta_for, override
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import PATIENT_KD, PEA_KD, SPS, Method
 from repro.errors import InputError, one_of
@@ -24,6 +25,9 @@ METHODS = {
 RECIPE = "textbook+hyperparameters=preset+ptp_thresholds=median"
 _WIDEST = {"demo": 128, "cpu": 512}  # hidden sizes up to which a profile's settings are used
 _MAX_LENGTH = 128
+# A training of few examples gets more epochs than the profile's: so many steps, at most so many
+# epochs. With 2,000 reviews the demo's students are at chance after 126 steps, not after 378.
+MIN_STEPS, MOST_EPOCHS = 400, 30
 
 
 def profile_for(encoder: str, hidden: int) -> str:
@@ -40,7 +44,13 @@ def profile_for(encoder: str, hidden: int) -> str:
 
 
 def setting_for(
-    profile: str, recipe: Recipe, encoder: str, hidden: int, positions: int, epochs: int
+    profile: str,
+    recipe: Recipe,
+    encoder: str,
+    hidden: int,
+    positions: int,
+    epochs: int,
+    examples: int,
 ) -> Setting:
     """A profile's setting for another encoder and all of the data.
 
@@ -50,7 +60,8 @@ def setting_for(
         encoder: The encoder's name.
         hidden: The width of its hidden states.
         positions: The longest text that it takes, in tokens.
-        epochs: Epochs of each training; 0 for the profile's.
+        epochs: Epochs of each training; 0 for the profile's, or more if there are few examples.
+        examples: How many there are to train on.
     """
     setting = replace(
         PROFILES[profile].setting_for(recipe),
@@ -60,12 +71,17 @@ def setting_for(
         train_cap=0,
         dev_cap=0,
     )
-    if not epochs:
-        return setting
     budgets = {name: getattr(setting, name) for name in ("teacher", "ptp", "student")}
+    lengths = {name: epochs or _epochs(budget, examples) for name, budget in budgets.items()}
     return replace(
-        setting, **{name: replace(budget, epochs=epochs) for name, budget in budgets.items()}
+        setting, **{name: replace(budgets[name], epochs=lengths[name]) for name in budgets}
     )
+
+
+def _epochs(budget: Budget, examples: int) -> int:
+    """A budget's epochs, or so many that it has MIN_STEPS steps, at most MOST_EPOCHS."""
+    enough = math.ceil(MIN_STEPS / max(1, examples // budget.batch_size))
+    return max(budget.epochs, min(enough, MOST_EPOCHS))
 
 
 def cell(
@@ -79,12 +95,14 @@ def cell(
     seed: int = 0,
     recipe: str = RECIPE,
     changes: dict[str, Any] | None = None,
+    *,
+    examples: int,
 ) -> Cell:
     """The cell of a student on own data.
 
     Args:
         task: The task's name; see `data.own.store`.
-        encoder, hidden, positions, epochs: As for `setting_for`.
+        encoder, hidden, positions, epochs, examples: As for `setting_for`.
         method: One of METHODS.
         layers: Stored layers of the student.
         seed: Seed of all its trainings.
@@ -100,6 +118,6 @@ def cell(
         if type(value) is not int or value < lowest:
             raise InputError(f"{name} must be a whole number from {lowest}, got {value!r}")
     profile, reading = profile_for(encoder, hidden), parse(recipe)
-    setting = setting_for(profile, reading, encoder, hidden, positions, epochs)
+    setting = setting_for(profile, reading, encoder, hidden, positions, epochs, examples)
     chosen = override(setting, changes or {})
     return Cell("own", method, task, layers, seed, profile, METHODS[method], chosen, reading)
