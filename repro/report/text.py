@@ -34,6 +34,17 @@ _COSTS = {  # columns of `runs.costs`, and what they are called
     "training_flops": "training",
     "latency_ms": "latency",
 }
+# column, what it is called, the unit that its values are divided by, and their format
+_SHOWN_COSTS = (
+    ("parameters", "parameters (M)", 1e6, "{:.3f}"),
+    ("trained", "trained (M)", 1e6, "{:.3f}"),
+    ("megabytes", "file (MB)", 1, "{:.2f}"),
+    ("effective_layers", "layers run", 1, "{:.0f}"),
+    ("training_flops", "training (10¹² operations)", 1e12, "{:.2f}"),
+    ("training_seconds", "training (s)", 1, "{:.1f}"),
+    ("latency_ms", "latency (ms)", 1, "{:.2f}"),
+    ("throughput", "answers per second", 1, "{:,.0f}"),
+)
 _PARAMETERS = {
     "layers": "encoder layers only",
     "with_embeddings": "with embeddings and pooler",
@@ -266,6 +277,18 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
     )
     wide = named.pivot(index="pair", columns="task", values="value")
     return wide.reindex(index=list(dict.fromkeys(named["pair"])), columns=task_names(pairs))
+
+
+def costs_view(costs: pd.DataFrame) -> pd.DataFrame:
+    """Show what each row costs, averaged over tasks, in readable units.
+
+    Args:
+        costs: As `runs.costs.measure` returns them.
+    """
+    mean = costs.groupby("method", sort=False).mean(numeric_only=True)
+    return pd.DataFrame(
+        {name: (mean[column] / unit).map(form.format) for column, name, unit, form in _SHOWN_COSTS}
+    )
 
 
 def beside_costs(pairs: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:

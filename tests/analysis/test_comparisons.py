@@ -176,6 +176,23 @@ def test_differences_stand_beside_what_they_cost():
     assert view["latency"].tolist() == ["×2.00", "×1.00", "×2.00"]
 
 
+def test_costs_are_shown_in_readable_units():
+    spent = {
+        "method": ["A", "A"],
+        "parameters": [1_000_000, 2_000_000],
+        "trained": [500_000, 500_000],
+        "megabytes": [4.0, 8.0],
+        "effective_layers": [6, 6],
+        "training_flops": [1e12, 2e12],
+        "training_seconds": [10.0, 11.0],
+        "latency_ms": [0.5, 0.7],
+        "throughput": [1000.0, 3000.0],
+    }
+    (row,) = text.costs_view(pd.DataFrame(spent)).to_dict("records")
+    expected = ["1.500", "0.500", "6.00", "6", "1.50", "10.5", "0.60", "2,000"]
+    assert list(row.values()) == expected
+
+
 def test_marks_follow_the_verdicts():
     frame = ablation(5, BERT3=40, SPS1=80, SPS2=80)
     view = text.pair_view(frame)
