@@ -70,7 +70,8 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
     changes = [outdated(plan) if results.done(plan.cell) else "missing" for plan in resolved]
     plans = [plan for plan, change in zip(resolved, changes, strict=True) if change]
     todo = [plan.cell for plan in plans]
-    print(f"{len(cells)} cells, {len(cells) - len(todo)} already there, {len(todo)} to do")
+    there = len(cells) - len(todo)
+    print(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {there} already there, {len(todo)} to do")
     for change, count in Counter(changes).items():
         if change not in ("", "missing"):
             print(f"{count} of them again, since the {change} changed", flush=True)
@@ -202,8 +203,9 @@ def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> floa
     keys = [stage.key for plan in plans for stage in plan.stages]
     per_work = _measured(plans, missing) or PROFILES[plans[0].cell.profile].seconds_per_work
     seconds = sum(stage.work for stage in missing) * per_work / workers
+    count, shared = len(missing), len(keys) - len(set(keys))
     print(
-        f"{len(missing)} stages to compute ({len(keys) - len(set(keys))} shared between cells) "
+        f"{count} stage{'s' * (count != 1)} to compute ({shared} shared between cells) "
         f"on {workers} worker{'s' * (workers > 1)}, about {clock(seconds)}",
         flush=True,
     )

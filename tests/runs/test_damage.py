@@ -137,7 +137,7 @@ def test_a_damaged_artefact_is_a_stage_to_compute(kind, capsys):
     capsys.readouterr()
     flip(cache.location(kind, key).with_suffix(".safetensors"))
     engine.run_cells([cell], "serial")
-    assert "1 stages to compute" in capsys.readouterr().out
+    assert "1 stage to compute" in capsys.readouterr().out
     assert results.predictions_path(cell).read_bytes() == whole
 
 
