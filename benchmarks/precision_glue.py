@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from repro.analysis.example_scores import example_scores
+from repro.analysis.groups import groups
 from repro.analysis.inference import difference
 from repro.config.cells import Cell, plan
-from repro.runs import engine, results
+from repro.runs import engine
 
 OUT = Path(__file__).parent / "results" / "precision_glue.json"
 BOUND = 1.5  # points of accuracy
@@ -31,26 +32,21 @@ def teachers(precision: str, seeds: int) -> list[Cell]:
     return [cell for cell in table if cell.row == "BERT-base"]
 
 
-def predicted(cells: list[Cell]) -> np.ndarray:
-    """Predicted classes (seeds, examples) on dev."""
-    frames = [results.predictions(cell) for cell in cells]
-    return np.stack([frame.filter(like="logit_").to_numpy().argmax(1) for frame in frames])
-
-
 def main(seeds: int) -> None:
     """Train, compare and write the numbers."""
     cells = {precision: teachers(precision, seeds) for precision in PRECISIONS}
     engine.run_cells([cell for group in cells.values() for cell in group])
-    labels = results.predictions(cells["float32"][0])["label"].to_numpy()
-    answers = {precision: predicted(group) for precision, group in cells.items()}
+    by_precision = {precision: groups(group).popitem()[1] for precision, group in cells.items()}
+    answers = {precision: group.predicted for precision, group in by_precision.items()}
+    labels = by_precision["float32"].labels
     gain = difference(*(example_scores("accuracy", labels, answers[p]) for p in PRECISIONS))
     found = {"seeds": seeds, "bfloat16 - float32": gain.estimate}
     found |= {"low": gain.low, "high": gain.high, "bound": BOUND}
     found["within the bound"] = bool(gain.low > -BOUND and gain.high < BOUND)
     found["same answer"] = float((answers["float32"] == answers["bfloat16"]).mean())
-    for precision, group in cells.items():
+    for precision, group in by_precision.items():
         scores = {
-            metric: [results.read(cell)["metrics"][metric] for cell in group]
+            metric: [result["metrics"][metric] for result in group.results]
             for metric in ("accuracy", "f1")
         }
         found[precision] = {

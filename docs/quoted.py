@@ -15,19 +15,19 @@ import pandas as pd
 
 from repro.analysis import arithmetic, published
 from repro.config import recipe
+from repro.config.tables import DEPTHS, EQUAL_LATENCY, RUN_TWICE, STEPS
 from repro.report import text
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "results"
 UNTESTED = "not testable here"
-DEPTHS = (1, 2, 3, 6)
-STEPS = (  # what is new, and the two rows with # layers that differ in it
-    ("soft labels", "BERT#-KD", "BERT#-FineTuned"),
-    ("matched layers", "BERT#-PatientKD", "BERT#-KD"),
-    ("a second pass (SPS-1)", "BERT#-SPS-1", "BERT#-PatientKD"),
-    ("the swap (SPS-2)", "BERT#-SPS-2", "BERT#-SPS-1"),
-    ("PTP alone", "BERT#-PTP", "BERT#-PatientKD"),
-    ("PTP with SPS", "PeaBERT#", "BERT#-SPS-2"),
+LABELS = (  # of the steps, in the order of config.tables.STEPS
+    "soft labels",
+    "matched layers",
+    "a second pass (SPS-1)",
+    "the swap (SPS-2)",
+    "PTP alone",
+    "PTP with SPS",
 )
 ABSENT = "No results are published yet."
 HEADLINES = (
@@ -125,9 +125,9 @@ def part_of_table2() -> str:
     return "\n".join(["```text", title, blank, *shown, "```"])
 
 
-def difference(name: str, method: str, against: str, variant: str = "textbook") -> dict | None:
+def difference(name: str, method: str, against: str) -> dict | None:
     """One average difference of a published table of comparisons; None if it is not there."""
-    frame = published.read_table(name, "demo", variant)
+    frame = published.read_table(name, "demo", "textbook")
     if frame is None:
         return None
     of_pair = (frame["method"] == method) & (frame["against"] == against)
@@ -178,8 +178,8 @@ def steps() -> str:
         return ABSENT
     view = text.pair_view(frame)["Avg"]
     rows = []
-    for label, new, old in STEPS:
-        pairs = [f"{new} – {old} [ours]".replace("#", str(n)) for n in DEPTHS]
+    for label, (new, old) in zip(LABELS, STEPS, strict=True):
+        pairs = [f"{new.format(n)} – {old.format(n)} [ours]" for n in DEPTHS]
         rows.append([label, *(view[pair] for pair in pairs)])
     return markdown(["step", *(f"{n} layer{'s' * (n > 1)}" for n in DEPTHS)], rows)
 
@@ -191,9 +191,9 @@ def equal_depth() -> str:
     if frame is None or costs is None:
         return ABSENT
     names = {
-        f"{new} – BERT{2 * n}-PatientKD [ours]".replace("#", str(n))
-        for n in (1, 3)
-        for new in ("BERT#-SPS-1", "BERT#-SPS-2", "PeaBERT#")
+        f"{new.format(n)} – {old.format(2 * n)} [ours]"
+        for n in RUN_TWICE
+        for new, old in EQUAL_LATENCY
     }
     view = text.beside_costs(frame, costs)
     rows = [

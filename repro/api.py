@@ -233,17 +233,14 @@ def models(profile: str = "demo", tasks: str = "", recipe: str = "authors") -> p
         MissingError: If one of their cells is not finished.
     """
     wanted = [c for c in cells.plan("table2", profile, tasks, 1, recipe) if c.layers in MODELS]
-    for cell in wanted:
-        results.read(cell)  # before anything is trained or written
+    finished = [results.read(cell) for cell in wanted]  # before anything is trained or written
     target, rows = paths.results(profile) / "models", []
-    for cell in wanted:
+    for cell, result in zip(wanted, finished, strict=True):
         student = load_student(cell.id)
         name = f"{cell.task}-{cell.row}".lower()
         student.export(target / name)
         row = {"model": name, "task": cell.task, "method": cell.row, "recipe": recipe}
-        scores = {
-            metric: round(score, 2) for metric, score in results.read(cell)["metrics"].items()
-        }
+        scores = {metric: round(score, 2) for metric, score in result["metrics"].items()}
         rows.append(row | scores | {"sha256": sha256(target / name / WEIGHTS)})
     frame = pd.DataFrame(rows)
     write_atomic(target / "models.csv", lambda path: frame.to_csv(path, index=False))

@@ -67,13 +67,7 @@ def _plan_decisions(run: Run) -> list[Cell]:
 
 def _costs(cells: list[Cell]) -> pd.DataFrame:
     """What each row costs on each task, as far as results say; for its first seed."""
-    first = min(cell.seed for cell in cells)
-    rows = [
-        {"table": cell.table, "method": cell.row, "task": cell.task} | files.costs(cell)
-        for cell in cells
-        if cell.seed == first
-    ]
-    return tables.with_types(pd.DataFrame(rows))
+    return tables.with_types(pd.DataFrame(map(files.costs, files.of_first_seed(cells))))
 
 
 MEASURED_COSTS = (

@@ -88,9 +88,9 @@ _BASELINES = {
     "SPS-2": SPS,
     "PTP": Method(ptp="both"),
 }
-_DEPTHS = (1, 2, 3, 6)
+DEPTHS = (1, 2, 3, 6)
 # What each step adds: distillation, matched layers, sharing, swapping, PTP, PTP on top of SPS ...
-_STEPS = (
+STEPS = (
     ("BERT{}-KD", "BERT{}-FineTuned"), ("BERT{}-PatientKD", "BERT{}-KD"),
     ("BERT{}-SPS-1", "BERT{}-PatientKD"), ("BERT{}-SPS-2", "BERT{}-SPS-1"),
     ("BERT{}-PTP", "BERT{}-PatientKD"), ("PeaBERT{}", "BERT{}-SPS-2"),
@@ -98,15 +98,16 @@ _STEPS = (
 # ... and depth
 _DEEPER = (("BERT2", "BERT1"), ("BERT3", "BERT2"), ("BERT6", "BERT3"), ("BERT6", "BERT1"))
 # ... and layers that run twice, beside a student that stores all the layers that are run
-_EQUAL_LATENCY = (
+EQUAL_LATENCY = (
     ("BERT{}-SPS-1", "BERT{}-PatientKD"), ("BERT{}-SPS-2", "BERT{}-PatientKD"),
     ("PeaBERT{}", "BERT{}-PatientKD"),
 )  # fmt: skip
+RUN_TWICE = (1, 3)  # depths of which there is a student twice as deep
 _BASELINE_PAIRS = (
-    *((new.format(n), old.format(n)) for n in _DEPTHS for new, old in _STEPS),
+    *((new.format(n), old.format(n)) for n in DEPTHS for new, old in STEPS),
     *((f"{new}-{arm}", f"{old}-{arm}") for arm in ("FineTuned", "KD") for new, old in _DEEPER),
     *(("BERT-base", f"BERT6-{arm}") for arm in ("FineTuned", "KD")),
-    *((new.format(n), old.format(2 * n)) for n in (1, 3) for new, old in _EQUAL_LATENCY),
+    *((new.format(n), old.format(2 * n)) for n in RUN_TWICE for new, old in EQUAL_LATENCY),
 )
 
 # fmt: off
@@ -147,8 +148,8 @@ _TABLES = (
     Table("baselines", "What distillation, depth, sharing, swapping and PTP add", "",
           (Row("BERT-base", 0, TEACHER),
            *(Row(f"BERT{n}-{arm}", n, method)
-             for arm, method in _BASELINES.items() for n in _DEPTHS),
-           *(Row(f"PeaBERT{n}", n, PEA_KD) for n in _DEPTHS)),
+             for arm, method in _BASELINES.items() for n in DEPTHS),
+           *(Row(f"PeaBERT{n}", n, PEA_KD) for n in DEPTHS)),
           _BASELINE_PAIRS, _BASELINE_PAIRS),
     # ... and the paper's competitors and other methods, in the same harness.
     Table("related", "Other methods at the scale of a task, beside Patient KD and PeaBERT", "",

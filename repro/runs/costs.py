@@ -23,7 +23,7 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         cells: A whole plan of a table of students.
 
     Returns:
-        Columns table, method, task, those of `results.costs`, and:
+        The columns of `results.costs`, and:
         trained: parameters that training changes, without the classifier.
         training_flops: floating-point operations of the trainings of this student alone, all
         phases and the teacher beside it included; teacher, its outputs and a masked-language head
@@ -35,16 +35,14 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
         device: on which latency and throughput were measured.
     """
     rows = []
-    first = min(cell.seed for cell in cells)
-    for cell in (cell for cell in cells if cell.seed == first):
+    for cell in results.of_first_seed(cells):
         plan = stages.resolve(cell)
         model = reshaped.load_model(plan.trained)
         head = sum(p.numel() for p in model.classifier.parameters())
         every = list(model.parameters())
         trained = sum(p.numel() for p in every if p.requires_grad)
         rows.append(
-            {"table": cell.table, "method": cell.row, "task": cell.task}
-            | results.costs(cell)
+            results.costs(cell)
             | {
                 "trained": trained - head,
                 "training_flops": int(training_flops(plan)),

@@ -77,9 +77,10 @@ def read(cell: Cell) -> dict[str, Any]:
 
 
 def costs(cell: Cell) -> dict[str, Any]:
-    """What a finished cell's model costs, as far as its result says.
+    """What a finished cell's model costs, as far as its result says: a row of a table of costs.
 
     Returns:
+        table, method, task: The cell's.
         parameters: stored ones, with embeddings and pooler, without the classifier.
         training_seconds: of its own trainings; teacher and teacher's outputs, which all students
             share, are not counted.
@@ -87,10 +88,19 @@ def costs(cell: Cell) -> dict[str, Any]:
     """
     result = read(cell)
     return {
+        "table": cell.table,
+        "method": cell.row,
+        "task": cell.task,
         "parameters": result["parameters"]["with_embeddings"],
         "training_seconds": round(sum(result["seconds"].get(kind, 0.0) for kind in OWN_STAGES), 1),
         "effective_layers": result["effective_layers"],
     }
+
+
+def of_first_seed(cells: list[Cell]) -> list[Cell]:
+    """The cells of the lowest seed: costs are those of one seed."""
+    first = min(cell.seed for cell in cells)
+    return [cell for cell in cells if cell.seed == first]
 
 
 def load(file: Path) -> dict[str, Any] | None:
