@@ -136,6 +136,8 @@ def _read_predictions(file: Path) -> "pd.DataFrame | None":
 def packed(folder: Path) -> "dict[str, pd.DataFrame]":
     """The published predictions by cell id, from predictions.parquet beside the missing folder.
 
+    Its column `cells` names the cells, separated by spaces, that share the predictions of a row.
+
     Args:
         folder: results/published/<profile>/predictions or test_predictions.
     """
@@ -148,8 +150,9 @@ def _unpack(file: Path, modified: int) -> "dict[str, pd.DataFrame]":
     import pandas as pd
 
     return {
-        str(cell_id): part.drop(columns="cell").dropna(axis=1, how="all").reset_index(drop=True)
-        for cell_id, part in pd.read_parquet(file).groupby("cell", observed=True)
+        cell_id: part.drop(columns="cells").dropna(axis=1, how="all").reset_index(drop=True)
+        for cell_ids, part in pd.read_parquet(file).groupby("cells", observed=True)
+        for cell_id in str(cell_ids).split()
     }
 
 

@@ -96,6 +96,18 @@ def test_models_are_published_whole_only_for_the_demo(tmp_path, profile, whole):
     assert (target / "models" / "rte-peabert3" / "model.safetensors").exists() == whole
 
 
+def test_predictions_that_cells_share_are_stored_once(run):
+    one, other = plan("table4", "demo", "RTE", 3)[:2]
+    shutil.copyfile(files.predictions_path(one), files.predictions_path(other))
+    target = run.parent / "published.parquet"
+    publishing._pack([files.predictions_path(cell) for cell in (one, other)], target)
+    assert len(pd.read_parquet(target)) == len(files.predictions(one)) == 40
+    by_id = files.packed(target.with_suffix(""))
+    assert by_id.keys() == {one.id, other.id}
+    for cell in (one, other):
+        pd.testing.assert_frame_equal(by_id[cell.id], files.predictions(cell))
+
+
 def test_a_changed_published_prediction_is_found(run, repro):
     publishing.publish("demo")
     packed = paths.published_results() / "demo" / "predictions.parquet"
