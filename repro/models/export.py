@@ -78,8 +78,8 @@ def to_transformers(model: Classifier, labels: Sequence[str]) -> PreTrainedModel
         labels: The names of the classes, in the order of the logits.
 
     Raises:
-        InputError: If it is an ELECTRA whose embeddings are narrower than its states: BERT, as
-            which it would be saved, has no such embeddings.
+        InputError: If no stock architecture computes it: an ELECTRA whose embeddings are narrower
+            than its states, or a model with Compacter's adapters.
     """
     config, state = _stock(model)
     config.num_hidden_layers = len(layers_of(model.encoder))
@@ -94,8 +94,12 @@ def to_transformers(model: Classifier, labels: Sequence[str]) -> PreTrainedModel
         full |= {f"{name}.weight": linear.weight, f"{name}.bias": linear.bias}
     # Buffers such as position ids are not stored; every parameter must be there.
     result = stock.load_state_dict(full, strict=False)
-    parameters = {name for name, _ in stock.named_parameters()}
-    assert not result.unexpected_keys and not parameters & set(result.missing_keys), result
+    if result.unexpected_keys:
+        raise InputError(
+            f"the model has parameters that a stock {config.model_type} lacks, e.g. "
+            f"{result.unexpected_keys[0]}; export a teacher or student without adapters"
+        )
+    assert not {name for name, _ in stock.named_parameters()} & set(result.missing_keys), result
     return stock.eval()
 
 

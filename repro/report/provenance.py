@@ -22,7 +22,7 @@ from repro.runs import results as files
 
 _WIDTH = 100
 # in the order of their computation
-_STAGES = ("teacher", "outputs", "words", "ptp", "search", "student", "phase")
+_STAGES = ("teacher", "outputs", "words", *files.OWN_STAGES)
 _METRICS = {
     "share": "share of the training examples that the teacher's predictions give this PTP label",
     "accuracy": "accuracy, the share of correct predictions",

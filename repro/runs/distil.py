@@ -17,7 +17,7 @@ from repro.data.glue import Split
 from repro.errors import InputError
 from repro.models import export
 from repro.models.classifier import Classifier
-from repro.runs import compute, machine
+from repro.runs import compute, machine, reshaped
 from repro.runs.engine import missing_stages, run_stages
 from repro.runs.pool import Inline
 from repro.runs.progress import Progress
@@ -169,7 +169,7 @@ def stock_model(plan: Plan) -> tuple[Any, Any]:
     Returns:
         The model and its tokenizer, which cuts texts where training did.
     """
-    model: Classifier = compute.load_model(plan.trained)
+    model: Classifier = reshaped.load_model(plan.trained)
     stock = export.to_transformers(model, [str(label) for label in labels_of(plan)])
     export.check_same(model, stock)
     tokenizer = encoders.load_tokenizer(plan.cell.setting.backbone)

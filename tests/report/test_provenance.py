@@ -30,6 +30,7 @@ def table4(own_folders):
             "seconds": {"teacher": 1234.5, "outputs": 3.0, "student": 61.25},
         }
         row["stages"] = {"teacher": "a1" * 8, "outputs": "b2" * 8, "student": "c3" * 8}
+        row["stages"]["reshaped"] = "d4" * 8  # of WID and its like; every stage is named
         row["selection"] |= {"best_step": 12, "steps": 40}
         files.path(cell).write_text(json.dumps(files.sealed(row)))
     return cells, tables.write_table("table4", "demo", MAKERS["table4"].make(cells), cells)
@@ -59,7 +60,7 @@ def test_an_explanation_has_the_origin_of_a_number(table4, repro):
         "weights SHA-256 cccccccc, all files dddddddd",
         "train 4 rows (fingerprint aaaaaaaa), dev 40 rows (fingerprint bbbbbbbb), from synthetic",
         "stage teacher a1a1a1a1a1a1a1a1 1,234.5 s stage outputs b2b2b2b2b2b2b2b2 3.0 s",
-        "3.0 s stage student c3c3c3c3c3c3c3c3 61.2 s",
+        "3.0 s stage student c3c3c3c3c3c3c3c3 61.2 s stage reshaped d4d4d4d4d4d4d4d4",
         "commit 0123456789ab; cpu, 1 thread, float32; python 3.11",
         "verified: the table agrees with its 12 cells",
     ):

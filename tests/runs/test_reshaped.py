@@ -5,7 +5,8 @@ import pytest
 import torch
 from tiny_cells import tiny
 
-from repro.runs import cache, code_version, compute, engine, reshaped, results, stages
+from repro.errors import InputError
+from repro.runs import cache, code_version, compute, distil, engine, reshaped, results, stages
 from repro.training import checkpoints
 from repro.training.loop import Callback, predict
 
@@ -49,6 +50,17 @@ def test_widths_and_counts(done, row, hidden, start):
     assert counts["layers"] == model.parameter_counts()["layers"]
     assert (counts["trained"] < counts["total"]) == (row == "Compacter")
     assert stage.spec.loss.from_teacher == start
+
+
+@pytest.mark.parametrize("row", ["WID", "HomoDistil"])
+def test_a_narrowed_student_is_exported_as_a_plain_model(done, row):
+    stock, _ = distil.stock_model(stages.resolve(done[row]))  # its logits are checked there
+    assert (stock.config.model_type, stock.config.hidden_size) == ("bert", 32)
+
+
+def test_adapters_have_no_stock_form(done):
+    with pytest.raises(InputError, match="parameters that a stock bert lacks, e.g. bert.encoder"):
+        distil.stock_model(stages.resolve(done["Compacter"]))
 
 
 def test_a_student_from_the_teacher_starts_there(done, monkeypatch):
