@@ -59,7 +59,7 @@ def test_a_narrowed_student_is_exported_as_a_plain_model(done, row):
 
 
 def test_adapters_have_no_stock_form(done):
-    with pytest.raises(InputError, match="parameters that a stock bert lacks, e.g. bert.encoder"):
+    with pytest.raises(InputError, match="parameters that a stock bert lacks"):
         distil.stock_model(stages.resolve(done["Compacter"]))
 
 
