@@ -349,6 +349,12 @@ def test_few_examples_are_seen_more_often(examples, epochs, expected):
     assert cell.setting.student.epochs == cell.setting.student.run_epochs == expected
 
 
+@pytest.mark.parametrize(("examples", "epochs", "stop"), [(10, 0, 20), (50_000, 0, 2), (10, 1, 1)])
+def test_pretraining_stops_after_the_same_part_of_its_schedule(examples, epochs, stop):
+    cell = configuration.cell("own-1", "embedded", 64, 100, epochs=epochs, examples=examples)
+    assert cell.setting.ptp.run_epochs == stop  # two thirds of it in the profile
+
+
 def test_a_teacher_without_names_of_labels_has_them_in_order(monkeypatch):
     monkeypatch.setattr(encoders, "teacher_labels", lambda folder: ["LABEL_0", "LABEL_1"])
     assert distil.given_teacher("teacher", ["no", "yes"]) == ("teacher", (0, 1))

@@ -63,25 +63,30 @@ def setting_for(
         epochs: Epochs of each training; 0 for the profile's, or more if there are few examples.
         examples: How many there are to train on.
     """
-    setting = replace(
-        PROFILES[profile].setting_for(recipe),
+    setting = PROFILES[profile].setting_for(recipe)
+    return replace(
+        setting,
         backbone=encoder,
+        teacher=_lengthen(setting.teacher, epochs, examples),
+        ptp=_lengthen(setting.ptp, epochs, examples),
+        student=_lengthen(setting.student, epochs, examples),
         beta=beta_for(hidden),
         max_length=min(_MAX_LENGTH, positions),
         train_cap=0,
         dev_cap=0,
     )
-    budgets = {name: getattr(setting, name) for name in ("teacher", "ptp", "student")}
-    lengths = {name: epochs or _epochs(budget, examples) for name, budget in budgets.items()}
-    return replace(
-        setting, **{name: replace(budgets[name], epochs=lengths[name]) for name in budgets}
-    )
 
 
-def _epochs(budget: Budget, examples: int) -> int:
-    """A budget's epochs, or so many that it has MIN_STEPS steps, at most MOST_EPOCHS."""
+def _lengthen(budget: Budget, epochs: int, examples: int) -> Budget:
+    """A budget of so many epochs; of 0, as many as MIN_STEPS steps take, at most MOST_EPOCHS.
+
+    A training that stops within its schedule still stops after the same part of it.
+    """
     enough = math.ceil(MIN_STEPS / max(1, examples // budget.batch_size))
-    return max(budget.epochs, min(enough, MOST_EPOCHS))
+    length = epochs or max(budget.epochs, min(enough, MOST_EPOCHS))
+    return replace(
+        budget, epochs=length, stop_epoch=math.ceil(budget.stop_epoch * length / budget.epochs)
+    )
 
 
 def cell(
