@@ -77,7 +77,7 @@ MEASURED_COSTS = (
 MAKERS = {
     "table1": Maker(_plan_table("table1"), tables.table1, ("method", "task", "gold")),
     "thresholds": Maker(_plan_table("table1"), tables.threshold_sweep, ("task", "t", "label")),
-    "decisions": Maker(_plan_decisions, decisions.of, ("recipe", "task")),
+    "decisions": Maker(_plan_decisions, decisions.decision_effects, ("recipe", "task")),
     "ptp_labels": Maker(_plan_study, ptp_study.shares, ("task", "rule", "seed", "gold", "label")),
     "ptp_difficulty": Maker(_plan_study, ptp_study.difficulty, ("task", "label")),
     "ptp_agreement": Maker(_plan_study, ptp_study.agreement, ("task", "rule", "label")),
@@ -245,7 +245,7 @@ def _some(ids: list[str], total: int = 0) -> str:
 def _check_ledger(path: Path) -> list[str]:
     """Derive the ledger again from the cells of the tables; one line per difference."""
     try:
-        derived = claims.of(path.parent.name, path.stem.partition(".")[2])
+        derived = claims.judge_claims(path.parent.name, path.stem.partition(".")[2])
     except ReproError as error:
         return [f"{shown(path)}: cannot be derived again: {error}"]
     return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]
