@@ -257,7 +257,7 @@ def test_a_ledger_without_its_cells_is_a_finding(folder):
     for path in (folder / "demo" / "cells").iterdir():
         path.unlink()
     findings = verification.verify("demo").findings
-    assert any("ledger.csv: cannot be derived again: 12 of 12 cells" in line for line in findings)
+    assert any("ledger.csv: cannot be recomputed: 12 of 12 cells" in line for line in findings)
 
 
 def test_no_tables_is_one_line():
