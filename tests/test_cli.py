@@ -52,7 +52,7 @@ BAD = [
     (("list", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("list", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
     (("list", "table2", "--set", "beta='40'"), ("'40'", "float")),
-    (("list", "table2", "--set", "student.epochs.x=0"), ("'epochs.x'", "leave '.x' out")),
+    (("list", "table2", "--set", "student.epochs.x=0"), ("'epochs.x'", "remove '.x'")),
     (("list", "table2", "--set", "beta=1e999"), ("beta", "finite number, got inf")),
     (("list", "table2", "--set", "beta=1" + "0" * 400), ("beta", "finite number, got inf")),
     (("list", "table2", "--set", "beta={[]:1}"), ("'{[]:1}'", "float")),

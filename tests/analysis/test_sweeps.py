@@ -129,7 +129,7 @@ FIXED = {"student.batch_size": 4, "student.epochs": 4, "student.learning_rate": 
         ({"sampler": "cmaes"}, "unknown sampler 'cmaes'; use one of: tpe, random, grid"),
         ({"pruner": "hyperband"}, "unknown pruner 'hyperband'; use one of: none, median, halving"),
         ({"budget": 0}, "budget must be a whole number of trials from 1 to 1000, got 0"),
-        ({"task": "RTE,MRPC"}, "a sweep is of one task, got 'RTE,MRPC'"),
+        ({"task": "RTE,MRPC"}, "a sweep takes one task, got 'RTE,MRPC'"),
         (
             {"recipe": "textbook"},
             r"recipe textbook searches .* \(decision D13\).*textbook\+hyperparameters=preset",

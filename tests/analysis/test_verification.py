@@ -492,7 +492,7 @@ def test_reordered_predictions_are_named(folder):
     edit(
         cell_file(folder), lambda row: row.update(predictions_sha256=files.sha256(path)), seal=True
     )
-    found(cell_file(folder), "not those of examples 0 .. n - 1")
+    found(cell_file(folder), "their index is not 0 .. n - 1")
 
 
 def test_predictions_of_no_cell_are_named(folder):
