@@ -98,14 +98,14 @@ def judge_claims(profile_name: str, variant: str = "") -> pd.DataFrame:
     return tables.with_types(pd.DataFrame(rows, columns=list(COLUMNS))).round(DIGITS)
 
 
-def _finished(name: str, profile_name: str, variant: str = "") -> Groups:
+def _finished(table: str, profile_name: str, variant: str = "") -> Groups:
     """The cells of a table by row and task; {} if the table was not made."""
-    path = tables.table_path(name, profile_name, variant)
+    path = tables.table_path(table, profile_name, variant)
     if not path.is_file():
         return {}
-    run, _ = sidecar.read(path, name)
-    cells = experiments.plan(name, run.profile, run.tasks, run.seeds, run.recipe, run.overrides)
-    return {(row, task(own).paper_name): group for (row, own), group in groups(cells).items()}
+    run, _ = sidecar.read(path, table)
+    cells = experiments.plan(table, run.profile, run.tasks, run.seeds, run.recipe, run.overrides)
+    return {(row, task(name).paper_name): group for (row, name), group in groups(cells).items()}
 
 
 def our_value(claim: Fields, finished: Groups, profile_name: str, options: str) -> Fields:
@@ -203,13 +203,13 @@ def _untestable(claim: Fields, name: str) -> str:
 
 
 def _not_run(claim: Fields, finished: Groups, options: str) -> str:
-    """What must be run first; "" if everything is there."""
+    """What must be run before the claim can be tested; "" if nothing."""
     command = f"make {claim['table']} {options}"
     if not finished:
         return f"not run yet: {command}"
     every_task = claim["kind"] == "largest" or claim["task"] in ("each", "Avg")
-    wanted = PAPER_TASKS if every_task else [claim["task"]]
-    missing = sorted(set(filter(None, wanted)) - {name for _, name in finished})
+    needed = PAPER_TASKS if every_task else [claim["task"]]
+    missing = sorted(set(filter(None, needed)) - {name for _, name in finished})
     return f"not run on {', '.join(missing)}: {command}" if missing else ""
 
 

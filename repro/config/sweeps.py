@@ -99,11 +99,10 @@ def scaled_space(profile_name: str) -> dict[str, tuple[int | float, ...]]:
     source, paper = PROFILES[profile_name], PROFILES["paper"].setting
     space: dict[str, tuple[int | float, ...]] = {"student.learning_rate": source.search_rates}
     for name, values in PAPER.items():
-        own = value_of(source.setting, name)
-        ratio = 1 if name == "alpha" else own / value_of(paper, name)
-        space[name] = tuple(
-            round(value * ratio, None if type(own) is int else 2) for value in values
-        )
+        default = value_of(source.setting, name)
+        ratio = 1 if name == "alpha" else default / value_of(paper, name)
+        digits = None if type(default) is int else 2
+        space[name] = tuple(round(value * ratio, digits) for value in values)
     return space
 
 

@@ -109,8 +109,8 @@ def _plans_to_run(cells: list[Cell]) -> list["Plan"]:
     resolved = [stages.resolve(cell) for cell in cells]
     changes = [outdated(plan) if results.done(plan.cell) else "missing" for plan in resolved]
     plans = [plan for plan, change in zip(resolved, changes, strict=True) if change]
-    there, plural = len(cells) - len(plans), "s" * (len(cells) != 1)
-    print(f"{len(cells)} cell{plural}, {there} already there, {len(plans)} to do")
+    current, plural = len(cells) - len(plans), "s" * (len(cells) != 1)
+    print(f"{len(cells)} cell{plural}, {current} already there, {len(plans)} to do")
     for change, count in Counter(changes).items():
         if change not in ("", "missing"):
             print(f"{count} of them again, since the {change} changed", flush=True)
@@ -161,11 +161,11 @@ def missing_stages(stages: Iterable["Stage"]) -> list["Stage"]:
     from repro.runs import cache
 
     distinct = {stage.key: stage for stage in stages}
-    there = {kind: cache.finished(kind) for kind in {stage.kind for stage in distinct.values()}}
+    finished = {kind: cache.finished(kind) for kind in {stage.kind for stage in distinct.values()}}
     return [
         stage
         for key, stage in distinct.items()
-        if key not in there[stage.kind] or cache.damaged(stage.kind, key)
+        if key not in finished[stage.kind] or cache.damaged(stage.kind, key)
     ]
 
 
@@ -252,11 +252,13 @@ def _measured(plans: list["Plan"], missing: list["Stage"]) -> float:
     """Seconds per unit of work, from the finished stages of these cells; 0 if there are none."""
     from repro.runs import cache
 
-    absent = {stage.key for stage in missing}
-    there = {s.key: s for plan in plans for s in plan.stages if s.work and s.key not in absent}
-    metas = [(stage, cache.meta(stage.kind, stage.key)) for stage in there.values()]
-    timed = [(stage.work, meta["seconds"]) for stage, meta in metas if meta]
-    return sum(seconds for _, seconds in timed) / sum(work for work, _ in timed) if timed else 0.0
+    missing_keys = {stage.key for stage in missing}
+    distinct = {stage.key: stage for plan in plans for stage in plan.stages if stage.work}
+    seconds = work = 0.0
+    for key, stage in distinct.items():
+        if key not in missing_keys and (meta := cache.meta(stage.kind, key)):
+            seconds, work = seconds + meta["seconds"], work + stage.work
+    return seconds / work if work else 0.0
 
 
 def _write_results(

@@ -135,9 +135,9 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 def _check_fits(model: nn.Module, groups: dict[str, dict[str, Tensor]]) -> None:
     """Raise ValueError unless names and shapes are the model's; the code may have changed."""
-    wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for name in ("model", "best"):
-        if groups[name] and {key: value.shape for key, value in groups[name].items()} != wanted:
+        if groups[name] and {key: value.shape for key, value in groups[name].items()} != shapes:
             raise ValueError(f"{name} has the parameters of another model")
 
 

@@ -396,13 +396,13 @@ def test_any_edit_of_a_cell_is_found_by_its_checksum(folder, change):
         (lambda row: row["metrics"].update(f1=1.0), ("f1: stored 1.0, recomputed",)),
         (
             lambda row: row.update(id="table4-sps-2-mini-rte-s0-00000000"),
-            ("id 'table4-sps-2-mini-rte-s0-00000000'",),
+            ("id is 'table4-sps-2-mini-rte-s0-00000000'",),
         ),
         (lambda row: row["cell"].update(seed=7), ("name", "-s7-")),
-        (lambda row: row["cell"]["setting"].update(beta=1.0), ("its content is that of",)),
-        (lambda row: row["cell"]["recipe"].update(shuffle=True), ("its content is that of",)),
+        (lambda row: row["cell"]["setting"].update(beta=1.0), ("the content belongs to",)),
+        (lambda row: row["cell"]["recipe"].update(shuffle=True), ("the content belongs to",)),
         (lambda row: row["cell"]["recipe"].update(shuffle="maybe"), ("'maybe'",)),
-        (lambda row: row["cell"].update(profile="cpu"), ("a cell of profile cpu",)),
+        (lambda row: row["cell"].update(profile="cpu"), ("belongs to profile cpu",)),
         (lambda row: row["cell"].pop("seed"), ("cannot be read", "seed")),
         (lambda row: row.pop("metrics"), ("cannot be read", "metrics")),
         (
@@ -449,7 +449,7 @@ def test_a_file_that_is_no_cell_is_named(folder, content):
 def test_a_copied_cell_is_named(folder):
     copy = cell_file(folder).with_name("table4-sps-2-mini-rte-s1-01234567.json")
     copy.write_text(cell_file(folder).read_text())
-    found(copy, "name 'table4-sps-2-mini-rte-s1-01234567'")
+    found(copy, "name is 'table4-sps-2-mini-rte-s1-01234567'")
 
 
 # predictions
