@@ -2,7 +2,7 @@ import sys
 
 try:
     from repro.cli import main
-except KeyboardInterrupt:  # `main` sees to one that comes later
+except KeyboardInterrupt:  # Ctrl-C during the imports; `main` handles later ones
     sys.exit(130)
 
 main()

@@ -1,4 +1,4 @@
-"""What a user of the package calls from Python: `repro.distill` and what it returns."""
+"""Python API of the package: `distill`, `load_student`, `models`, and the class `Student`."""
 
 import glob
 import json
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
     from repro.runs.stages import Plan
 
-STUDENT = "student"  # the folder of the model within the folder of a distillation
+STUDENT = "student"  # subfolder of the model in the folder of a distillation
 REPORT = "report.json"
-MODELS = (0, 3)  # layers of the models of Table 2 that `models` exports; 0: the teacher
+MODELS = (0, 3)  # layers of the models of Table 2 that `models` exports; 0 is the teacher
 
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student as a stock model, with the report of its making.
+    """A trained student as a plain transformers model, with a report of its training.
 
     Attributes:
         model: A `transformers` model for sequence classification.
-        tokenizer: Its tokenizer, which cuts texts where training did.
-        report: Plain data: the data, the settings, the versions and, in "scores", teacher and
-            student with intervals; see `analysis.student_report.scores`.
+        tokenizer: Its tokenizer, which truncates texts as in training.
+        report: Facts about data, settings and versions; "scores" has the scores of teacher and
+            student with intervals, see `analysis.student_report.scores`.
     """
 
     model: Any
@@ -51,10 +51,16 @@ class Student:
         return student_card.report(self.report)
 
     def probabilities(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> "np.ndarray":
-        """Probabilities (texts, classes) of new texts; the classes are `report["labels"]`.
+        """Predict the probabilities of the classes for new texts.
+
+        Args:
+            texts: Strings, or pairs of strings if the student was trained on pairs.
+
+        Returns:
+            Probabilities (texts, classes), in the order of `report["labels"]`.
 
         Raises:
-            InputError: If a text is empty, or not a pair where the student was trained on pairs.
+            InputError: If a text is empty, or is not a pair although the student takes pairs.
         """
         from repro.models import export
 
@@ -68,12 +74,22 @@ class Student:
         return export.predict(self.model, self.tokenizer, rows, len(self.report["labels"]))
 
     def predict(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> list[int | str]:
-        """The predicted labels of new texts, as the training data write them."""
+        """Predict the labels of new texts.
+
+        Args:
+            texts: Strings, or pairs of strings if the student was trained on pairs.
+
+        Returns:
+            One label per text, written as in the training data.
+
+        Raises:
+            InputError: As `probabilities`.
+        """
         labels = self.report["labels"]
         return [labels[number] for number in self.probabilities(texts).argmax(axis=1)]
 
     def save(self, folder: str | Path) -> None:
-        """Write student/, which plain transformers loads, report.json and report.md.
+        """Write student/, which plain transformers can load, report.json and report.md.
 
         Raises:
             DiskError: If the folder cannot be written.
@@ -83,18 +99,18 @@ class Student:
         _write(Path(folder) / REPORT, self._report_text)
 
     def export(self, folder: str | Path, shared: bool = False, onnx: bool = False) -> None:
-        """Write a folder that plain transformers loads, with a model card and the report.
+        """Write a folder that plain transformers can load, with a model card and the report.
 
         Args:
-            folder: Where to; existing files of the same names are replaced.
-            shared: Store parameters that layers share once, in a file that needs the ten lines of
+            folder: The folder; existing files of the same names are replaced.
+            shared: Store shared parameters only once. Loading such a file needs the ten lines of
                 code in the model card.
-            onnx: Write model.onnx too.
+            onnx: Also write model.onnx.
 
         Raises:
             DiskError: If the folder cannot be written.
             MissingError: If the packages for ONNX are not installed.
-            ReproError: If what was written does not compute the same as the model.
+            ReproError: If the written model does not compute the same as this one.
         """
         from repro.models import export
 
@@ -127,32 +143,36 @@ def distill(
     settings: dict[str, Any] | None = None,
     sources: tuple[str, str] = ("train", "dev"),
 ) -> Student:
-    """Train a teacher on labelled texts, and distil it into a smaller student.
+    """Train a teacher on labelled texts and distil it into a smaller student.
 
-    Every stage is kept in the cache: an interrupted call resumes, and a second student of the same
-    data uses the same teacher.
+    Every stage is cached: an interrupted call resumes, and a second student on the same data uses
+    the same teacher.
 
     Args:
         train: A pandas DataFrame, a `datasets.Dataset`, or a tuple (texts, labels), where each text
             is a string or a pair of strings and each label an integer or a string.
-        dev: The same, for the scores. Nothing is chosen with it, unless the recipe says so.
+        dev: The data for the scores, in the same form. Nothing is chosen on them, unless the recipe
+            says so.
         encoder: A folder with a pretrained encoder, or a name: "embedded", a packaged encoder or a
-            model on the hub. By default the teacher's.
+            model on the hub. By default the encoder of the teacher.
         method: "fine-tuning" (without the teacher), "kd", "patient-kd", "sps", "ptp" or "pea-kd".
-        layers: Layers that the student stores.
-        text: The text column, or two for pairs of texts.
+        layers: Number of layers that the student stores.
+        text: The text column, or two columns for pairs of texts.
         label: The label column.
         teacher: A folder with a fine-tuned teacher; by default the encoder is fine-tuned.
-        epochs: Epochs of each training; 0 for a default that suits the encoder and the number of
-            examples.
+        epochs: Epochs of each training; 0 for a default that depends on the encoder and the number
+            of examples.
         seed: Seed of all trainings.
-        recipe: How the paper is read; see `repro.config.recipe`.
+        recipe: Choices for what the paper leaves open; see `repro.config.recipe`.
         settings: Settings to change, by dotted name, e.g. {"student.learning_rate": 2e-5}.
-        sources: What messages call the two data sets.
+        sources: Names of the two data sets in messages.
+
+    Returns:
+        The student, with its scores on dev and those of its teacher.
 
     Raises:
-        InputError: For anything about the arguments or the data that cannot work, before training.
-        MissingError: If the encoder is not there.
+        InputError: Before training, if the arguments or the data are not valid.
+        MissingError: If the encoder cannot be found.
         TrainingError: If a training diverges.
     """
     splits = [
@@ -172,7 +192,7 @@ def distill(
     options = (name, hidden, positions, method, layers, epochs, seed, recipe, settings)
     from repro.runs import distil, stages
 
-    # the data are only stored once everything is known to be right
+    # Nothing is stored before all arguments are checked.
     cell = partial(configuration.cell, examples=len(splits[0].texts))
     distil.check(cell("", *options), teacher_name, splits[0].texts[0])
     given = distil.given_teacher(teacher_name, classes) if teacher else None
@@ -182,14 +202,14 @@ def distill(
 
 
 def load_student(source: str | Path) -> Student:
-    """A student from a folder, or the model of a table's cell.
+    """Load a student from a folder, or the model of a table's cell.
 
     Args:
         source: The folder of a distillation or of an exported model, or the id of a finished cell.
             A cell's model that is no longer in the cache is trained again.
 
     Raises:
-        MissingError: If there is neither.
+        MissingError: If there is neither such a folder nor such a cell.
     """
     folder = Path(source)
     for candidate in (folder / STUDENT, folder):
@@ -202,27 +222,28 @@ def load_student(source: str | Path) -> Student:
             tokenizer = AutoTokenizer.from_pretrained(candidate, local_files_only=True)
             return Student(export.load(candidate), tokenizer, report)
     name = folder.name
-    found = sorted(paths.all_results().glob(f"**/cells/{glob.escape(name)}.json")) if name else []
-    if not found:
+    pattern = f"**/cells/{glob.escape(name)}.json"
+    result_paths = sorted(paths.all_results().glob(pattern)) if name else []
+    if not result_paths:
         raise MissingError(
             f"{str(source)!r} is neither a folder with a student nor the id of a finished cell; "
             "python -m repro list table2 shows ids"
         )
     from repro.runs import stages
 
-    plan = stages.resolve(Cell.from_dict(json.loads(found[0].read_text())["cell"]))
+    plan = stages.resolve(Cell.from_dict(json.loads(result_paths[0].read_text())["cell"]))
     return _trained(plan, f"model of {name}")
 
 
 def models(profile: str = "demo", tasks: str = "", recipe: str = "authors") -> pd.DataFrame:
     """Export the teacher and the three-layer students of Table 2, seed 0.
 
-    Each becomes a folder below results/<profile>/models that plain transformers loads. A model that
-    is no longer in the cache is trained again.
+    Each is written to a folder in results/<profile>/models that plain transformers can load. A
+    model that is no longer in the cache is trained again.
 
     Args:
         profile: The profile.
-        tasks: Comma-separated names; "" for all four.
+        tasks: Comma-separated names of tasks; "" for all four.
         recipe: The recipe of the run.
 
     Returns:
@@ -232,7 +253,8 @@ def models(profile: str = "demo", tasks: str = "", recipe: str = "authors") -> p
     Raises:
         MissingError: If one of their cells is not finished.
     """
-    wanted = [c for c in cells.plan("table2", profile, tasks, 1, recipe) if c.layers in MODELS]
+    planned = cells.plan("table2", profile, tasks, 1, recipe)
+    wanted = [cell for cell in planned if cell.layers in MODELS]
     finished = [results.read(cell) for cell in wanted]  # before anything is trained or written
     target, rows = paths.results(profile) / "models", []
     for cell, result in zip(wanted, finished, strict=True):
@@ -248,7 +270,7 @@ def models(profile: str = "demo", tasks: str = "", recipe: str = "authors") -> p
 
 
 def _trained(plan: "Plan", title: str) -> Student:
-    """Compute what is missing of a plan; its model and report."""
+    """Compute the missing stages of a plan; returns its model and report."""
     from repro.runs import distil
 
     distil.run(plan, title)

@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and how a command line ends: errors and exit codes."""
+"""Options that several commands share, error messages and exit codes of the command line."""
 
 import difflib
 import io
@@ -18,8 +18,8 @@ from repro.config.profiles import PROFILES
 from repro.config.tables import TABLES
 from repro.errors import InputError, ReproError, on_disk
 
-_STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (as typer has it) and after SIGTERM
-# Arguments of the examples in each command's help, one example a line
+_STOPPED, _TERMINATED = 130, 143  # exit codes after Ctrl-C (typer's too) and after SIGTERM
+# Arguments of the examples in each command's help, one example per line
 EXAMPLES = {
     "list": "table2 --tasks RTE\ntable2 --profile cpu --seeds 5 --json",
     "status": "--profile demo\n--json",
@@ -50,18 +50,18 @@ EXAMPLES = {
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line; an expected error is one line on stderr, and exit code 2."""
+    """Run a command line; an expected error prints one line to stderr and exits with code 2."""
     from typer.exceptions import TyperException
 
     signal.signal(signal.SIGTERM, _terminate)
     paths.use_absolute_folders()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # not every terminal has every character
+            stream.reconfigure(errors="replace")  # a terminal may lack a character
     try:
         arguments = sys.argv[1:] or ["--help"]
         script = os.path.basename(sys.argv[0]) == "repro"
-        completion = any(word.endswith("-completion") for word in arguments)  # is for the script
+        completion = any(word.endswith("-completion") for word in arguments)  # of the script
         name = "repro" if script or completion else "python -m repro"
         with on_disk():
             code = click_command(app)(arguments, prog_name=name, standalone_mode=False)
@@ -77,7 +77,7 @@ def run_app(app: typer.Typer) -> None:
 
 
 def click_command(app: typer.Typer) -> Any:
-    """The command line with examples under the help of each command."""
+    """Build the click command; the help of each subcommand ends with examples."""
     command: Any = typer.main.get_command(app)
     for name, single in command.commands.items():
         lines = [f"  {example}" for example in _examples(name)]
@@ -92,9 +92,9 @@ def _examples(name: str) -> list[str]:
 
 
 def _same_command() -> str:
-    """The command line to paste again: that of make, if make started this process.
+    """Return the command line to run again: that of make, if make started this process.
 
-    The folders that the environment names are part of it, since they may be set for one command.
+    It includes the folders from the environment, which may have been set for this command only.
     """
     folders = [
         f"{name}={shlex.quote(os.environ[name])}" for name in paths.FOLDERS if os.environ.get(name)
@@ -113,7 +113,7 @@ def _terminate(number: int, frame: object) -> None:
 
 
 def _misuse(error: Any) -> str:
-    """What is wrong with the command line, the nearest name, and the names or an example."""
+    """Describe a wrong command line: the error, the nearest name, and all names or an example."""
     command: Any = getattr(getattr(error, "ctx", None), "command", None)
     text: str = error.format_message().rstrip(".")
     if command is None:
@@ -138,7 +138,7 @@ def _whole(text: str) -> int:
         return int(text)
     except ValueError:
         raise InputError(
-            f"seeds, layers, trials and workers are given as a whole number, got {text!r}"
+            f"seeds, layers, trials and workers must be whole numbers, got {text!r}"
         ) from None
 
 
@@ -150,6 +150,12 @@ def _one_seed(text: str) -> int:
 
 
 def number(flag: str, help: str) -> Any:
+    """Declare an option that takes a whole number.
+
+    Args:
+        flag: Name of the option, e.g. "--seeds".
+        help: Its line in the help of a command.
+    """
     return typer.Option(flag, parser=_whole, metavar="N", help=help)
 
 
@@ -164,7 +170,7 @@ def _seed(help: str) -> Any:
 
 
 def _completed(names: Iterable[str]) -> Any:
-    """What a shell completes: the names that begin with the letters so far."""
+    """Create a function for shell completion: the names that start with what was typed."""
 
     def complete(incomplete: str) -> list[str]:
         return [name for name in names if name.startswith(incomplete)]

@@ -12,7 +12,7 @@ import pytest
 from synthetic import finished
 
 from repro import __version__, cli, options, paths
-from repro.analysis import claims, tables, verification
+from repro.analysis import claims, paper_claims, tables, verification
 from repro.config import cells as experiments
 from repro.config import recipe
 from repro.config.profiles import assignments
@@ -52,7 +52,7 @@ BAD = [
     (("list", "table2", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("list", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
     (("list", "table2", "--set", "beta='40'"), ("'40'", "float")),
-    (("list", "table2", "--set", "student.epochs.x=0"), ("'epochs.x'", "leave '.x' out")),
+    (("list", "table2", "--set", "student.epochs.x=0"), ("'epochs.x'", "remove '.x'")),
     (("list", "table2", "--set", "beta=1e999"), ("beta", "finite number, got inf")),
     (("list", "table2", "--set", "beta=1" + "0" * 400), ("beta", "finite number, got inf")),
     (("list", "table2", "--set", "beta={[]:1}"), ("'{[]:1}'", "float")),
@@ -382,12 +382,12 @@ def test_verify_show_and_claims_as_json(repro, monkeypatch):
     def notebook(*_):
         print("what a notebook prints")
         path = tables.table_path("ledger", "demo")
-        claims.of("demo").to_csv(path, index=False, lineterminator="\n")
+        claims.judge_claims("demo").to_csv(path, index=False, lineterminator="\n")
 
     monkeypatch.setattr("repro.runs.notebooks.table_notebook", notebook)
     code, out, err = repro("claims", "--json")
     assert (code, err) == (0, "what a notebook prints\n")
-    assert len(json.loads(out)["claims"]) == len(claims.ledger())
+    assert len(json.loads(out)["claims"]) == len(paper_claims.ledger())
     results.path(cells[0]).unlink()
     code, out, _ = repro("verify", "--json")
     assert code == 1 and json.loads(out)["findings"] != []

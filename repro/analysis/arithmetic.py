@@ -5,7 +5,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import pandas as pd
 
-from repro.analysis import claims
+from repro.analysis import paper_claims
 from repro.config import printed
 from repro.config.tasks import GLUE
 
@@ -26,10 +26,10 @@ def sums() -> pd.DataFrame:
         average = printed.paper(table, method, ["Avg"])
         where = f"Table {table.removeprefix('table')}"
         rows.append((f"average of {method}", where, average, exact, math.nan))
-    for claim in claims.ledger().to_dict("records"):
+    for claim in paper_claims.ledger().to_dict("records"):
         in_text = "Table" not in claim["section"]
         if claim["kind"] in _QUOTED and in_text and math.isfinite(claim["printed"]):
-            value = claims.recomputed(claim)
+            value = paper_claims.recomputed(claim)
             where = f"Section {claim['section']}".replace("Section Abstract", "Abstract")
             rows.append((claim["statement"], where, claim["printed"], value, _averages(claim)))
     frame = pd.DataFrame(rows, columns=["what", "where", "printed", "exact", "averages"])
@@ -41,7 +41,7 @@ def _rounded(value: float) -> Decimal:
     return Decimal(f"{value:.6f}").quantize(_TENTH, ROUND_HALF_UP)
 
 
-def _averages(claim: claims.Fields) -> float:
+def _averages(claim: paper_claims.Fields) -> float:
     """A quoted mean difference from the printed averages; NaN for other quoted numbers."""
     if claim["task"] != "Avg":
         return math.nan

@@ -1,4 +1,4 @@
-"""Checks of one result file: id, checksum, declared facts, and scores against predictions."""
+"""Check one result file: id, checksum, declared facts, and scores against predictions."""
 
 import json
 import math
@@ -24,16 +24,16 @@ def check_cell(path: Path) -> list[str]:
     """Check a result file and its predictions.
 
     Args:
-        path: results/<profile>/cells/<id>.json
+        path: results/<profile>/cells/<id>.json.
 
     Returns:
-        One line per finding, beginning with the name of the file.
+        One line per finding, starting with the name of the file.
     """
     try:
         row = json.loads(path.read_text())
         cell = Cell.from_dict(row["cell"])
         findings = _check_identity(path, row, cell)
-        if path.stem == cell.id:  # otherwise the predictions of that name are of another cell
+        if path.stem == cell.id:  # otherwise predictions of this name belong to another cell
             findings += [*_check_facts(row, cell), *_check_scores(row, cell)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ReproError) as error:
         findings = [f"cannot be read as the result of a cell ({type(error).__name__}: {error})"]
@@ -41,12 +41,11 @@ def check_cell(path: Path) -> list[str]:
 
 
 def damaged(findings: dict[Path, list[str]]) -> set[str]:
-    """The ids of the cells that no table can be derived from.
-
-    A cell that only lacks its checksum is not damaged.
+    """Return the ids of damaged cells, from which no table is computed.
 
     Args:
-        findings: The result of `check_cell` for each result file.
+        findings: The output of `check_cell` for each result file. A cell whose only finding is a
+            missing checksum is not damaged.
     """
     return {
         path.stem
@@ -56,15 +55,15 @@ def damaged(findings: dict[Path, list[str]]) -> set[str]:
 
 
 def _check_identity(path: Path, row: dict[str, Any], cell: Cell) -> list[str]:
-    """The name, the id, the folder and the checksum must agree with the content."""
+    """Check that name, id, folder and checksum agree with the content."""
     findings = [
-        f"{what} {stored!r} but its content is that of {cell.id!r}"
+        f"{what} is {stored!r} but the content belongs to {cell.id!r}"
         for what, stored in (("name", path.stem), ("id", row["id"]))
         if stored != cell.id
     ]
     folder = path.parent.parent.name
     if cell.profile != folder:
-        findings.append(f"is in profile {folder} but is a cell of profile {cell.profile}")
+        findings.append(f"is in profile {folder} but belongs to profile {cell.profile}")
     expected = files.sealed(row)["sha256"]
     if "sha256" not in row:
         findings.append(_NO_CHECKSUM)
@@ -76,19 +75,17 @@ def _check_identity(path: Path, row: dict[str, Any], cell: Cell) -> list[str]:
 
 
 def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
-    """The selection rule, encoder and depth must be those that the cell declares."""
+    """Check that selection rule, encoder and depth are those that the cell declares."""
     student = cell.method.kind == "student"
     rule = cell.recipe.checkpoint if student else cell.recipe.teacher_checkpoint
     facts: dict[str, tuple[Any, Any]] = {
         "selection rule": (row["selection"]["rule"], rule),
         "backbone": (row["backbone"]["name"], cell.setting.backbone),
     }
-    if student and cell.layers:  # 0: as many as the encoder has, which is not read here
+    if student and cell.layers:  # 0: as many as the encoder, which is not loaded here
         order = layers.effective_layers(cell.layers, cell.method.sharing, cell.recipe.sps6_order)
         facts["effective_layers"] = row["effective_layers"], len(order)
-    if (
-        student and row["selection"]["rule"] == "best_dev"
-    ):  # the chosen checkpoint is the scored one
+    if student and row["selection"]["rule"] == "best_dev":  # then the best score is the result
         score = row["metrics"][task(cell.task).metric]
         facts["best score on dev"] = row["selection"]["best_score"], score
     return [
@@ -99,7 +96,7 @@ def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
 
 
 def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
-    """The predictions must be unchanged, cover the split, and give the stored scores."""
+    """Check that the predictions are unchanged, cover the split, and give the stored scores."""
     path = files.predictions_path(cell)
     checksum = sha256(path) if path.is_file() else row["predictions_sha256"]  # published: packed
     if checksum != row["predictions_sha256"]:
@@ -124,7 +121,7 @@ def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
         findings.append(f"examples: stored {examples}, recomputed {len(frame)}")
     if not np.isfinite(logits).all() or not np.array_equal(frame["index"], np.arange(len(frame))):
         findings.append(
-            f"its predictions {shown(path)} are not finite, or not those of examples 0 .. n - 1"
+            f"its predictions {shown(path)} are not finite, or their index is not 0 .. n - 1"
         )
     for name, metric in metrics.METRICS.items():
         stored, score = row["metrics"][name], float(metric(labels, logits.argmax(axis=1)))

@@ -1,4 +1,4 @@
-"""The headline difference with each of the decisions D1 to D21 changed, one at a time."""
+"""Sensitivity of the headline difference to the decisions D1 to D21, changed one at a time."""
 
 from dataclasses import fields
 from typing import Any
@@ -60,7 +60,7 @@ DESCRIPTIONS = {
 
 
 def flips(base: str = "authors") -> list[tuple[str, str, str]]:
-    """The base recipe, and every recipe with one other value of one option.
+    """List the base recipe and every recipe that differs from it in one option.
 
     Returns:
         (decision, option, recipe) of each; the base comes first, as ("", "none", base).
@@ -79,9 +79,16 @@ def flips(base: str = "authors") -> list[tuple[str, str, str]]:
 def plan(
     profile: str = "demo", tasks: str = "", seeds: int = 1, base: str = "authors"
 ) -> list[Cell]:
-    """The cells of both methods under every recipe of `flips`, those of the base first.
+    """Plan the cells of both methods under every recipe of `flips`, those of the base first.
 
-    Arguments and errors as `config.cells.plan`.
+    Args:
+        profile: Name of the profile.
+        tasks: Comma-separated names of tasks; "" for all four.
+        seeds: Number of seeds; 0 for as many as decision D14 says.
+        base: The recipe whose options are changed.
+
+    Raises:
+        InputError: As `config.cells.plan`.
     """
     return [
         cell
@@ -91,21 +98,21 @@ def plan(
     ]
 
 
-def of(cells: list[Cell]) -> pd.DataFrame:
-    """The difference of the two methods under every recipe: one row per flip and task, and average.
+def decision_effects(cells: list[Cell]) -> pd.DataFrame:
+    """Compute how each flip changes the difference between the two methods.
 
     Args:
-        cells: A whole plan, as of `plan`.
+        cells: The output of `plan`, complete.
 
     Returns:
-        COLUMNS, differences in points.
+        COLUMNS, one row per flip and task and one for the average; differences in points.
         difference: METHOD minus AGAINST. change: that difference minus the base's. Both have 95 %
         intervals over seeds and examples (`inference`).
-        acts: Whether the flip can change the two methods: whether any key of their resolved
-        stages, as each result records them, differs from the base's.
-        p, p_holm: Of the average's change; adjusted over all flips that act.
-        verdict: On the average's change (`inference.verdict`): whether PeaBERT3's lead is better
-        or worse than under the base.
+        acts: "yes" if any key of the two methods' stages, as recorded in the results, differs from
+        the base's; otherwise the flip cannot change the two methods.
+        p, p_holm: For the average's change; adjusted over all flips that act.
+        verdict: Whether PeaBERT3's lead is better or worse than under the base, by the average's
+        change (`inference.verdict`).
 
     Raises:
         MissingError, InputError: As `groups.groups`.
@@ -122,8 +129,8 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         ]
         if option == "none":
             base_stages, base_gains = stages, gains
-        own = [mean_difference(gain) for gain in gains]
-        change = [mean_difference(new - old) for new, old in zip(gains, base_gains, strict=True)]
+        differences = [mean_difference(gain) for gain in gains]
+        changes = [mean_difference(new - old) for new, old in zip(gains, base_gains, strict=True)]
         flip = {
             "decision": decision,
             "option": option,
@@ -133,8 +140,8 @@ def of(cells: list[Cell]) -> pd.DataFrame:
             "profile": cells[0].profile,
             "data": profile(cells[0].profile).data,
         }
-        rows += [flip | _numbers(*row) for row in zip(tasks, own, change, strict=True)]
-        rows.append(flip | _numbers("Avg", combine(own), combine(change)))
+        rows += [flip | _numbers(*row) for row in zip(tasks, differences, changes, strict=True)]
+        rows.append(flip | _numbers("Avg", combine(differences), combine(changes)))
     frame = pd.DataFrame(rows)
     tested = (frame["acts"] == "yes") & (frame["task"] == "Avg")
     frame["p"] = frame["p"].where(tested)
@@ -146,33 +153,33 @@ def of(cells: list[Cell]) -> pd.DataFrame:
     return with_types(frame[list(COLUMNS)]).round(DIGITS)
 
 
-def _numbers(name: str, own: Estimate, change: Estimate) -> dict[str, Any]:
+def _numbers(task: str, difference: Estimate, change: Estimate) -> dict[str, Any]:
     """The columns of one task, or of the average."""
     return {
-        "task": name,
-        "difference": own.estimate,
-        "ci_low": own.low,
-        "ci_high": own.high,
+        "task": task,
+        "difference": difference.estimate,
+        "ci_low": difference.low,
+        "ci_high": difference.high,
         "change": change.estimate,
         "change_low": change.low,
         "change_high": change.high,
         "p": change.p,
-        "seeds": own.seeds,
+        "seeds": difference.seeds,
     }
 
 
 def moved(frame: pd.DataFrame) -> pd.Series:
-    """Which rows are averages that the flip changes, by the adjusted p value."""
+    """Mark the rows of averages that a flip changes significantly, by the adjusted p value."""
     return frame["verdict"].isin(["better", "worse"])
 
 
 def acting(frame: pd.DataFrame) -> pd.Series:
-    """Which rows are the base's, or of a flip that changes a training."""
+    """Mark the rows of the base and of flips that change a training."""
     return (frame["acts"] == "yes") | (frame["option"] == "none")
 
 
 def flip_names(frame: pd.DataFrame) -> pd.Series:
-    """A readable name for each row, e.g. "D16 training data shuffled"."""
+    """Name each row for readers, e.g. "D16 training data shuffled"."""
     return pd.Series(
         [
             f"{row['decision']} {DESCRIPTIONS[row['option']][row['value']]}"
@@ -185,16 +192,21 @@ def flip_names(frame: pd.DataFrame) -> pd.Series:
 
 
 def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """Changes by tasks: "difference [95 % interval]" in points; "–" if a flip cannot act.
+    """Arrange the frame of `decision_effects` for reading: one row per recipe.
 
-    The last column is the change of the average, with a star if it changes the difference.
+    Args:
+        frame: The output of `decision_effects`.
+
+    Returns:
+        One column per task with "difference [95 % interval]" in points, "–" if the flip cannot
+        act. The last column is the change of the average, with a star if it is significant.
     """
     named = frame.assign(name=flip_names, acts=acting, moved=moved)
     rows = named.to_dict("records")
     cells: dict[str, dict[str, str]] = {row["name"]: {} for row in rows}
     for row in rows:
-        own = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
-        cells[row["name"]][row["task"]] = own if row["acts"] else "–"
+        difference = f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        cells[row["name"]][row["task"]] = difference if row["acts"] else "–"
         if row["task"] == "Avg":
             star = "*" if row["moved"] else ""
             change = f"{row['change']:+.1f} [{row['change_low']:+.1f}, {row['change_high']:+.1f}]"

@@ -1,7 +1,7 @@
-"""PTP labels in detail: shares under each threshold rule, difficulty, agreement of teachers.
+"""Study of the PTP labels: their shares, the difficulty of their examples, teachers' agreement.
 
-Everything is read from finished cells: the teachers of Table 1 (training data) and Table 2 (dev),
-and the students of Table 5 without and with PTP.
+The study reads finished cells only: the teachers of Table 1 (training data) and Table 2 (dev), and
+the students of Table 5 without and with PTP.
 """
 
 from itertools import combinations
@@ -26,7 +26,7 @@ LABELLED = ("table1", "PTP labels")
 TEACHER = ("table2", "BERT-base")
 BEFORE = ("table5", "BERT3+SPS")
 AFTER = ("table5", "BERT3+SPS+PTP")
-ALL = "all"  # instead of a label or a gold class: every example
+ALL = "all"  # stands for all labels or all gold classes
 ORIGIN = ("profile", "data", "backbone", "recipe", "settings", "precision", "split", "checkpoint")
 SHARES = ("task", "rule", "seed", "seeds", "gold", "label", "count", "share", "t1", "t2", *ORIGIN)
 DIFFICULTY = (
@@ -47,7 +47,18 @@ def plan(
     recipe: str = "authors",
     overrides: dict[str, Any] | None = None,
 ) -> list[Cell]:
-    """The cells that the study reads. Arguments and errors as `config.cells.plan`."""
+    """Plan the cells that the study reads.
+
+    Args:
+        profile: Name of the profile.
+        tasks: Comma-separated names of tasks; "" for all four.
+        seeds: Number of seeds; 0 for as many as decision D14 says.
+        recipe: Name of the recipe.
+        overrides: Changed settings, by dotted name.
+
+    Raises:
+        InputError: As `config.cells.plan`.
+    """
     wanted = (LABELLED, TEACHER, BEFORE, AFTER)
     return [
         cell
@@ -69,14 +80,14 @@ def _origin(group: Group) -> dict[str, Any]:
 
 
 def shares(cells: list[Cell]) -> pd.DataFrame:
-    """The number of training examples with each PTP label.
+    """Count the training examples with each PTP label.
 
     Args:
-        cells: Those of `plan`.
+        cells: The output of `plan`.
 
     Returns:
         One row per task, threshold rule (decision D1), teacher seed, gold class and label. Columns:
-        SHARES. gold: "all" or a class; share: percent of that class under that seed; t1, t2: the
+        SHARES. gold: "all" or a class; share: percent of the examples of that class; t1, t2: the
         thresholds for correct and for wrong predictions.
 
     Raises:
@@ -102,16 +113,16 @@ def shares(cells: list[Cell]) -> pd.DataFrame:
 
 
 def difficulty(cells: list[Cell]) -> pd.DataFrame:
-    """The student's dev accuracy without and with PTP, by the teacher's PTP label of the example.
+    """Compare the student's dev accuracy without and with PTP, by PTP label of the example.
 
     Args:
-        cells: Those of `plan`.
+        cells: The output of `plan`.
 
     Returns:
-        One row per task and label, and one for all examples. Columns: DIFFICULTY. count and share:
-        examples with the label, mean over seeds. before, after, difference: percent and points,
-        over the examples of all seeds, with the 95 % interval of `inference`. p_holm: adjusted over
-        all rows; verdict follows from it. A label that no example has is a row without accuracies.
+        One row per task and label, and one for all examples. Columns: DIFFICULTY. count, share:
+        examples with the label, mean over seeds. before, after (percent), difference (points): over
+        the examples of all seeds, with the 95 % interval of `inference`. p_holm: adjusted over all
+        rows; verdict follows from it. A label that no example has is a row without accuracies.
 
     Raises:
         MissingError, InputError: As `groups.groups`; InputError also if the students were not
@@ -146,7 +157,7 @@ def difficulty(cells: list[Cell]) -> pd.DataFrame:
 
 
 def _check_same_teacher(members: list[Group]) -> None:
-    """All groups must rest on the same data and, for each seed, on the same teacher outputs."""
+    """Check that all groups use the same data and, for each seed, the same teacher outputs."""
     check_same_origin(members)
     for results in zip(*(group.results for group in members), strict=True):
         if len({result["stages"].get("outputs") for result in results}) > 1:
@@ -159,8 +170,8 @@ def _check_same_teacher(members: list[Group]) -> None:
 def _dev_labels(train: Group, dev: Group, student: Group) -> np.ndarray:
     """The PTP labels (seeds, n) of the dev examples, by the thresholds that the student used.
 
-    They are recorded in the student's result; otherwise the recipe's rule gives them from the
-    teacher's logits (train) on the training data.
+    The thresholds are recorded in the student's result. If not, the recipe's rule is applied to the
+    teacher's logits on the training data.
     """
     rule = student.cells[0].recipe.ptp_thresholds
     labels = []
@@ -174,7 +185,7 @@ def _dev_labels(train: Group, dev: Group, student: Group) -> np.ndarray:
 
 
 def _gain(before: Group, after: Group, member: np.ndarray) -> dict[str, float]:
-    """The numbers of one row, over the examples in member: (seeds, n)."""
+    """The numbers of one row, over the examples where `member` (seeds, n) is true."""
     values = {"count": member.sum() / len(member), "share": 100 * member.mean()}
     if member.any():
         correct_before, correct_after = (
@@ -194,18 +205,19 @@ def _gain(before: Group, after: Group, member: np.ndarray) -> dict[str, float]:
 
 
 def agreement(cells: list[Cell]) -> pd.DataFrame:
-    """How often two teachers of different seeds give a training example the same PTP label.
+    """Measure how often teachers of different seeds give an example the same PTP label.
 
     Args:
-        cells: Those of `plan`.
+        cells: The output of `plan`.
 
     Returns:
         One row per task, threshold rule and label, and one for all examples. Columns: AGREEMENT.
         agreement: percent, mean over pairs of seeds, with the lowest and the highest pair. For all
         examples it is the share with the same label; for one label, the share of the examples with
         this label under one teacher that also have it under the other. chance: the agreement of two
-        independent teachers with the same label frequencies. kappa: Cohen's,
-        (agreement - chance) / (100 - chance). One seed has no pair.
+        independent teachers with the same label frequencies. kappa: Cohen's kappa,
+        (agreement - chance) / (100 - chance). With a single seed there is no pair, and these are
+        empty.
     """
     rows = []
     for group in _groups_of(cells, LABELLED).values():
@@ -225,7 +237,7 @@ def agreement(cells: list[Cell]) -> pd.DataFrame:
 
 
 def _mean_agreement(observed: np.ndarray, chance: np.ndarray) -> dict[str, float]:
-    """The numbers of one row from those of each pair: (pairs,), in percent."""
+    """The numbers of one row, from agreement and chance of each pair: (pairs,), in percent."""
     if not len(observed):
         return {}
     values = {
@@ -234,15 +246,15 @@ def _mean_agreement(observed: np.ndarray, chance: np.ndarray) -> dict[str, float
         "agreement_high": observed.max(),
         "chance": chance.mean(),
     }
-    if (chance < 100).all():  # else both teachers give one label only, and kappa is 0 / 0
+    if (chance < 100).all():  # at 100, both teachers give one label only, and kappa is 0 / 0
         values["kappa"] = ((observed - chance) / (100 - chance)).mean()
     return {key: round(float(value), DIGITS) for key, value in values.items()}
 
 
 def _pair_agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Agreement and chance in percent: (1 + labels, 2), all examples first. first, second: (n,).
+    """Agreement and chance of two teachers in percent: (1 + labels, 2), first of all examples.
 
-    NaN for a label that neither teacher gives.
+    `first` and `second` are their labels (n,). NaN for a label that neither of them gives.
     """
     size = len(ptp_labels.LABELS)
     joint = np.bincount(size * first + second, minlength=size**2).reshape(size, size) / len(first)
@@ -254,7 +266,7 @@ def _pair_agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def view(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `difficulty` by task and label, in percent and points with one decimal."""
+    """Index the output of `difficulty` by task and label, rounded to one decimal."""
     columns = ["count", "before", "after", "difference", "ci_low", "ci_high"]
     wide = frame.set_index(["task", "label"])[columns]
     return wide.rename(columns={"count": "examples"}).round(1)

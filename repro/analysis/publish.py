@@ -1,8 +1,8 @@
-"""Publish a run: copy its verified results and figures into the folders that git keeps.
+"""Publish a run: copy its verified results and figures into the folders that git tracks.
 
 results/published/<profile>/ gets table CSVs with their sidecars, the cells behind them, all
-predictions in one Parquet file, finished sweeps, executed notebooks and exported models: those of
-the demo whole, of others their checksums, since `models` makes them again.
+predictions in one Parquet file, finished sweeps, executed notebooks and exported models: whole for
+the demo, otherwise only their checksums, since `models` can make them again.
 figures/published/<profile>/ gets LaTeX, figures and the PDF.
 """
 
@@ -23,26 +23,27 @@ from repro.files import visible
 from repro.paths import shown
 from repro.runs.results import logits_sha256
 
-LIMIT = 60  # MB, all profiles together: what a clone should have to download
+LIMIT = 60  # MB, all profiles together, since every clone downloads them
 _PICTURES = (".pdf", ".png", ".tex")
 
 
 def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False) -> list[str]:
     """Replace the published results of a profile by those of the run in results/<profile>.
 
-    If it fails, what was published before is unchanged.
+    If it fails, the previously published results are unchanged.
 
     Args:
         profile_name: The profile.
-        replace: Also replace a published table by one with fewer seeds or tasks, or by none.
-        allow_dirty: Also publish results of an unknown commit or of changed code.
+        replace: Allow to replace a published table by one with fewer seeds or tasks, or to remove
+            it.
+        allow_dirty: Allow results of an unknown commit or of uncommitted code.
 
     Returns:
         Lines that say what was published and how large it is.
 
     Raises:
-        MissingError: There are no results.
-        InputError: The results fail `verify`, or `replace` or `allow_dirty` is needed, or the
+        MissingError: If there are no results.
+        InputError: If the results fail `verify`, `replace` or `allow_dirty` is needed, or the
             published files would be larger than LIMIT.
         DiskError: If a file cannot be written.
     """
@@ -64,10 +65,7 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
                 shutil.rmtree(folder.parent, ignore_errors=True)
                 folder.mkdir(parents=True)
             left_out = _fill(results, source, runs, ids)
-            drawn = paths.figures(profile_name)
-            for of_recipe in (drawn, *filter(Path.is_dir, visible(drawn.glob("*")))):
-                files_ = [path for path in visible(of_recipe.glob("*")) if path.suffix in _PICTURES]
-                _copy(files_, figures / of_recipe.relative_to(drawn))
+            _copy_figures(paths.figures(profile_name), figures)
             with paths.results_in(results.parent):
                 _require(verification.verify(profile_name), f"make publish PROFILE={profile_name}")
             sizes = _sizes(profile_name, results, figures)
@@ -78,8 +76,16 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
     finally:
         for folder in (results, figures):
             shutil.rmtree(folder.parent, ignore_errors=True)
-    lines = [f"published: {len(runs)} tables and {len(ids)} cells, {sizes}"]
-    lines += [f"left out, it may show sentences of GLUE: {name}" for name in left_out]
+    return [
+        f"published: {len(runs)} tables and {len(ids)} cells, {sizes}",
+        *(f"left out, it may show sentences of GLUE: {name}" for name in left_out),
+        *_not_made(profile_name),
+    ]
+
+
+def _not_made(profile_name: str) -> list[str]:
+    """Lines that name what the published run lacks, with the commands that make it."""
+    lines = []
     if not (paths.published_figures() / profile_name / "paper.tex").is_file():
         lines.append(f"no document was published; make it with: make paper PROFILE={profile_name}")
     if not (paths.published_results() / profile_name / "models").is_dir():
@@ -90,22 +96,25 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
 
 
 def tables_of(folder: Path) -> dict[str, tuple[Run, list[str]]]:
-    """The CSVs of a profile that were made from cells: file name to arguments and cell ids.
-
-    Tables with fewer seeds or tasks than another (`sidecar.target`) are left out.
+    """Read the sidecars of all CSVs of a profile that were made from cells.
 
     Args:
         folder: results/<profile>.
+
+    Returns:
+        Arguments and cell ids, by name of the CSV. Tables with fewer seeds or tasks than another
+        (`sidecar.target`) are left out.
     """
-    found = {}
+    runs = {}
     for path in visible(folder.glob("*.csv")):
         name = path.name.partition(".")[0]
         if name != tables.LEDGER and not sidecar.is_partial(path):
-            found[path.name] = sidecar.read(path, tables.DERIVED.get(name, name))
-    return found
+            runs[path.name] = sidecar.read(path, tables.DERIVED.get(name, name))
+    return runs
 
 
 def _require(verdict: verification.Verdict, command: str) -> None:
+    """Raise InputError if a verification has findings."""
     if verdict.findings:
         raise InputError(
             f"{len(verdict.findings)} of the results cannot be verified, nothing was published; "
@@ -114,7 +123,7 @@ def _require(verdict: verification.Verdict, command: str) -> None:
 
 
 def _check_fuller(runs: dict[str, tuple[Run, list[str]]], folder: Path) -> None:
-    """No published table may lose seeds or tasks."""
+    """Raise InputError if a published table would lose seeds or tasks."""
     for name, (old, _) in tables_of(folder).items():
         new = runs[name][0] if name in runs else None
         if new is None or not new.covers(old):
@@ -126,26 +135,26 @@ def _check_fuller(runs: dict[str, tuple[Run, list[str]]], folder: Path) -> None:
 
 
 def _check_commits(source: Path, ids: list[str]) -> None:
-    """Every cell must be of committed code."""
+    """Raise InputError unless every cell was computed by committed code."""
     for cell_id in ids:
         commit = _read(source / "cells" / f"{cell_id}.json")["commit"]
         if commit in ("", "unknown") or commit.endswith("-dirty"):
             raise InputError(
-                f"cell {cell_id} was computed by commit {commit or 'unknown'}, which nobody can "
-                "check out; nothing was published; commit the code and run again, or give "
+                f"cell {cell_id} was computed by commit {commit or 'unknown'}, which cannot be "
+                "checked out; nothing was published; commit the code and run again, or give "
                 "--allow-dirty (ALLOW_DIRTY=1)"
             )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    row: dict[str, Any] = json.loads(path.read_text())
-    return row
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
 
 
 def _fill(
     target: Path, source: Path, runs: dict[str, tuple[Run, list[str]]], ids: list[str]
 ) -> list[str]:
-    """Copy a run's files into a new folder; returns the names of notebooks that are left out."""
+    """Copy a run's results into a new folder; returns the names of notebooks that are left out."""
     csv_paths = [source / name for name in runs]
     _copy([*csv_paths, *map(sidecar.path, csv_paths)], target)
     _copy(visible(source.glob(f"{tables.LEDGER}*.csv")), target)
@@ -170,16 +179,24 @@ def _fill(
     return [path.name for path in left_out]
 
 
-def _copy(files_: Iterable[Path], folder: Path) -> None:
-    for path in files_:
+def _copy_figures(source: Path, target: Path) -> None:
+    """Copy pictures and LaTeX, including those of the recipes in subfolders."""
+    for folder in (source, *filter(Path.is_dir, visible(source.glob("*")))):
+        pictures = [path for path in visible(folder.glob("*")) if path.suffix in _PICTURES]
+        _copy(pictures, target / folder.relative_to(source))
+
+
+def _copy(sources: Iterable[Path], folder: Path) -> None:
+    for path in sources:
         folder.mkdir(exist_ok=True)
         shutil.copyfile(path, folder / path.name)
 
 
 def _pack(parts: list[Path], target: Path) -> None:
-    """Write the predictions of many cells into one file, those that cells share only once.
+    """Write the predictions of many cells into one file; `results.packed` reads it.
 
-    Half the cells share a training with a cell of another table. `results.packed` reads the file.
+    Predictions that cells share are stored once: half the cells share a training with a cell of
+    another table.
     """
     shared: dict[str, tuple[pd.DataFrame, list[str]]] = {}
     for path in filter(Path.is_file, parts):
@@ -200,7 +217,7 @@ def _pack(parts: list[Path], target: Path) -> None:
 
 
 def _without_examples(notebook: Path, profile_name: str) -> bool:
-    """Whether an executed notebook shows no sentences of GLUE, whose licences forbid copies.
+    """Check that an executed notebook shows no sentences of GLUE, whose licences forbid copies.
 
     The demo's sentences are generated. A notebook on real GLUE must not read any task's data.
     """
@@ -209,7 +226,7 @@ def _without_examples(notebook: Path, profile_name: str) -> bool:
 
 
 def _sizes(profile_name: str, results: Path, figures: Path) -> str:
-    """The size of what is published; InputError if all profiles together are over LIMIT."""
+    """Describe the size of the published files; InputError if all profiles exceed LIMIT."""
     new = sum(map(_megabytes, (results, figures)))
     total = new + sum(
         _megabytes(folder)
@@ -219,8 +236,9 @@ def _sizes(profile_name: str, results: Path, figures: Path) -> str:
     )
     if total > LIMIT:
         raise InputError(
-            f"the published files would have {total:.1f} MB with {new:.1f} MB of {profile_name}, "
-            f"at most {LIMIT} MB are allowed; nothing was published; publish fewer tables or seeds"
+            f"the published files would have {total:.1f} MB, {new:.1f} MB of them for "
+            f"{profile_name}; at most {LIMIT} MB are allowed; nothing was published; publish fewer "
+            "tables or seeds"
         )
     return f"{new:.1f} MB; all profiles: {total:.1f} of {LIMIT} MB"
 
@@ -230,10 +248,10 @@ def _megabytes(folder: Path) -> float:
 
 
 def _swap(*pairs: tuple[Path, Path]) -> None:
-    """Put new folders in the place of old ones: all of them, or none if a rename fails."""
+    """Replace old folders by new ones: all of them, or none if a rename fails."""
     kept = [(final.with_name(f".{final.name}.old"), final) for _, final in pairs]
     for old, final in kept:
-        if old.exists() and not final.exists():  # a publish was killed here
+        if old.exists() and not final.exists():  # an earlier publish was killed here
             old.rename(final)
         shutil.rmtree(old, ignore_errors=True)
     try:
@@ -243,7 +261,7 @@ def _swap(*pairs: tuple[Path, Path]) -> None:
             new.rename(final)
     except OSError:
         for (new, final), (old, _) in zip(pairs, kept, strict=True):
-            if not new.exists():  # it is in its place already
+            if not new.exists():  # already renamed
                 final.rename(new)
             if old.exists():
                 old.rename(final)

@@ -1,4 +1,4 @@
-"""Verification: every table against its cells, and every cell against its predictions."""
+"""Verify results: compare tables with their cells, and cells with their predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,13 +33,13 @@ from repro.runs import results as files
 
 @dataclass(frozen=True)
 class Maker:
-    """How one kind of CSV is planned and made.
+    """How one kind of CSV is made.
 
     Attributes:
-        plan: Its cells.
-        make: Its content.
-        key: The columns that identify its rows.
-        measured: Columns that were measured on a machine, and cannot be derived from results.
+        plan: Plans the cells, given the arguments in the sidecar.
+        make: Computes the table from the cells.
+        key: The columns that identify a row.
+        measured: Columns that were measured on a machine and cannot be recomputed from results.
     """
 
     plan: Callable[[Run], list[Cell]]
@@ -66,7 +66,7 @@ def _plan_decisions(run: Run) -> list[Cell]:
 
 
 def _costs(cells: list[Cell]) -> pd.DataFrame:
-    """What each row costs on each task, as far as results say; for its first seed."""
+    """The costs of each row on each task that are recorded in the result of its first seed."""
     return tables.with_types(pd.DataFrame(map(files.costs, files.of_first_seed(cells))))
 
 
@@ -77,7 +77,7 @@ MEASURED_COSTS = (
 MAKERS = {
     "table1": Maker(_plan_table("table1"), tables.table1, ("method", "task", "gold")),
     "thresholds": Maker(_plan_table("table1"), tables.threshold_sweep, ("task", "t", "label")),
-    "decisions": Maker(_plan_decisions, decisions.of, ("recipe", "task")),
+    "decisions": Maker(_plan_decisions, decisions.decision_effects, ("recipe", "task")),
     "ptp_labels": Maker(_plan_study, ptp_study.shares, ("task", "rule", "seed", "gold", "label")),
     "ptp_difficulty": Maker(_plan_study, ptp_study.difficulty, ("task", "label")),
     "ptp_agreement": Maker(_plan_study, ptp_study.agreement, ("task", "rule", "label")),
@@ -98,15 +98,15 @@ for _name in TABLES:
 
 @dataclass
 class Verdict:
-    """What was verified, and the findings.
+    """Outcome of a verification.
 
     Attributes:
         profile: The profile.
-        cells: The number of result files.
-        predictions: The number of prediction files.
-        tables: The number of tables that were compared with their cells.
-        findings: One line for each, beginning with the name of the file.
-        notes: Information that is no failure, such as the commit that made published results.
+        cells: Number of result files.
+        predictions: Number of prediction files.
+        tables: Number of tables that were compared with their cells.
+        findings: Problems, one line each, starting with the name of the file.
+        notes: Information that is not a problem, such as the commit of published results.
     """
 
     profile: str
@@ -117,7 +117,7 @@ class Verdict:
     notes: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """The findings, the notes, then a summary."""
+        """Return the findings, the notes, and a summary as the last line."""
         outcome = "all agree" if self.cells or self.tables else "nothing here to verify"
         if self.findings:
             outcome = f"{_count(len(self.findings), 'finding')}, above"
@@ -134,13 +134,11 @@ def _count(number: int, noun: str) -> str:
 
 
 def verify(profile_name: str) -> Verdict:
-    """Recompute everything in results/<profile>: cell ids, checksums, scores, and every CSV.
-
-    Nothing is written.
+    """Recompute all cell ids, checksums, scores and CSVs in results/<profile>; writes nothing.
 
     Raises:
-        MissingError: The profile has no results at all.
-        InputError: The profile is unknown.
+        MissingError: If the profile has no results.
+        InputError: If the profile is unknown.
     """
     folder = paths.results(profile(profile_name).name)
     results = visible(folder.glob("cells/*.json"))
@@ -157,24 +155,24 @@ def verify(profile_name: str) -> Verdict:
             f"run: make tables PROFILE={profile_name}"
         )
     verdict = Verdict(profile_name, len(results), len(predictions))
-    of_cells = {path: check_cell(path) for path in results}
-    verdict.findings += [line for lines in of_cells.values() for line in lines]
+    cell_findings = {path: check_cell(path) for path in results}
+    verdict.findings += [line for lines in cell_findings.values() for line in lines]
     cell_ids = {path.stem for path in results}
     verdict.findings += [
-        f"{shown(folder / 'predictions' / name)}.parquet: predictions of no cell, "
+        f"{shown(folder / 'predictions' / name)}.parquet: predictions without a cell, "
         f"{name}.json is missing"
         for name in sorted(predictions - cell_ids)
     ]
     for path in visible(folder.glob(f"{tables.LEDGER}*.csv")):
         verdict.findings += _check_ledger(path)
     for path in csv_paths:
-        verdict.findings += check_table(path, damaged(of_cells))
+        verdict.findings += check_table(path, damaged(cell_findings))
         verdict.tables += 1
     return verdict
 
 
 def plan_of(path: Path) -> tuple[list[Cell], list[str]]:
-    """Plan a CSV again with the arguments in its sidecar.
+    """Plan the cells of a CSV again, with the arguments in its sidecar.
 
     Args:
         path: results/<profile>/<name>.csv or <name>.<variant>.csv.
@@ -183,8 +181,8 @@ def plan_of(path: Path) -> tuple[list[Cell], list[str]]:
         The planned cells, and one finding if the sidecar lists other cells.
 
     Raises:
-        InputError: The name is of no CSV made here, or as `sidecar.read`.
-        MissingError: There is no sidecar.
+        InputError: If no CSV of this name is made here, or as `sidecar.read`.
+        MissingError: If there is no sidecar.
     """
     name = path.name.partition(".")[0]
     if name not in MAKERS or path.suffix != ".csv":
@@ -196,21 +194,21 @@ def plan_of(path: Path) -> tuple[list[Cell], list[str]]:
         return planned, []
     unlisted = [cell_id for cell_id in ids if cell_id not in recorded]
     unplanned = [cell_id for cell_id in recorded if cell_id not in ids]
-    changes = [f"does not list {_some(unlisted)} of its arguments"] if unlisted else []
-    changes += [f"lists {_some(unplanned)} of other arguments"] if unplanned else []
+    changes = [f"does not list {_some(unlisted)} that its arguments imply"] if unlisted else []
+    changes += [f"lists {_some(unplanned)} that its arguments do not imply"] if unplanned else []
     order = "lists its cells in another order"
     return planned, [f"{sidecar.path(path).name} {'; '.join(changes) or order}"]
 
 
 def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
-    """Derive a CSV again from its cells.
+    """Recompute a CSV from its cells and compare.
 
     Args:
         path: The CSV.
-        damaged_ids: The ids of cells that no table can be derived from.
+        damaged_ids: Ids of cells that are damaged; a table that needs one is not recomputed.
 
     Returns:
-        The findings. A table whose cells are not all here is one.
+        The findings, one line each. Cells that are not here are a finding too.
     """
     name = path.name.partition(".")[0]
     try:
@@ -225,62 +223,75 @@ def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
             findings.append(f"cannot be verified, {which} are not here; run: {command}")
         elif bad:
             which = _some(bad, count)
-            findings.append(f"cannot be derived again, {which} are damaged")
+            findings.append(f"cannot be recomputed, {which} are damaged")
         else:
             findings += _differences(path, maker.make(planned), maker.key, maker.measured)
     except MissingError as error:  # names the file
         return [str(error)]
     except ReproError as error:
-        return [f"{shown(path)}: cannot be derived again: {error}"]
+        return [f"{shown(path)}: cannot be recomputed: {error}"]
     return [f"{shown(path)}: {line}" for line in findings]
 
 
 def _some(ids: list[str], total: int = 0) -> str:
-    """E.g. "2 of its 28 cells (table2-..., table2-...)"; at most three ids, no total if it is 0."""
+    """Format ids as "2 of its 28 cells (...)", or "2 cells (...)" without a total."""
     number = f"{len(ids)} of its {total} cells" if total else _count(len(ids), "cell")
     more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
     return f"{number} ({', '.join(ids[:3])}{more})"
 
 
 def _check_ledger(path: Path) -> list[str]:
-    """Derive the ledger again from the cells of the tables; one line per difference."""
+    """Recompute the ledger from the cells of the tables; returns one line per difference."""
     try:
-        derived = claims.of(path.parent.name, path.stem.partition(".")[2])
+        recomputed = claims.judge_claims(path.parent.name, path.stem.partition(".")[2])
     except ReproError as error:
-        return [f"{shown(path)}: cannot be derived again: {error}"]
-    return [f"{shown(path)}: {line}" for line in _differences(path, derived, ("id",))]
+        return [f"{shown(path)}: cannot be recomputed: {error}"]
+    return [f"{shown(path)}: {line}" for line in _differences(path, recomputed, ("id",))]
 
 
 def _differences(
-    path: Path, derived: pd.DataFrame, key: tuple[str, ...], measured: tuple[str, ...] = ()
+    path: Path, recomputed: pd.DataFrame, key: tuple[str, ...], measured: tuple[str, ...] = ()
 ) -> list[str]:
-    """Compare a CSV byte for byte with the derived frame; one line per difference.
+    """Compare a CSV byte for byte with the recomputed table; returns one line per difference.
 
-    Of `measured` columns only that they are there is checked.
+    For `measured` columns only their presence is checked.
     """
-    text = derived.to_csv(index=False, lineterminator="\n")
+    text = recomputed.to_csv(index=False, lineterminator="\n")
     if not measured and text.encode() == path.read_bytes():
         return []
     try:
         stored = pd.read_csv(path, dtype=str, keep_default_na=False)
     except ValueError as error:
-        raise InputError(f"{shown(path)} is no CSV: {error}") from None
-    made = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
-    findings = [f"column {name} is missing" for name in [*made, *measured] if name not in stored]
+        raise InputError(f"{shown(path)} is not a CSV file: {error}") from None
+    expected = pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
+    findings = [
+        f"column {name} is missing" for name in [*expected, *measured] if name not in stored
+    ]
     stored = stored.drop(columns=[*measured], errors="ignore")
-    if measured and stored.equals(made):
+    if measured and stored.equals(expected):
         return findings
-    findings += [f"column {name} is of no cell" for name in stored if name not in made]
-    if not {*key} <= {*stored}:
-        return findings
+    findings += [
+        f"column {name} is not in the recomputed table" for name in stored if name not in expected
+    ]
+    if {*key} <= {*stored}:
+        findings += _row_differences(stored, expected, list(key))
+    return findings or [
+        "differs from the recomputed table only in form: order of rows, quotes or line ends"
+    ]
+
+
+def _row_differences(stored: pd.DataFrame, expected: pd.DataFrame, key: list[str]) -> list[str]:
+    """Compare two tables row by row, matched by the columns `key`."""
     old, new = (
         {tuple(row[name] for name in key): row for row in frame.to_dict("records")}
-        for frame in (stored, made)
+        for frame in (stored, expected)
     )
-    twice = stored[stored.duplicated(subset=list(key))]
-    repeated = dict.fromkeys(twice[list(key)].itertuples(index=False, name=None))
-    findings += [f"row ({', '.join(row)}) is there more than once" for row in repeated]
-    findings += [f"row ({', '.join(row)}) is of no cell" for row in old if row not in new]
+    twice = stored[stored.duplicated(subset=key)]
+    repeated = dict.fromkeys(twice[key].itertuples(index=False, name=None))
+    findings = [f"row ({', '.join(row)}) is there more than once" for row in repeated]
+    findings += [
+        f"row ({', '.join(row)}) is not in the recomputed table" for row in old if row not in new
+    ]
     for row, values in new.items():
         if row not in old:
             findings.append(f"row ({', '.join(row)}) is missing")
@@ -291,6 +302,4 @@ def _differences(
             for name, value in values.items()
             if name in old[row] and old[row][name] != value
         ]
-    return findings or [
-        "differs from what its cells give in form only: the order of its rows, quotes or line ends"
-    ]
+    return findings

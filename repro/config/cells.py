@@ -1,4 +1,4 @@
-"""What to run: the cells of a table, each with everything that changes its number. No torch."""
+"""The cells of a table: what to run, with everything that determines each number. No torch."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from repro.config.recipe import TEXTBOOK, Recipe, parse
 from repro.config.tables import Method, table
 from repro.errors import InputError
 
-_LONGEST = 100  # characters of a variant's name; a file name has at most 255
+_LONGEST = 100  # characters of a variant's name, since a file name has at most 255
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Cell:
         seed: Seed of all its trainings.
         profile: The profile's name.
         method: What is trained.
-        setting: Hyperparameters.
-        recipe: The reading of the paper.
-        tuned: Names of the settings whose values a sweep chose.
+        setting: Encoder and hyperparameters.
+        recipe: How the points that the paper leaves open are read.
+        tuned: Names of the settings whose values were chosen by a sweep.
     """
 
     table: str
@@ -50,7 +50,7 @@ class Cell:
         return f"{slug}-s{self.seed}-{digest(self.as_dict())}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data, without the two recipe options that change no cell (D14 and D17)."""
+        """Return plain data; omits the two recipe options that change no cell (D14 and D17)."""
         data = asdict(self)
         del data["recipe"]["seeds"], data["recipe"]["parameter_count"]
         tuned = data.pop("tuned")
@@ -58,10 +58,10 @@ class Cell:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Cell":
-        """The inverse of `as_dict`."""
-        # the two options that `as_dict` leaves out are those of the recipe that the others name
-        named = all(getattr(TEXTBOOK, name) == value for name, value in data["recipe"].items())
-        recipe = TEXTBOOK if named else Recipe(**data["recipe"])
+        """Create a cell from the output of `as_dict`."""
+        # The omitted options take the values of the textbook recipe if all others are its own.
+        textbook = all(getattr(TEXTBOOK, name) == value for name, value in data["recipe"].items())
+        recipe = TEXTBOOK if textbook else Recipe(**data["recipe"])
         budgets = {name: Budget(**data["setting"][name]) for name in ("teacher", "ptp", "student")}
         nested = {
             "method": Method(**data["method"]),
@@ -73,13 +73,21 @@ class Cell:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The settings that a user changed from the profile's, by dotted name."""
+        """Settings that a user changed from the profile's, by dotted name."""
         changed = changes(self.setting, PROFILES[self.profile].setting_for(self.recipe))
         return {name: value for name, value in changed.items() if name not in self.tuned}
 
 
 def digest(data: Any, length: int = 8) -> str:
-    """The first hex digits of the SHA-256 of `data` as sorted JSON."""
+    """Hash plain data.
+
+    Args:
+        data: Anything that JSON can represent.
+        length: Number of hex digits to return, at most 64.
+
+    Returns:
+        The first hex digits of the SHA-256 of the data as JSON with sorted keys.
+    """
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]
 
 
@@ -91,20 +99,20 @@ def plan(
     recipe: str = "authors",
     overrides: dict[str, Any] | None = None,
 ) -> list[Cell]:
-    """The cells of a table, row by row, for every task and seed.
+    """Plan the cells of a table, row by row, for every task and seed.
 
-    All arguments are literals, so that a notebook can hold them.
+    All arguments are literals, so that a notebook can store them.
 
     Args:
         table_name: "table1" to "table5".
         profile_name: "demo", "cpu", "base" or "paper".
         tasks: Comma-separated names; "" for all four.
-        seeds: How many, from seed 0; 0 for as many as decision D14 says.
+        seeds: Number of seeds, starting with seed 0; 0 for as many as decision D14 says.
         recipe: "authors", "textbook", or either with "+option=value".
         overrides: Settings to change, by dotted name, e.g. {"student.learning_rate": 2e-5}.
 
     Raises:
-        InputError: For an unknown name, or a value of another type than the setting's.
+        InputError: If a name is unknown, or a value has another type than the setting.
     """
     declared, source, reading = table(table_name), profile(profile_name), parse(recipe)
     if type(seeds) is not int or not 0 <= seeds <= 100:
@@ -122,21 +130,28 @@ def plan(
         )
         for name in names:
             for seed in range(seeds or reading.seeds):
-                where = (declared.name, row.name, name, row.layers, seed, source.name)
-                cells.append(Cell(*where, method, setting, reading))
+                place = (declared.name, row.name, name, row.layers, seed, source.name)
+                cells.append(Cell(*place, method, setting, reading))
     return cells
 
 
 def variant(
     recipe: str = "authors", overrides: dict[str, Any] | None = None, tuned: bool = False
 ) -> str:
-    """The name of a run with changed settings, e.g. "textbook+beta=40"; "" for the plain one.
+    """Name a run by its recipe and changed settings, e.g. "textbook+beta=40".
 
-    It becomes part of file names. A long one is cut, and ends in a hash of the whole.
+    Args:
+        recipe: Name of the recipe.
+        overrides: Changed settings, by dotted name.
+        tuned: Whether the settings of each student come from its sweep.
+
+    Returns:
+        The name, which is used in file names; "" for the authors' recipe without changes. A long
+        name is cut and ends with a hash of the whole.
     """
     words = [] if recipe == "authors" else [recipe]
     words += ["tuned"] if tuned else []
-    # 40 and 40.0 are one value and one name, and so are two orders of the same settings
+    # 40 and 40.0 give the same name, and so do two orders of the same settings
     for name, value in sorted((overrides or {}).items()):
         whole = isinstance(value, float) and value.is_integer()
         words.append(f"{name}={int(value) if whole else value}")

@@ -1,4 +1,4 @@
-"""Profiles: encoder, data and hyperparameters of a table. No torch."""
+"""Profiles: the encoder, the data and the hyperparameters that a table is run with. No torch."""
 
 import ast
 import math
@@ -15,14 +15,14 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Budget:
-    """How long and how fast one model is trained.
+    """Learning rate, batch size and epochs of one training.
 
     Attributes:
-        learning_rate: The peak of the schedule.
+        learning_rate: Peak of the schedule.
         batch_size: Examples per step.
-        epochs: The length of the schedule.
-        stop_epoch: Stop after this epoch, within the schedule, as the authors stop PTP; 0 to run
-            all epochs.
+        epochs: Length of the schedule.
+        stop_epoch: Epoch after which training stops, before the end of the schedule, as the authors
+            do in PTP; 0 to run all epochs.
     """
 
     learning_rate: float
@@ -35,7 +35,7 @@ class Budget:
 
     @property
     def run_epochs(self) -> int:
-        """How many epochs are run."""
+        """Number of epochs that are run."""
         return min(self.stop_epoch, self.epochs) or self.epochs
 
 
@@ -44,20 +44,20 @@ class Setting:
     """The hyperparameters of a cell: a profile's, possibly with overrides.
 
     Attributes:
-        backbone: The encoder's name; see `data.encoders.locate`.
+        backbone: Name of the encoder; see `data.encoders.locate`.
         teacher: Budget of fine-tuning.
         ptp: Budget of PTP.
         student: Budget of distillation.
-        alpha: Weight of the KL term against the cross-entropy (authors' preset).
+        alpha: Weight of the KL term; the cross-entropy has 1 - alpha (authors' preset).
         temperature: T of the KL term (authors' preset).
-        beta: Weight of the patience term (the authors' for 768 dimensions; see `beta_for`).
-        max_length: Tokens to which examples are truncated.
-        train_cap: Use only the first so many training examples; 0 for all.
-        dev_cap: The same for dev examples.
+        beta: Weight of the patience term (authors' preset for 768 dimensions; see `beta_for`).
+        max_length: Number of tokens to which examples are truncated.
+        train_cap: Number of training examples to use, from the start; 0 for all.
+        dev_cap: Number of dev examples to use, from the start; 0 for all.
         label_noise: Share of training labels that are replaced by a wrong one, the same for every
-            seed, so that the teacher errs, at times confidently.
-        precision: "auto" (bfloat16 where the hardware has it), "float32" or "bfloat16".
-        evaluations_per_epoch: How often a model is evaluated (the authors: every 2 to 80 steps).
+            seed, so that the teacher makes mistakes, some of them with high confidence.
+        precision: "auto" (bfloat16 if the hardware supports it), "float32" or "bfloat16".
+        evaluations_per_epoch: Number of evaluations per epoch (the authors: every 2 to 80 steps).
     """
 
     backbone: str
@@ -94,21 +94,21 @@ def _check_positive(values: Any, *names: str) -> None:
 
 @dataclass(frozen=True)
 class Profile:
-    """Encoder, data and hyperparameters of a table; rows of different profiles are never mixed.
+    """Encoder, data and hyperparameters of a table; one table never mixes profiles.
 
     Attributes:
         name: "demo", "cpu", "base" or "paper".
-        data: The `data` column of every row.
-        note: Printed under every output.
+        data: Value of the `data` column of every row.
+        note: Note under every table and figure.
         setting: The hyperparameters, for BertAdam (decision D21).
-        adamw: The learning rates that AdamW needs instead, by dotted name. BertAdam has no bias
-            correction, so that one rate means larger first steps than AdamW's.
-        search_rates: The student's learning rates when D13 is "searched".
-        seconds_per_work: Time of one core for one layer and one example, forward and backward; used
-            for the plan's estimate only.
+        search_rates: Learning rates of the student that are tried if D13 is "searched".
+        seconds_per_work: Seconds that one core takes for one layer and one example, forward and
+            backward; only used to estimate the time of a run.
         task_prefix: "mini-" for the embedded tasks.
-        cannot_tell: The paper's names of tasks whose baselines failed their gate: students of all
-            depths score alike, so a claim about such a task alone is not tested.
+        cannot_tell: The paper's names of tasks on which students of all depths score alike, i.e.
+            whose baselines failed their gate; a claim about such a task alone is not tested.
+        adamw: Learning rates for AdamW that differ from `setting`, by dotted name. BertAdam has no
+            bias correction, so at the same rate its first steps are larger than AdamW's.
     """
 
     name: str
@@ -122,16 +122,16 @@ class Profile:
     adamw: tuple[tuple[str, float], ...] = ()
 
     def setting_for(self, recipe: Recipe) -> Setting:
-        """The hyperparameters for the optimiser of a recipe."""
+        """Return the hyperparameters for the optimiser of a recipe."""
         changed = dict(self.adamw) if recipe.optimizer == "adamw" else {}
         setting: Setting = override(self.setting, changed)
         return setting
 
     def tasks(self, names: tuple[str, ...] = ()) -> list[str]:
-        """This profile's names of tasks, each once.
+        """Convert names of tasks to this profile's names; removes duplicates.
 
         Args:
-            names: The paper's (RTE) or this profile's (mini-RTE) names; none for all four.
+            names: The paper's names (RTE) or this profile's (mini-RTE); none for all four.
 
         Raises:
             InputError: If a name is neither.
@@ -144,10 +144,10 @@ class Profile:
 
 
 def beta_for(hidden: int) -> float:
-    """The authors' beta for hidden states of another width than 768.
+    """Scale the authors' beta, which is for hidden states of 768 dimensions, to another width.
 
-    The patience term is a mean over dimensions of the distance of unit vectors, so it is 768 /
-    hidden times larger; with beta 100 it would dominate the other terms.
+    The patience term is the squared distance of unit vectors, averaged over dimensions, so it is
+    768 / hidden times larger; with beta 100 it would dominate the other terms.
     """
     return round(100.0 * hidden / 768, 2)
 
@@ -156,10 +156,10 @@ _SIMILARITY = (
     "the encoder was tuned for sentence similarity (NLI and question pairs included): "
     "not comparable with BERT"
 )
-# Teachers' learning rates: of "cpu" by benchmarks/teachers.py, where 2e-5 and 1e-4 are the best for
-# BertAdam and AdamW; of "base" with BertAdam from RTE, seed 0 (with 3e-5 the loss no longer falls
-# from step 70 on: 63.2 on dev; 68.6 with 1e-5). Its rates for AdamW gave 68.9 on RTE and 90.2 F1 on
-# MRPC in a first run with five seeds.
+# Learning rates of the teachers. "cpu": in benchmarks/teachers.py, 2e-5 is best for BertAdam and
+# 1e-4 for AdamW. "base" with BertAdam: chosen on RTE, seed 0, where 1e-5 gives 68.6 on dev; 3e-5
+# gives 63.2, since the loss stops falling at step 70. "base" with AdamW: a first run with five
+# seeds gave 68.9 on RTE and 90.2 F1 on MRPC.
 # fmt: off
 _PROFILES = (
     Profile("demo", "embedded miniature tasks",
@@ -193,10 +193,10 @@ PROFILES = {profile.name: profile for profile in _PROFILES}
 
 
 def profile(name: str) -> Profile:
-    """The profile of that name.
+    """Look up a profile by name.
 
     Raises:
-        InputError: If there is none; it names the profiles there are.
+        InputError: If the name is unknown; the message lists the names.
     """
     if name not in PROFILES:
         raise one_of("profile", name, PROFILES)
@@ -208,10 +208,10 @@ def check_glue_dir(name: str, folder: Path | None) -> None:
 
     Args:
         name: The profile.
-        folder: `paths.glue()`.
+        folder: The output of `paths.glue()`, None if GLUE_DIR is not set.
 
     Raises:
-        InputError: If the folder is given and the profile's tasks are embedded.
+        InputError: If GLUE_DIR is set and the profile's tasks are embedded.
     """
     if folder is not None and profile(name).task_prefix:
         allowed = ", ".join(other.name for other in PROFILES.values() if not other.task_prefix)
@@ -222,10 +222,10 @@ def check_glue_dir(name: str, folder: Path | None) -> None:
 
 
 def glue_profile(name: str) -> Profile:
-    """A profile whose tasks are GLUE's and so have a test set.
+    """Look up a profile whose tasks are those of GLUE, which have a test set.
 
     Raises:
-        InputError: If there is no such profile, or its tasks are not GLUE's.
+        InputError: If the name is unknown, or the profile's tasks are not those of GLUE.
     """
     if profile(name).task_prefix:
         allowed = [other.name for other in PROFILES.values() if not other.task_prefix]
@@ -237,11 +237,11 @@ def glue_profile(name: str) -> Profile:
 
 
 def override(setting: Any, changes: dict[str, Any]) -> Any:
-    """A copy of a setting with some values changed.
+    """Return a copy of a setting with some values changed.
 
     Args:
         setting: A Setting, or any nested dataclass.
-        changes: Values by dotted name, e.g. {"student.learning_rate": 2e-5}.
+        changes: New values by dotted name, e.g. {"student.learning_rate": 2e-5}.
 
     Raises:
         InputError: If a name is unknown, or a value has another type or is not finite.
@@ -253,10 +253,10 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
             raise one_of("setting", name, known)
         old = getattr(setting, head)
         if rest and not is_dataclass(old):
-            raise InputError(f"setting {head} is one value, got {name!r}; leave {'.' + rest!r} out")
+            raise InputError(f"setting {head} has no parts, got {name!r}; remove {'.' + rest!r}")
         new = override(old, {rest: value}) if rest else value
         if type(old) is float and type(new) is int:
-            new = float(str(new))  # too large an integer becomes inf, like 1e999
+            new = float(str(new))  # an integer that is too large becomes inf, like 1e999
         if type(new) is not type(old):
             raise InputError(f"setting {name} must be a {type(old).__name__}, got {value!r}")
         if type(new) is float and not math.isfinite(new):
@@ -266,12 +266,12 @@ def override(setting: Any, changes: dict[str, Any]) -> Any:
 
 
 def assignments(words: list[str] | None) -> dict[str, Any]:
-    """Parse changed settings, e.g. ["beta=40"] to {"beta": 40}.
+    """Parse changed settings: ["beta=40"] becomes {"beta": 40}.
 
-    A value that is not a Python literal is text.
+    A value that is not a Python literal is kept as text.
 
     Raises:
-        InputError: If one is not of the form name=value.
+        InputError: If a word is not of the form name=value.
     """
     parsed = {}
     for word in words or []:
@@ -286,7 +286,15 @@ def assignments(words: list[str] | None) -> dict[str, Any]:
 
 
 def changes(setting: Setting, base: Setting) -> dict[str, Any]:
-    """The overrides, by dotted name, that turn `base` into `setting`."""
+    """Find the overrides that turn one setting into another; the inverse of `override`.
+
+    Args:
+        setting: The changed setting.
+        base: The setting before the changes.
+
+    Returns:
+        Values of `setting` that differ, by dotted name.
+    """
     before, after = _flatten(asdict(base)), _flatten(asdict(setting))
     return {name: value for name, value in sorted(after.items()) if value != before[name]}
 

@@ -1,7 +1,7 @@
-"""Recipes: how the points that the paper leaves open are read. No torch.
+"""Recipes: choices for the points that the paper leaves open. No torch.
 
-Each of the decisions D1 to D21 is one named option. `Recipe()` is the reading of the authors' code,
-`TEXTBOOK` the textbook reading.
+Each of the decisions D1 to D21 is a named option. `Recipe()` follows the authors' code, `TEXTBOOK`
+the textbook reading.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -11,7 +11,7 @@ from repro.errors import one_of
 
 
 def decision(number: str, authors: Any, textbook: Any, options: tuple, meaning: str) -> Any:
-    """A dataclass field that documents itself; REPRODUCIBILITY.md has a table of them.
+    """Declare a decision as a dataclass field; REPRODUCIBILITY.md has a table of all of them.
 
     Args:
         number: "D1" to "D21".
@@ -26,7 +26,7 @@ def decision(number: str, authors: Any, textbook: Any, options: tuple, meaning: 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One reading of the paper; an option outside its allowed values raises an InputError."""
+    """One choice for each decision; a value that is not allowed raises an InputError."""
 
     # fmt: off
     ptp_thresholds: str = decision(
@@ -114,13 +114,14 @@ class Recipe:
 
     @property
     def changes(self) -> dict[str, Any]:
-        """The options that differ from the authors' reading."""
+        """Options that differ from the authors' reading, with their values."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {e.name: values[e.name] for e in fields(self) if values[e.name] != e.default}
+        defaults = {entry.name: entry.default for entry in fields(self)}
+        return {name: value for name, value in values.items() if value != defaults[name]}
 
     @property
     def name(self) -> str:
-        """The name that `parse` reads: "authors" with any changes, or "textbook"."""
+        """Name that `parse` understands: "authors" followed by changes, or "textbook"."""
         if self == TEXTBOOK:
             return "textbook"
         return "+".join(["authors", *(f"{key}={value}" for key, value in self.changes.items())])
@@ -130,7 +131,7 @@ TEXTBOOK = Recipe(**{entry.name: entry.metadata["textbook"] for entry in fields(
 
 
 def parse(text: str) -> Recipe:
-    """A recipe from its name.
+    """Create a recipe from its name.
 
     Args:
         text: "authors" or "textbook", followed by any number of "+option=value".
@@ -148,19 +149,19 @@ def parse(text: str) -> Recipe:
         if name not in options:
             raise one_of("recipe option", name, options)
         by_text = {str(option): option for option in options[name]}
-        values[name] = by_text.get(value, value)  # an unknown one is refused by Recipe
+        values[name] = by_text.get(value, value)  # Recipe raises InputError for an unknown value
     return replace(Recipe() if base == "authors" else TEXTBOOK, **values)
 
 
 def markdown() -> str:
-    """All decisions as a Markdown table: option, both readings, other values, meaning."""
+    """Format all decisions as a Markdown table: option, both readings, other values, meaning."""
     lines = [
         "| # | option | authors (default) | textbook | others | what it decides |",
         "|---|---|---|---|---|---|",
     ]
     for entry in fields(Recipe):
         number, textbook, options, meaning = entry.metadata.values()
-        others = [f"`{o}`" for o in options if o not in (entry.default, textbook)]
+        others = [f"`{value}`" for value in options if value not in (entry.default, textbook)]
         shown = "2 .. 100" if entry.name == "seeds" else ", ".join(others)
         lines.append(
             f"| {number} | `{entry.name}` | `{entry.default}` | `{textbook}` | {shown} "

@@ -1,4 +1,4 @@
-"""What a sweep searches: the paper's grid (section 4.1), scaled to the profile."""
+"""Sweeps: which student, settings and search space; the paper's grid, scaled to a profile."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -17,21 +17,22 @@ from repro.errors import InputError, one_of
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("none", "median", "halving")
-# Section 4.1. For alpha and beta the paper gives the bounds; the points in between are ours. The
-# learning rates are the profile's `search_rates`: the paper's do not suit a small encoder.
+# The paper's grid (section 4.1). For alpha and beta it gives the bounds; the points in between are
+# ours. The learning rates are the profile's `search_rates`, since the paper's do not suit a small
+# encoder.
 PAPER: dict[str, tuple[int | float, ...]] = {
     "student.batch_size": (32, 64),
     "student.epochs": (4, 6, 10),
     "alpha": (0.1, 0.3, 0.5, 0.7),
     "beta": (0.0, 40.0, 100.0, 250.0, 500.0),
 }
-CONTINUOUS = ("alpha", "beta")  # a grid takes the values above, the other samplers any 0.01 between
+CONTINUOUS = ("alpha", "beta")  # other samplers than the grid take any value, in steps of 0.01
 _MOST_TRIALS = 1000
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is searched, how, and with what budget.
+    """A hyperparameter search for one student.
 
     Attributes:
         cell: The student, with the profile's settings.
@@ -39,7 +40,7 @@ class Sweep:
         sampler: One of SAMPLERS.
         pruner: One of PRUNERS.
         recipe: Name of the recipe.
-        fixed: Settings that were changed, and so are not searched.
+        fixed: Settings that a user changed, by dotted name; they are not searched.
     """
 
     cell: Cell
@@ -51,9 +52,9 @@ class Sweep:
 
     @property
     def space(self) -> dict[str, tuple[int | float, ...]]:
-        """The values of each setting that is searched: not fixed, and with an effect on the cell.
+        """Values of each setting that is searched: not fixed, and with an effect on the student.
 
-        Patient KD without a pair of layers is plain KD, so beta has no effect (decisions D5, D18).
+        Patient KD without pairs of layers is plain KD, where beta has no effect (D5, D18).
         """
         method, recipe = self.cell.method, self.cell.recipe
         one_layer = self.cell.layers == 1 and method.sharing == "none"
@@ -68,7 +69,7 @@ class Sweep:
 
     @property
     def grid(self) -> list[dict[str, Any]]:
-        """Points of the grid in random order, as many as the budget allows."""
+        """Points of the grid in random order, at most `budget` of them."""
         points = [
             dict(zip(self.space, point, strict=True)) for point in product(*self.space.values())
         ]
@@ -77,47 +78,56 @@ class Sweep:
 
     @property
     def name(self) -> str:
-        """Such as "table2-peabert3-mini-rte-s0-tpe-median", then the variant if there is one."""
+        """Name such as "table2-peabert3-mini-rte-s0-tpe-median"; ends with the variant, if any."""
         cell, changed = self.cell, variant(self.recipe, self.fixed)
         words = (cell.table, cell.row, cell.task, f"s{cell.seed}", self.sampler, self.pruner)
         slug = re.sub(r"[^a-z0-9+-]", "-", "-".join(words).lower())
         return f"{slug}.{changed}" if changed else slug
 
     def trial_cell(self, params: dict[str, Any]) -> Cell:
-        """The cell of a trial; it makes no choice on dev."""
+        """Return the cell of a trial; nothing in it is chosen on dev."""
         setting = override(self.cell.setting, settings(params))
         return replace(self.cell, setting=setting, recipe=blind(self.cell.recipe))
 
 
 def scaled_space(profile_name: str) -> dict[str, tuple[int | float, ...]]:
-    """The paper's grid, scaled to a profile.
+    """Scale the paper's grid to a profile.
 
-    Batch sizes, epochs and beta are multiplied by the ratio of the profile's own to the paper
-    profile's; alpha is a share, the same everywhere.
+    Batch sizes, epochs and beta are multiplied by the ratio of the profile's value to that of the
+    profile "paper". alpha is a weight in 0 .. 1 and is not scaled.
     """
     source, paper = PROFILES[profile_name], PROFILES["paper"].setting
     space: dict[str, tuple[int | float, ...]] = {"student.learning_rate": source.search_rates}
     for name, values in PAPER.items():
-        own = value_of(source.setting, name)
-        ratio = 1 if name == "alpha" else own / value_of(paper, name)
-        space[name] = tuple(round(v * ratio, None if type(own) is int else 2) for v in values)
+        default = value_of(source.setting, name)
+        ratio = 1 if name == "alpha" else default / value_of(paper, name)
+        digits = None if type(default) is int else 2
+        space[name] = tuple(round(value * ratio, digits) for value in values)
     return space
 
 
 def value_of(setting: Setting, name: str) -> Any:
-    """A setting by its dotted name."""
+    """Look up a value of a setting.
+
+    Args:
+        setting: The setting.
+        name: Dotted name, e.g. "student.epochs".
+    """
     return reduce(getattr, name.split("."), setting)
 
 
 def settings(params: dict[str, Any]) -> dict[str, Any]:
-    """A trial's parameters as `profiles.override` takes them, without rounding errors of steps."""
-    return {k: round(value, 2) if k in CONTINUOUS else value for k, value in params.items()}
+    """Convert a trial's parameters to overrides; removes the rounding errors of steps of 0.01."""
+    return {
+        name: round(value, 2) if name in CONTINUOUS else value for name, value in params.items()
+    }
 
 
 def blind(recipe: Recipe) -> Recipe:
-    """The recipe without any choice on dev (decisions D9, D15, D20).
+    """Return the recipe without any choice on dev (decisions D9, D15, D20).
 
-    The checkpoints of PTP and the student are chosen on the inner split, the teacher's is the last.
+    The checkpoints of PTP and of the student are chosen on the inner split; the teacher's is the
+    last one.
     """
     ptp = "best_inner" if recipe.ptp_selection == "best_dev" else recipe.ptp_selection
     return replace(recipe, checkpoint="best_inner", ptp_selection=ptp, teacher_checkpoint="last")
@@ -136,23 +146,23 @@ def plan(
     recipe: str = "authors",
     overrides: dict[str, Any] | None = None,
 ) -> Sweep:
-    """Plan the sweep of one student. All arguments are literals, as a notebook needs them.
+    """Plan the sweep of one student. All arguments are literals, so that a notebook can store them.
 
     Args:
         table: The student's table.
-        profile_name: Data, encoder and the scale of the search space.
-        method: A row's name, or that name without its number (PeaBERT) together with `layers`.
-        layers: Layers of the student; 0 if the name says it.
+        profile_name: The profile; it also scales the search space.
+        method: Name of a row, or that name without its number (PeaBERT) together with `layers`.
+        layers: Layers of the student; 0 if the name has them.
         task: One task.
         budget: Number of trials, 1 to 1000.
         sampler: One of SAMPLERS.
         pruner: One of PRUNERS.
-        seed: Of the trainings and of the sampler.
-        recipe: One that leaves decision D13 at "preset".
-        overrides: Settings to change; they are not searched.
+        seed: Seed of the trainings and of the sampler.
+        recipe: Name of a recipe whose decision D13 is "preset".
+        overrides: Settings to change, by dotted name; they are not searched.
 
     Raises:
-        InputError: On an unknown name, or if nothing is left to search.
+        InputError: If a name is unknown, a value is not allowed, or nothing is left to search.
     """
     for what, value, allowed in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if value not in allowed:
@@ -165,7 +175,7 @@ def plan(
     row = row_name(table, method, layers)
     if "," in task or not task.strip():
         tasks = ", ".join(profile(profile_name).tasks())
-        raise InputError(f"a sweep is of one task, got {task!r}; use one of: {tasks}")
+        raise InputError(f"a sweep takes one task, got {task!r}; use one of: {tasks}")
     cells = plan_cells(table, profile_name, task, seed + 1, recipe, overrides)
     cell = next(cell for cell in cells if (cell.row, cell.seed) == (row, seed))
     sweep = Sweep(cell, budget, sampler, pruner, recipe, overrides or {})
@@ -176,8 +186,17 @@ def plan(
 
 
 def row_name(table: str, method: str, layers: int = 0) -> str:
-    """The row of a method and its layers (0: as the name says); InputError if there is none."""
-    # a method that trains in phases has no single learning rate to search
+    """Find the row of a student.
+
+    Args:
+        table: Name of the table.
+        method: Name of the row, or that name without its number (PeaBERT) together with `layers`.
+        layers: Layers of the student; 0 if the name has them.
+
+    Raises:
+        InputError: If the table has no such student, or several.
+    """
+    # a method that is trained in phases has no single learning rate to search
     searched = [row for row in table_of(table).rows if row.method.loss in ("kd", "patient_kd")]
     rows = [row for row in searched if row.method.kind == "student"]
     matching = [
@@ -193,7 +212,15 @@ def row_name(table: str, method: str, layers: int = 0) -> str:
 
 
 def check_preset(recipe: Recipe, name: str) -> None:
-    """InputError unless decision D13 leaves the student's learning rate to the sweep."""
+    """Check that decision D13 leaves the student's learning rate to the sweep.
+
+    Args:
+        recipe: The recipe.
+        name: Its name, for the message.
+
+    Raises:
+        InputError: If the recipe searches the learning rate itself.
+    """
     if recipe.hyperparameters != "preset":
         raise InputError(
             f"recipe {name} searches the student's learning rate itself (decision D13), which a "

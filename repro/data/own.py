@@ -1,7 +1,7 @@
-"""A user's own labelled texts: read, checked, and stored as a task.
+"""Read, check and store a user's own labelled texts as a task.
 
-The examples of a task go to cache/own under a name that is a hash of them. A worker process, an
-interrupted run or another run on the same data finds them there, like GLUE's by their name.
+Examples are stored in cache/own under a name that is a hash of them, so that worker processes and
+later runs on the same data can load them by name, like a task of GLUE.
 """
 
 import json
@@ -22,7 +22,8 @@ from repro.data.glue import Split
 from repro.errors import InputError, MissingError, one_of
 from repro.files import write_atomic
 
-# Fewer training examples do not fill two batches; with fewer dev examples, one is over 5 points.
+# With fewer training examples there are not two full batches; with fewer dev examples, a single one
+# counts for more than 5 points.
 MINIMUM = {"train": 50, "dev": 20}
 FORMATS = (".csv", ".tsv", ".jsonl")
 Label = int | str
@@ -33,10 +34,10 @@ class Examples:
     """Labelled texts as the user gave them, checked.
 
     Attributes:
-        texts: Per example one or two strings.
-        labels: Per example an integer or a string, all of one type.
-        columns: The names of the one or two text columns.
-        source: What messages call the data, such as "train.csv".
+        texts: One or two strings per example.
+        labels: One integer or string per example, all of one type.
+        columns: Names of the one or two text columns.
+        source: Name of the data in messages, such as "train.csv".
     """
 
     texts: tuple[tuple[str, ...], ...]
@@ -49,12 +50,12 @@ class Examples:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a CSV, TSV or JSONL file, by its extension.
+    """Read a CSV, TSV or JSONL file; the extension determines the format.
 
-    In CSV and TSV every value is text: "NA" and "007" stay as they are.
+    In CSV and TSV files every value is read as text: "NA" and "007" stay as they are.
 
     Raises:
-        InputError: If the file cannot be read as such a table.
+        InputError: If the file is missing or malformed, or has another extension.
     """
     if path.suffix.lower() not in FORMATS:
         raise one_of(f"format of {path}", path.suffix, FORMATS)
@@ -68,7 +69,7 @@ def read_table(path: Path) -> pd.DataFrame:
                 raise ValueError('each line must be an object, such as {"text": ...}')
             return pd.DataFrame(rows, dtype=object)
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        with warnings.catch_warnings(action="error"):  # pandas warns of rows that are too long
+        with warnings.catch_warnings(action="error"):  # pandas only warns of rows with extra fields
             return pd.read_csv(
                 path,
                 sep=separator,
@@ -88,9 +89,12 @@ def examples(data: Any, text: str | Sequence[str], label: str, source: str) -> E
     Args:
         data: A pandas DataFrame, a `datasets.Dataset`, or a pair (texts, labels) of sequences,
             where each text is a string or a pair of strings.
-        text: The names of one or two text columns; not used for a pair of sequences.
-        label: The name of the label column; not used for a pair of sequences.
-        source: What messages call the data.
+        text: Names of one or two text columns; not used for a pair of sequences.
+        label: Name of the label column; not used for a pair of sequences.
+        source: Name of the data in messages.
+
+    Returns:
+        The checked examples; a float that is a whole number becomes an int, a bool a string.
 
     Raises:
         InputError: If a column is missing, a text empty, or a label missing or of another type.
@@ -111,7 +115,15 @@ def examples(data: Any, text: str | Sequence[str], label: str, source: str) -> E
 
 
 def texts_of(data: Any, text: str | Sequence[str], source: str) -> list[tuple[str, ...]]:
-    """Check texts without labels, as for `examples`; a list of texts or pairs is allowed too.
+    """Check texts without labels.
+
+    Args:
+        data: A pandas DataFrame, a `datasets.Dataset`, or a list of strings or pairs of strings.
+        text: Names of one or two text columns; not used for a list.
+        source: Name of the data in messages.
+
+    Returns:
+        One or two strings per example.
 
     Raises:
         InputError: If a column is missing or a text empty.
@@ -174,13 +186,13 @@ def _check_texts(texts: list[tuple[Any, ...]], columns: tuple[str, ...], source:
         for column, text in zip(columns, row, strict=True):
             if not isinstance(text, str) or not text.strip():
                 raise InputError(
-                    f"{source}, row {number}: {column} is {text!r}; each text must be a string "
-                    "that is not empty"
+                    f"{source}, row {number}: {column} is {text!r}; each text must be a "
+                    "non-empty string"
                 )
 
 
 def _check_labels(values: list[Any], source: str) -> tuple[Label, ...]:
-    """Labels as int or str, all of one type; rows are counted from 1."""
+    """Convert labels to int or str, all of one type; messages count rows from 1."""
     labels: list[Label] = []
     for number, value in enumerate(values, start=1):
         if isinstance(value, bool | np.bool_) or (isinstance(value, str) and value.strip()):
@@ -189,8 +201,8 @@ def _check_labels(values: list[Any], source: str) -> tuple[Label, ...]:
             labels.append(int(value))
         else:
             raise InputError(
-                f"{source}, row {number}: label {value!r}; a label is a whole number or a string "
-                "that is not empty"
+                f"{source}, row {number}: label {value!r}; a label must be a whole number or a "
+                "non-empty string"
             )
         if type(labels[-1]) is not type(labels[0]):
             raise InputError(
@@ -206,8 +218,12 @@ def _check_labels(values: list[Any], source: str) -> tuple[Label, ...]:
 def store(train: Examples, dev: Examples) -> str:
     """Check two splits against each other and store them as a task.
 
+    Args:
+        train: The training examples.
+        dev: The dev examples.
+
     Returns:
-        The task's name, "own-" and a hash of texts and labels.
+        Name of the task, "own-" and a hash of texts and labels.
 
     Raises:
         InputError: As `check_splits`.
@@ -234,23 +250,27 @@ def store(train: Examples, dev: Examples) -> str:
 def check_splits(train: Examples, dev: Examples) -> list[Label]:
     """Check two splits against each other.
 
+    Args:
+        train: The training examples.
+        dev: The dev examples.
+
     Returns:
         The classes, in the order of their ids.
 
     Raises:
         InputError: If there are too few examples, fewer than two classes, or so many that the
-            labels cannot be classes, or if dev has other columns or a label that train has not.
+            labels cannot be classes, or if dev has other columns or a label that train lacks.
     """
-    for split, given in (("train", train), ("dev", dev)):
-        if len(given.texts) < MINIMUM[split]:
+    for name, split in (("train", train), ("dev", dev)):
+        if len(split.texts) < MINIMUM[name]:
             raise InputError(
-                f"{given.source} has {len(given.texts)} rows, too few for {split}; "
-                f"at least {MINIMUM[split]} are needed"
+                f"{split.source} has {len(split.texts)} rows, too few for {name}; "
+                f"at least {MINIMUM[name]} are needed"
             )
     if len(train.columns) != len(dev.columns):
         raise InputError(
             f"{train.source} has {len(train.columns)} texts per row and {dev.source} "
-            f"{len(dev.columns)}; they must have equally many"
+            f"{len(dev.columns)}; the numbers must be equal"
         )
     classes = sorted(set(train.labels), key=_order)
     if len(classes) < 2:
@@ -271,29 +291,32 @@ def check_splits(train: Examples, dev: Examples) -> list[Label]:
 
 
 def _order(label: Label) -> tuple[bool, int, str]:
-    """Numbers in their order, also when they are strings, then other strings."""
+    """Sort key of a label: numbers by value, also as strings, then other strings."""
     text = str(label)
     number = text.removeprefix("-").isdecimal()
     return not number, int(text) if number else 0, text
 
 
 def load(name: str, split: str) -> Split:
-    """A split of a stored task.
+    """Load a split of a stored task.
+
+    Args:
+        name: Name of the task, the output of `store`.
+        split: "train" or "dev".
 
     Raises:
-        MissingError: If it is no longer in the cache.
+        MissingError: If the task is no longer in the cache.
     """
     path = own_path(name).with_suffix(".parquet")
     if not path.is_file():
         raise MissingError(f"there is no {path}; run distill again with the data's files")
     frame = pd.read_parquet(path)
-    chosen = frame[frame["split"] == split]
-    texts = chosen.filter(regex=r"^text\d$").itertuples(index=False, name=None)
-    return Split(tuple(texts), np.array(chosen["label"], np.int64), split, "own data")
+    rows = frame[frame["split"] == split]
+    texts = rows.filter(regex=r"^text\d$").itertuples(index=False, name=None)
+    return Split(tuple(texts), np.array(rows["label"], np.int64), split, "own data")
 
 
 def classes(name: str) -> list[Label]:
-    """The labels of a stored task, in the order of their ids, as the user wrote them."""
-    declared = json.loads(own_path(name).read_text(encoding="utf-8"))
-    found: list[Label] = declared["labels"]
-    return found
+    """Return the labels of a stored task as the user wrote them, in the order of their ids."""
+    labels: list[Label] = json.loads(own_path(name).read_text(encoding="utf-8"))["labels"]
+    return labels

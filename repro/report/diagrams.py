@@ -1,4 +1,4 @@
-"""Figures 1 and 2 of the paper, drawn from the layer lists that the network is built from."""
+"""Draw Figures 1 and 2 of the paper from the lists of layers that networks are built from."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from repro.models.layers import Use, effective_layers, layer_map
 from repro.report import figures
 
 _INK, _PATIENT = "#222222", "#009E73"
-_HEIGHT = 49  # of the layer stacks in figure 2
+_HEIGHT = 49  # height of the stacks of layers in figure 2, in data units
 _PANELS = (
     ("(a) Step 1: paired parameter sharing", 3, "paired"),
     ("(b) Step 2: shuffled Query and Key", 3, "shuffled"),
@@ -35,7 +35,7 @@ def figure1(sps6_order: str = "top_appended") -> np.ndarray:
     for ax, (title, layers, sharing) in zip(axes, _PANELS, strict=True):
         shared_stack(layers, sharing, sps6_order, ax)
         ax.set_title(title, y=-0.07)
-    axes[0].set_ylim(-0.45, deepest + 0.05)  # of all three
+    axes[0].set_ylim(-0.45, deepest + 0.05)  # shared by all three
     figures.figure_of(axes).set_label(  # alternative text
         "The layers of three students, with arrows from each stored layer to its second use: "
         f"{'; '.join(title for title, _, _ in _PANELS)}."
@@ -48,8 +48,8 @@ def shared_stack(
 ) -> Axes:
     """Draw one student, bottom to top: the stored matrices that each effective layer uses.
 
-    Layers of one colour share their parameters and are joined by arcs. Framed boxes: Query and
-    Key swapped.
+    Layers of the same colour share their parameters and are joined by arcs. A frame marks swapped
+    Query and Key matrices.
 
     Args:
         layers: Stored layers.
@@ -90,7 +90,7 @@ def figure2(
         ax: Axes to draw into; new ones by default.
 
     Returns:
-        The axes. Arrows between student and teacher are the matched layers.
+        The axes. Arrows between student and teacher connect matched layers.
     """
     ax = figures.new(figures.WIDE, 4.0) if ax is None else ax
     uses = effective_layers(layers, "shuffled")
@@ -114,7 +114,7 @@ def figure2(
 
 
 def _pretraining(ax: Axes, uses: list[Use]) -> None:
-    """Left half: the PTP labels, and the student that learns to predict them."""
+    """Draw the left half: the PTP labels, and the student that learns to predict them."""
     _stack(ax, 2, uses)
     _box(ax, 2, 53, 24, 6, "PTP head (4 labels)")
     _box(ax, 36.5, 31.5, 26, 28.5)
@@ -131,7 +131,7 @@ def _pretraining(ax: Axes, uses: list[Use]) -> None:
 def _distillation(
     ax: Axes, uses: list[Use], teacher_layers: int, pairs: list[tuple[int, int]]
 ) -> None:
-    """Right half: student and teacher side by side, with the three terms of the loss."""
+    """Draw the right half: student and teacher side by side, with the three terms of the loss."""
     student = _stack(ax, 72, uses)
     teacher = _stack(ax, 110, [Use(k, False) for k in range(teacher_layers)], plain=True)
     for k, target in pairs:
@@ -155,7 +155,7 @@ def _distillation(
 
 
 def _layer(ax: Axes, place: int, use: Use) -> None:
-    """One effective layer: boxes with the stored matrices used as Query, as Key and as the rest."""
+    """Draw an effective layer: the stored matrices used as Query, as Key and for the rest."""
     query, key = ("K", "Q") if use.swapped else ("Q", "K")
     edge = _INK if use.swapped else "white"
     for x, width, text, line in (
@@ -169,7 +169,7 @@ def _layer(ax: Axes, place: int, use: Use) -> None:
 
 
 def _stack(ax: Axes, x: float, uses: list[Use], plain: bool = False) -> list[float]:
-    """A network's layers as boxes of equal height, bottom to top; returns their middles' y."""
+    """Draw a network's layers as boxes, bottom to top; returns the y of their centres."""
     step = _HEIGHT / len(uses)
     for place, use in enumerate(uses):
         name = f"layer {use.layer + 1}" + (" (Q, K swapped)" if use.swapped else "")
@@ -180,7 +180,7 @@ def _stack(ax: Axes, x: float, uses: list[Use], plain: bool = False) -> list[flo
 
 
 def _colour(use: Use) -> Any:
-    """The colour of the stored layer."""
+    """The colour of the stored layer that is used."""
     return figures.PASTELS[use.layer % 10]
 
 
@@ -196,7 +196,7 @@ def _box(
     size: float = 8.5,
     line: float = 1.0,
 ) -> None:
-    """A rounded box with a centred text."""
+    """Draw a rounded box with centred text."""
     corners = "round,pad=0,rounding_size=0.08"
     ax.add_patch(FancyBboxPatch((x, y), width, height, corners, fc=fill, ec=edge, lw=line))
     text_style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": size, "color": _INK}

@@ -107,7 +107,7 @@ def decisions(frame: pd.DataFrame) -> str:
     """Summarise in Markdown how the headline difference depends on the 21 decisions.
 
     Args:
-        frame: Differences as `decisions.of` returns them.
+        frame: Differences as `decisions.decision_effects` returns them.
     """
     rows = frame[(frame["task"] == "Avg") & acting(frame)]
     base, changed = rows.iloc[0], rows.iloc[1:]
@@ -131,7 +131,7 @@ def claims(frame: pd.DataFrame) -> str:
     """Summarise the verdicts on the paper's claims: direction, then size.
 
     Args:
-        frame: Claims as `claims.of` returns them.
+        frame: Claims as `claims.judge_claims` returns them.
     """
     direction, size = (
         ", ".join(f"{n} {value}" for value, n in column[column != ""].value_counts().items())

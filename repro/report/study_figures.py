@@ -7,10 +7,10 @@ the axes.
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from repro import paths
 from repro.analysis.decisions import acting, flip_names, moved
@@ -40,7 +40,7 @@ _VERDICTS: dict[str, dict[str, Any]] = {
 _MOVES: dict[str, Any] = {"color": OURS, "marker": "s", "ms": 4.5}
 _UNMOVED: dict[str, Any] = {"color": GREY, "marker": "o", "ms": 4, "mfc": "white"}
 _RULES = {"two": "two thresholds (authors)", "one": "one threshold (textbook)", "median": "medians"}
-# Labels with fewer examples do not set the range of the axis: their intervals are very wide
+# Labels with fewer examples do not determine the range of the axis: their intervals are very wide
 _MIN_EXAMPLES = 10
 
 
@@ -49,12 +49,12 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
 
     Args:
         frame: The table "decisions".
-        axes: Two axes, the difference and its change; new ones by default.
+        axes: Two axes, for the difference and for its change; new ones by default.
 
     Returns:
-        The axes, one line per change with its 95 % interval. The dashed line marks the unchanged
-        recipe. A filled square: the change is significant after Holm's adjustment. A dash: the
-        change cannot act on the two students.
+        The axes, with one line per changed decision and its 95 % interval. The dashed line marks
+        the unchanged recipe. A filled square is a significant change after Holm's adjustment, a
+        dash a decision that cannot act on the two students.
     """
     rows = frame[frame["task"] == "Avg"].assign(name=flip_names, acts=acting, moved=moved)
     if axes is None:
@@ -79,27 +79,30 @@ def decisions(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray
         ax.axvline(0, color="black", lw=0.6, zorder=0)
         ax.set_ylim(0.7 - len(rows), 0.7)
         ax.grid(axis="x")
-    seeds = f"{base['seeds']} seed{'s' if base['seeds'] > 1 else ''}"
     left.set(xlabel="points", title="PeaBERT3 minus BERT3-PatientKD")
     right.set(xlabel="points", title="change from the unchanged recipe")
     mean = f"{'mean of ' * (len(tasks) > 1)}{', '.join(tasks)}"
-    figure_of(panels).suptitle(f"{mean}; {seeds}, 95 % intervals", fontsize=9)
-    acts, is_moved = rows["acts"], rows["moved"]
+    seeds = f"{base['seeds']} seed{'s' if base['seeds'] > 1 else ''}"
+    figure = figure_of(panels)
+    figure.suptitle(f"{mean}; {seeds}, 95 % intervals", fontsize=9)
+    handles = _decision_marks(rows["acts"], rows["moved"])
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return panels
+
+
+def _decision_marks(acts: pd.Series, is_moved: pd.Series) -> list[Line2D]:
+    """The entries of the legend of `decisions`: only marks that were drawn."""
     marks = {
         "significant change (Holm)": ({"lw": 1.3} | _MOVES, (acts & is_moved).any()),
         "no significant change": ({"lw": 1.3} | _UNMOVED, (acts & ~is_moved).any()),
         "cannot act here": ({"marker": "_", "color": GREY, "ls": ""}, (~acts).any()),
         "unchanged recipe": ({"color": OURS, "ls": (0, (4, 3)), "lw": 0.8}, True),
     }
-    handles = [
-        plt.Line2D([], [], label=name, **mark) for name, (mark, drawn) in marks.items() if drawn
-    ]
-    figure_of(panels).legend(handles=handles, loc="outside lower center", ncols=4)
-    return panels
+    return [Line2D([], [], label=name, **mark) for name, (mark, drawn) in marks.items() if drawn]
 
 
 def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Plot the claims about differences: ours with 95 % intervals, and the paper's.
+    """Plot the claims about differences: our values with 95 % intervals, and the paper's.
 
     Args:
         frame: The table "ledger". Claims without an interval in points (scores, counts, claims
@@ -107,9 +110,9 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax: Axes to draw into; new ones by default.
 
     Returns:
-        The axes, one line per claim, coloured by the verdict on its direction. Diamonds are the
-        paper's differences; if ours are on miniature tasks, they are numbers on the right, since
-        the two cannot be compared on one scale.
+        The axes, with one line per claim, coloured by the verdict on its direction. Diamonds are
+        the paper's differences. If ours are measured on miniature tasks, the paper's are printed
+        on the right instead, since the two are not comparable.
     """
     rows = frame[(frame["unit"] == "points") & frame["ci_low"].notna()]
     miniature = bool(profile(frame["profile"].iloc[0]).task_prefix)
@@ -129,7 +132,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="difference (points)", ylim=(0.7 - len(rows), 0.7))
     ax.grid(axis="x")
     handles = [
-        plt.Line2D([], [], ms=4.5, lw=1.3, label=verdict, **style)
+        Line2D([], [], ms=4.5, lw=1.3, label=verdict, **style)
         for verdict, style in _VERDICTS.items()
         if verdict in set(rows["direction"])
     ]
@@ -138,7 +141,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax.set_title("paper, GLUE", loc="right", fontsize=8.5, x=1.12, pad=3)
     else:
         style = {"mfc": "white", "mec": THEIRS, "ms": 4, "mew": 1.0}
-        handles.append(plt.Line2D([], [], ls="", marker="D", label="paper", **style))
+        handles.append(Line2D([], [], ls="", marker="D", label="paper", **style))
     figure_of(ax).legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return ax
 
@@ -146,7 +149,7 @@ def claims(frame: pd.DataFrame, ax: Axes | None = None) -> Axes:
 def write_ptp(
     profile: str, shares: pd.DataFrame, difficulty: pd.DataFrame, variant: str = ""
 ) -> list[Path]:
-    """Save both figures of the PTP study in figures/<profile>.
+    """Save both figures of the PTP study to figures/<profile>.
 
     Args:
         profile: Name of the profile.
@@ -169,7 +172,7 @@ def ptp_labels(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
 
     Args:
         frame: The table "ptp_labels".
-        axes: (tasks, threshold rules); new ones by default.
+        axes: Axes (tasks, threshold rules) to draw into; new ones by default.
 
     Returns:
         The axes.
@@ -205,7 +208,7 @@ def ptp_labels(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
 
 
 def _teacher_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
-    """Stacked bars of one task and rule: a group per gold class, a bar per teacher seed."""
+    """Draw the stacked bars of one task and rule: a group per class, a bar per teacher seed."""
     seeds = list(dict.fromkeys(part["seed"]))
     height = 0.8 / len(seeds)
     wide = part.pivot(index=["gold", "seed"], columns="label", values="share")[list(LABELS)]
@@ -224,7 +227,7 @@ def _teacher_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
 
 
 def _range(thresholds: pd.Series) -> str:
-    """The teachers' thresholds: "0.80" if they are equal, else "0.93–0.96"."""
+    """Format the teachers' thresholds: "0.80" if they are equal, else "0.93–0.96"."""
     low, high = f"{thresholds.min():.2f}", f"{thresholds.max():.2f}"
     return low if low == high else f"{low}–{high}"
 
@@ -234,10 +237,11 @@ def ptp_difficulty(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.nd
 
     Args:
         frame: The table "ptp_difficulty".
-        axes: (tasks, 2): accuracies on the left, differences on the right; new ones by default.
+        axes: Axes (tasks, 2) to draw into; new ones by default.
 
     Returns:
-        The axes. A label without examples has no marks.
+        The axes, accuracies on the left and differences on the right. A label without examples has
+        no marks.
     """
     names = list(dict.fromkeys(frame["task"]))
     if axes is None:
@@ -270,13 +274,13 @@ def ptp_difficulty(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.nd
     if (frame["ci_low"] < -limit).any() or (frame["ci_high"] > limit).any():
         labels.append("interval continues")
         marks.append({"marker": ">", "color": GREY, "lw": 1.3, "ms": 4.5})
-    handles = [plt.Line2D([], [], **mark) for mark in marks]
+    handles = [Line2D([], [], **mark) for mark in marks]
     figure_of(panels).legend(handles, labels, loc="outside upper center", ncols=3)
     return panels
 
 
 def _accuracies(ax: Axes, part: pd.DataFrame) -> None:
-    """Accuracies before and after PTP, one row per label, joined by a line; all examples last."""
+    """Draw accuracies before and after PTP, joined by a line; one row per label."""
     places = -np.arange(len(part))
     ax.hlines(places, part["before"], part["after"], color=GREY, lw=1.4, zorder=1)
     ax.plot(part["after"], places, "o", color=OURS, ms=5, zorder=2)
@@ -291,7 +295,7 @@ def _accuracies(ax: Axes, part: pd.DataFrame) -> None:
 
 
 def _differences(ax: Axes, part: pd.DataFrame, limit: float) -> None:
-    """After minus before: blue if there is a verdict; arrows where an interval leaves the panel."""
+    """Draw the differences, blue if there is a verdict; arrows mark intervals that are cut off."""
     for place, row in zip(-np.arange(len(part)), part.to_dict("records"), strict=True):
         colour = OURS if row["verdict"] in ("better", "worse") else GREY
         ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=colour, lw=1.3)

@@ -317,7 +317,7 @@ def claims_view(frame: pd.DataFrame) -> pd.DataFrame:
     """Show the paper's claims: section, printed, recomputed and own value, direction and size.
 
     Args:
-        frame: Claims as `claims.of` returns them.
+        frame: Claims as `claims.judge_claims` returns them.
 
     Returns:
         Strings, one row per claim; "!" where the recomputed value differs from the printed one.

@@ -1,6 +1,6 @@
-"""Sliders and text boxes of notebooks/explore.ipynb. A move trains nothing and takes milliseconds.
+"""Widgets of notebooks/explore.ipynb. An update takes milliseconds, since nothing is trained.
 
-Each function returns an ipywidgets box whose last child shows the result as plain HTML.
+Each function returns an ipywidgets box whose last child shows the result as HTML.
 """
 
 import html
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 
     from repro.runs.explore import Models, Predictions
 
-_EXAMPLES = 3  # shown per PTP label
+_EXAMPLES = 3  # number of examples shown per PTP label
 _CELL = "padding: 1px 8px; text-align: left"
 
 
-def thresholds(found: "Predictions") -> "Widget":
-    """Two thresholds against the PTP labels of the training split, with examples of each.
+def thresholds(predictions: "Predictions") -> "Widget":
+    """Show the PTP labels of the training split, with examples, for two thresholds.
 
     Args:
-        found: As `explore.teacher_predictions` returns it.
+        predictions: The output of `explore.teacher_predictions`.
     """
     import ipywidgets
 
     options: dict[str, Any] = {"min": 0.51, "max": 0.99, "step": 0.01, "readout_format": ".2f"}
-    confidence = ptp_labels.confidence(found.logits)
+    confidence = ptp_labels.confidence(predictions.logits)
     order = np.argsort(-confidence, kind="stable")
 
     def show(correct: float, wrong: float) -> str:
-        labels = ptp_labels.labels(found.logits, found.gold, (correct, wrong))
+        labels = ptp_labels.labels(predictions.logits, predictions.gold, (correct, wrong))
         shares = np.bincount(labels, minlength=4) / len(labels)
         bar = "".join(
             f"<div style='width: {share:.1%}; background: {colour}; height: 1.6em'></div>"
@@ -48,7 +48,7 @@ def thresholds(found: "Predictions") -> "Widget":
             members = order[labels[order] == place]
             spread = np.linspace(0, len(members) - 1, min(_EXAMPLES, len(members))).astype(int)
             texts = "<br>".join(
-                f"{confidence[row]:.2f} &nbsp; {html.escape(' / '.join(found.texts[row]))}"
+                f"{confidence[row]:.2f} &nbsp; {html.escape(' / '.join(predictions.texts[row]))}"
                 for row in members[spread]
             )
             rows.append(
@@ -58,7 +58,7 @@ def thresholds(found: "Predictions") -> "Widget":
             )
         return "".join([*rows, "</table>"])
 
-    start = (round(cut, 2) for cut in found.cuts)
+    start = (round(cut, 2) for cut in predictions.cuts)
     sliders = {
         name: ipywidgets.FloatSlider(value, description=name, **options)
         for name, value in zip(("correct", "wrong"), start, strict=True)
@@ -67,10 +67,10 @@ def thresholds(found: "Predictions") -> "Widget":
 
 
 def temperature(models: "Models") -> "Widget":
-    """The teacher's and the student's soft labels for a text that the reader types.
+    """Show the soft labels of teacher and student for a text that the reader types.
 
     Args:
-        models: A teacher and a student.
+        models: A trained teacher and a trained student.
     """
     import ipywidgets
 
@@ -94,13 +94,13 @@ def temperature(models: "Models") -> "Widget":
 
 
 def attention(models: "Models") -> "Widget":
-    """The attention of a stored layer, plain and with Query and Key swapped, for a typed text.
+    """Show the attention of a stored layer, plain and with swapped Query and Key, for a text.
 
     Args:
-        models: A student with SPS.
+        models: A trained teacher and a trained student with SPS.
 
     Raises:
-        InputError: If no layer of the student is swapped.
+        InputError: If no layer of the student is used with Query and Key swapped.
     """
     import ipywidgets
 
@@ -117,10 +117,11 @@ def attention(models: "Models") -> "Widget":
         tokens, weights = models.attention(tuple(texts.values()))
         panels = []
         for place in twins[layer]:
-            found = weights[place].mean(axis=0) if head == "mean" else weights[place][int(head) - 1]
+            by_head = weights[place]
+            shown = by_head.mean(axis=0) if head == "mean" else by_head[int(head) - 1]
             kind = "Query and Key swapped" if models.uses[place].swapped else "plain"
             title = f"effective layer {place + 1}: stored layer {layer + 1}, {kind}"
-            panels.append(f"<div><b>{title}</b>{_heat(tokens, found)}</div>")
+            panels.append(f"<div><b>{title}</b>{_heat(tokens, shown)}</div>")
         return f"<div style='display: flex; gap: 2em; flex-wrap: wrap'>{''.join(panels)}</div>"
 
     layers = [(str(layer + 1), layer) for layer in twins]
@@ -134,42 +135,19 @@ def attention(models: "Models") -> "Widget":
 
 
 def wiring(teacher_layers: int = 12) -> "Widget":
-    """Which stored matrices each effective layer of a student runs, for any number of layers.
+    """Show which stored matrices each effective layer uses, for any number of layers.
 
     Args:
-        teacher_layers: The teacher's depth, for the matched layers.
+        teacher_layers: Number of layers of the teacher, for the matched layers.
     """
     import ipywidgets
 
     def show(n: int, sharing: str, order: str, match: str) -> str:
         uses = effective_layers(n, sharing, order)
         matched = dict(layer_map(n, sharing, teacher_layers, match, order))
-        rows = []
-        for place, use in reversed(list(enumerate(uses, start=1))):
-            colour = ", ".join(str(round(255 * part)) for part in PASTELS[use.layer % 10])
-            query, key = ("K", "Q") if use.swapped else ("Q", "K")
-            frame = "2px solid black" if use.swapped else "2px solid transparent"
-            cells = (f"W<sub>{query}</sub>", f"W<sub>{key}</sub>", "all others")
-            boxes = "".join(
-                f"<td style='background: rgb({colour}); {_CELL}; border: {edge}'>{cell} of layer "
-                f"{use.layer + 1}</td>"
-                for cell, edge in zip(cells, (frame, frame, "none"), strict=True)
-            )
-            target = f"← teacher layer {matched[place]}" if place in matched else ""
-            rows.append(f"<tr><td style='{_CELL}'>{place}</td>{boxes}<td>{target}</td></tr>")
-        head = "".join(
-            f"<th style='{_CELL}'>{name}</th>"
-            for name in (
-                "effective layer",
-                "Query",
-                "Key",
-                "feed-forward, Value, …",
-                "matched with",
-            )
-        )
         return (
             f"<p>{n} stored layers, {len(uses)} effective layers, a teacher of {teacher_layers}. "
-            f"Framed: Query and Key swapped.</p><table><tr>{head}</tr>{''.join(rows)}</table>"
+            f"Framed: Query and Key swapped.</p>{_layer_table(uses, matched)}"
         )
 
     controls = {
@@ -183,8 +161,28 @@ def wiring(teacher_layers: int = 12) -> "Widget":
     return _box(show, controls)
 
 
+def _layer_table(uses: list[Use], matched: dict[int, int]) -> str:
+    """An HTML table of effective layers, top to bottom; `matched` gives the teacher's layers."""
+    titles = ("effective layer", "Query", "Key", "feed-forward, Value, …", "matched with")
+    head = "".join(f"<th style='{_CELL}'>{title}</th>" for title in titles)
+    rows = [f"<table><tr>{head}</tr>"]
+    for place, use in reversed(list(enumerate(uses, start=1))):
+        colour = ", ".join(str(round(255 * part)) for part in PASTELS[use.layer % 10])
+        query, key = ("K", "Q") if use.swapped else ("Q", "K")
+        frame = "2px solid black" if use.swapped else "2px solid transparent"
+        cells = (f"W<sub>{query}</sub>", f"W<sub>{key}</sub>", "all others")
+        boxes = "".join(
+            f"<td style='background: rgb({colour}); {_CELL}; border: {edge}'>{cell} of layer "
+            f"{use.layer + 1}</td>"
+            for cell, edge in zip(cells, (frame, frame, "none"), strict=True)
+        )
+        target = f"← teacher layer {matched[place]}" if place in matched else ""
+        rows.append(f"<tr><td style='{_CELL}'>{place}</td>{boxes}<td>{target}</td></tr>")
+    return "".join([*rows, "</table>"])
+
+
 def _texts(models: "Models") -> dict[str, Any]:
-    """One text box per text of the task's examples, filled with a dev example."""
+    """Create a text box for each text of an example, filled with an example from dev."""
     import ipywidgets
 
     wide = ipywidgets.Layout(width="46em")
@@ -195,7 +193,7 @@ def _texts(models: "Models") -> dict[str, Any]:
 
 
 def _box(show: Callable[..., str], controls: dict[str, Any]) -> "Widget":
-    """Controls above what `show` makes of their values; bad input is shown as one line."""
+    """Place controls above the HTML that `show` returns for their values, or its InputError."""
     import ipywidgets
 
     output = ipywidgets.HTML()
@@ -213,7 +211,7 @@ def _box(show: Callable[..., str], controls: dict[str, Any]) -> "Widget":
 
 
 def _heat(tokens: list[str], weights: np.ndarray) -> str:
-    """A table of attention weights (tokens, tokens), darker for larger ones."""
+    """An HTML table of attention weights (tokens, tokens); larger ones are darker."""
     shown = [html.escape(token) for token in tokens]
     size = "width: 1.6em; height: 1.6em; padding: 0"
     upright = "writing-mode: vertical-rl; font-weight: normal; padding: 2px"

@@ -1,8 +1,8 @@
-"""Artefacts of finished stages, stored under the stage's key.
+"""Cache of artefacts, the outputs of finished stages.
 
-An artefact is two files: `<key>.safetensors` and, written last, `<key>.json` with plain data and
-checksums. Files are written atomically, verified when they are read, and computed once even if
-several processes need them.
+An artefact is two files, named after the stage's key: `<key>.safetensors` and, written last,
+`<key>.json` with plain data and checksums. Files are written atomically and verified when they are
+read. An artefact that several processes need is computed once.
 """
 
 import fcntl
@@ -28,18 +28,24 @@ from repro.training.states import UNREADABLE, write_tensors
 
 @dataclass(frozen=True)
 class Artefact:
-    """Named tensors and plain data of one finished stage."""
+    """Output of a finished stage.
+
+    Attributes:
+        tensors: Tensors by name.
+        meta: Plain data, stored as JSON.
+    """
 
     tensors: dict[str, Tensor]
     meta: dict[str, Any]
 
 
 def check() -> None:
-    """Check, before the first training, the environment, and that files can be written.
+    """Check, before the first training, the environment variables and that files can be written.
 
     Raises:
         InputError: As `paths.check`.
-        DiskError: If a file in one of the three folders cannot be written, renamed or locked.
+        DiskError: If a file in the cache, the results or the figures cannot be written, renamed or
+            locked.
     """
     paths.check()
 
@@ -54,22 +60,40 @@ def check() -> None:
 
 
 def location(kind: str, key: str) -> Path:
-    """cache/<kind>/<key>.json; the tensors are beside it."""
+    """Return the path of an artefact's JSON file; its tensors are stored beside it.
+
+    Args:
+        kind: Kind of the stage, such as "student".
+        key: Key of the stage.
+
+    Returns:
+        cache/<kind>/<key>.json.
+    """
     return paths.below(paths.cache(), kind, f"{key}.json")
 
 
 def partial(kind: str, key: str) -> Path:
-    """The checkpoint of a stage's training, which exists until the stage is finished."""
+    """Return the path of a stage's training checkpoint, which exists until the stage is finished.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+    """
     return location(kind, key).with_suffix(".partial.safetensors")
 
 
 def exists(kind: str, key: str) -> bool:
-    """Whether the stage is finished."""
+    """Check whether a stage is finished on this machine.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+    """
     return location(kind, key).is_file()
 
 
 def finished(kind: str) -> set[str]:
-    """Keys of all finished stages of a kind, here or at REPRO_REMOTE."""
+    """Return the keys of all finished stages of a kind, here or at REPRO_REMOTE."""
     folder = location(kind, "").parent
     with on_disk(folder):
         names = {*os.listdir(folder)} if folder.is_dir() else set()
@@ -78,16 +102,34 @@ def finished(kind: str) -> set[str]:
 
 
 def damaged(kind: str, key: str) -> bool:
-    """Whether the artefact is on this machine and differs from what was written.
+    """Check whether an artefact on this machine differs from what was written.
 
-    Its tensors are hashed once per process, unless the file changes.
+    The tensors are hashed once per process, unless the file changes.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+
+    Returns:
+        True if the artefact is there and damaged; False if it is intact or missing.
+
+    Raises:
+        DiskError: If the file may not be read.
     """
     target = location(kind, key)
     return target.exists() and _record(target, verified) is None
 
 
 def meta(kind: str, key: str) -> dict[str, Any] | None:
-    """The plain data of an artefact, without reading tensors; None if missing or damaged."""
+    """Read the plain data of an artefact, not its tensors.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+
+    Returns:
+        The data; None if the JSON file is missing, here and at REPRO_REMOTE, or damaged.
+    """
     try:
         record: dict[str, Any] = json.loads(remote.text(location(kind, key)))
         return record["meta"] if _unaltered(record) else None
@@ -96,7 +138,16 @@ def meta(kind: str, key: str) -> dict[str, Any] | None:
 
 
 def save(kind: str, key: str, artefact: Artefact) -> None:
-    """Write an artefact; with REPRO_REMOTE set, first its remote copy."""
+    """Write an artefact; if REPRO_REMOTE is set, first its remote copy.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+        artefact: The tensors and the plain data.
+
+    Raises:
+        DiskError: If a file cannot be written.
+    """
     target = location(kind, key)
     tensors = target.with_suffix(".safetensors")
     write_tensors(tensors, artefact.tensors, write=remote.write)
@@ -106,7 +157,18 @@ def save(kind: str, key: str, artefact: Artefact) -> None:
 
 
 def load(kind: str, key: str) -> Artefact | None:
-    """Read an artefact; None if it is missing, or damaged and therefore set aside."""
+    """Read and verify an artefact on this machine. A damaged one is set aside.
+
+    Args:
+        kind: Kind of the stage.
+        key: Key of the stage.
+
+    Returns:
+        The artefact; None if it is missing or damaged.
+
+    Raises:
+        DiskError: If a file may not be read.
+    """
     artefact, target = _read(kind, key), location(kind, key)
     if artefact is None and target.exists():
         set_aside(target, target.with_suffix(".safetensors"))
@@ -117,9 +179,13 @@ def get(kind: str, key: str, compute: Callable[[], Artefact]) -> Artefact:
     """Read an artefact, or compute and store it.
 
     Args:
-        kind: The kind of the stage.
-        key: The key of the stage.
-        compute: Called at most once, while this process holds the stage's lock.
+        kind: Kind of the stage.
+        key: Key of the stage.
+        compute: Computes the artefact; called at most once, while this process holds the stage's
+            lock.
+
+    Raises:
+        DiskError: If a file cannot be read or written.
     """
     artefact, target = _read(kind, key), location(kind, key)
     if artefact is None:
@@ -147,7 +213,7 @@ def _read(kind: str, key: str) -> Artefact | None:
 
 
 def _record(target: Path, checksum: Callable[[Path], str]) -> dict[str, Any] | None:
-    """The JSON of an artefact if it and the tensors are unaltered, else None."""
+    """The content of an artefact's JSON file; None unless it and the tensors are unaltered."""
     try:
         record: dict[str, Any] = json.loads(target.read_text())
         intact = checksum(target.with_suffix(".safetensors")) == record["sha256"]
@@ -159,17 +225,17 @@ def _record(target: Path, checksum: Callable[[Path], str]) -> dict[str, Any] | N
 
 
 def _unaltered(record: dict[str, Any]) -> bool:
-    """Remove the seal of a record; whether it is the checksum of the rest."""
+    """Remove the seal from a record and check that it is the checksum of the rest."""
     return record.pop("seal", None) == digest(record, 64)
 
 
 @contextmanager
 def _lock(kind: str, key: str) -> Iterator[None]:
-    """Hold the lock of a stage, waiting for the process that has it.
+    """Hold the lock of a stage; waits while another process holds it.
 
-    It is a kernel lock (flock) on a file that stays. It ends with its owner, even by SIGKILL, so
-    no lock is ever stale. NFS supports it since Linux 2.6.12. File systems without flock are
-    refused, since a lock that is only a file outlives its owner.
+    It is a kernel lock (flock) on a file that is never removed. The kernel releases it when its
+    owner ends, even by SIGKILL, so no lock is ever stale. NFS supports flock since Linux 2.6.12.
+    File systems without it are refused, since a lock that is only a file outlives its owner.
     """
     path = location(kind, key).with_suffix(".lock")
     lock = FileLock(path, mode=0o666, fallback_to_soft=False)  # writable for every user

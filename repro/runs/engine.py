@@ -1,7 +1,7 @@
-"""Run many cells: in this process, on worker processes that share the cores, or on a Ray cluster.
+"""Run cells in this process, on worker processes or on a Ray cluster.
 
-Stages that cells share run once. torch is imported only if there is something to compute, Ray only
-for its engine.
+Stages that several cells share are computed once. torch is imported only when there is something to
+compute, Ray only for its own engine.
 """
 
 from collections import Counter
@@ -26,12 +26,21 @@ if TYPE_CHECKING:
     from repro.runs.stages import Plan, Stage
 
 ENGINES = ("processes", "serial", "ray")
-Workers = Inline | Processes | Cluster  # `slots`: calls at once; `limit`: calls handed over at once
+# `slots`: calls that run at once; `limit`: calls that may be submitted before one has ended
+Workers = Inline | Processes | Cluster
 Ended = Iterator[tuple["Stage", BaseException | None]]
 
 
 def check_engine(engine: str, workers: int = 0) -> None:
-    """Raise InputError unless this is one of ENGINES, with a number of workers or 0."""
+    """Check the engine and the number of workers.
+
+    Args:
+        engine: One of ENGINES.
+        workers: At least 1, or 0 for one per core.
+
+    Raises:
+        InputError: If either is something else.
+    """
     if engine not in ENGINES:
         raise one_of("engine", engine, ENGINES)
     if workers < 0:
@@ -39,7 +48,7 @@ def check_engine(engine: str, workers: int = 0) -> None:
 
 
 def describe(cells: list[Cell]) -> pd.DataFrame:
-    """One row per cell, with whether its result is there."""
+    """List cells, one row each, with the state of their result: "done" or "to do"."""
     rows = [
         (cell.row, cell.task, cell.seed, "done" if results.done(cell) else "to do", cell.id)
         for cell in cells
@@ -48,35 +57,27 @@ def describe(cells: list[Cell]) -> pd.DataFrame:
 
 
 def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) -> None:
-    """Compute the results of cells that have none; prints the plan, then a progress bar.
+    """Compute the results of all cells that have none, or an outdated one.
 
-    A failed cell does not stop the others.
+    Prints the plan, then shows a progress bar. A failed cell does not stop the others.
 
     Args:
-        cells: What to run.
+        cells: The cells.
         engine: One of ENGINES.
-        workers: How many; 0 for one per core (one in all on a GPU). Ray takes those of its cluster.
+        workers: Number of workers; 0 for one per core, or a single one on a GPU. Ray uses the CPUs
+            of its cluster.
 
     Raises:
-        ReproError: At the end, with every failure.
+        ReproError: At the end, with all failures, if a cell failed.
         FullError: At once, if the disk is full.
     """
     check_engine(engine, workers)
     results.fetch(cells)
-    from repro.runs import cache, stages  # import torch
-    from repro.runs.finish import outdated
-
-    resolved = [stages.resolve(cell) for cell in cells]
-    changes = [outdated(plan) if results.done(plan.cell) else "missing" for plan in resolved]
-    plans = [plan for plan, change in zip(resolved, changes, strict=True) if change]
-    todo = [plan.cell for plan in plans]
-    there = len(cells) - len(todo)
-    print(f"{len(cells)} cell{'s' * (len(cells) != 1)}, {there} already there, {len(todo)} to do")
-    for change, count in Counter(changes).items():
-        if change not in ("", "missing"):
-            print(f"{count} of them again, since the {change} changed", flush=True)
-    if not todo:
+    plans = _plans_to_run(cells)
+    if not plans:
         return
+    from repro.runs import cache
+
     missing = missing_stages(stage for plan in plans for stage in plan.stages)
     if missing:
         cache.check()
@@ -84,35 +85,64 @@ def run_cells(cells: list[Cell], engine: str = "processes", workers: int = 0) ->
         with open_workers(engine if missing else "serial", workers) as pool:
             seconds = _announce(plans, missing, pool.slots)
             work, count = sum(stage.work for stage in missing), len(missing)
-            with Progress(todo[0].table, work, count, seconds, pool.slots) as bar:
+            title = plans[0].cell.table
+            with Progress(title, work, count, seconds, pool.slots) as bar:
                 failed = _write_results(plans, missing, run_stages(missing, pool, bar))
     except KeyboardInterrupt as interrupt:
-        done = len(missing) - len(missing_stages(missing))
-        line = (
-            f"stopped: {done} of {len(missing)} stages of this run are computed and kept; "
-            "an interrupted training resumes from its last checkpoint"
-        )
-        if mode() == "notebook":  # IPython shows this line instead of a traceback
-            interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
-        else:
-            print(line, flush=True)
+        _report_interrupt(interrupt, missing)
         raise
     if failed:
-        told = [
+        failures = [
             f"{', '.join(cell.id for cell in group)}: {error} "
             f"(again: {'; '.join(map(results.command, group))})"
             for error, group in failed.items()
         ]
         count = sum(map(len, failed.values()))
-        raise ReproError(f"{count} of {len(todo)} cells failed; {'; '.join(told)}")
+        raise ReproError(f"{count} of {len(plans)} cells failed; {'; '.join(failures)}")
+
+
+def _plans_to_run(cells: list[Cell]) -> list["Plan"]:
+    """Resolve the cells that have no current result; prints how many there are, and why."""
+    from repro.runs import stages  # imports torch
+    from repro.runs.finish import outdated
+
+    resolved = [stages.resolve(cell) for cell in cells]
+    changes = [outdated(plan) if results.done(plan.cell) else "missing" for plan in resolved]
+    plans = [plan for plan, change in zip(resolved, changes, strict=True) if change]
+    current, plural = len(cells) - len(plans), "s" * (len(cells) != 1)
+    print(f"{len(cells)} cell{plural}, {current} already there, {len(plans)} to do")
+    for change, count in Counter(changes).items():
+        if change not in ("", "missing"):
+            print(f"{count} of them again, since the {change} changed", flush=True)
+    return plans
+
+
+def _report_interrupt(interrupt: KeyboardInterrupt, missing: list["Stage"]) -> None:
+    """Say how many of the stages are computed: printed, or in a notebook as the traceback."""
+    done = len(missing) - len(missing_stages(missing))
+    line = (
+        f"stopped: {done} of {len(missing)} stages of this run are computed and kept; "
+        "an interrupted training resumes from its last checkpoint"
+    )
+    if mode() == "notebook":  # IPython shows this line instead of a traceback
+        interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
+    else:
+        print(line, flush=True)
 
 
 def open_workers(engine: str, workers: int = 0) -> Workers:
-    """The workers of an engine, as a context manager; leaving it by an error ends them at once.
+    """Start the workers of an engine; if their context exits with an error, they end at once.
+
+    Args:
+        engine: One of ENGINES.
+        workers: Number of workers; 0 for one per core, or a single one on a GPU.
+
+    Returns:
+        A context manager with `submit`, `slots` and `limit`.
 
     Raises:
-        InputError: For an unknown engine or an environment variable that cannot be used.
-        DiskError: If cache or results cannot be written.
+        InputError: If the engine is unknown or an environment variable cannot be used.
+        DiskError: If the cache or the results cannot be written.
     """
     check_engine(engine, workers)
     paths.check()
@@ -127,23 +157,23 @@ def open_workers(engine: str, workers: int = 0) -> Workers:
 
 
 def missing_stages(stages: Iterable["Stage"]) -> list["Stage"]:
-    """The distinct stages whose artefacts are missing or damaged, in the order given."""
+    """Return the distinct stages whose artefacts are missing or damaged, in the order given."""
     from repro.runs import cache
 
     distinct = {stage.key: stage for stage in stages}
-    there = {kind: cache.finished(kind) for kind in {stage.kind for stage in distinct.values()}}
+    finished = {kind: cache.finished(kind) for kind in {stage.kind for stage in distinct.values()}}
     return [
         stage
         for key, stage in distinct.items()
-        if key not in there[stage.kind] or cache.damaged(stage.kind, key)
+        if key not in finished[stage.kind] or cache.damaged(stage.kind, key)
     ]
 
 
 def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None) -> Ended:
-    """Compute stages, each after its parents, the one with most work first.
+    """Compute stages, each after its parents; of those that are ready, the longest first.
 
     Args:
-        stages: Parents that are not among them must have artefacts already.
+        stages: The stages. A parent that is not among them must have an artefact already.
         pool: The output of `open_workers`.
         bar: Shows the steps of each stage.
 
@@ -151,20 +181,15 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
         Each stage as it ends, with None or the error that it or an ancestor raised.
 
     Raises:
-        FullError: If the disk is full, since no other stage would fare better.
+        FullError: If the disk is full, since the other stages would fail too.
     """
     from repro.runs.compute import run_stage
 
     graph = {stage.key: stage for stage in stages}
-    sorter = TopologicalSorter(
-        {
-            key: [parent.key for parent in stage.parents if parent.key in graph]
-            for key, stage in graph.items()
-        }
-    )
-    sorter.prepare()
-    place = {key: number for number, key in enumerate(graph)}
-    ready: list[tuple[float, int, str]] = []  # most work first; of equal work the first named
+    sorter = _sorter(graph)
+    # most work first; of equal work the first named
+    priorities = {key: (-graph[key].work, place, key) for place, key in enumerate(graph)}
+    ready: list[tuple[float, int, str]] = []  # a heap
     ended: SimpleQueue[tuple[Stage, BaseException | None]] = SimpleQueue()
     errors: dict[str, BaseException] = {}
     running = 0
@@ -172,11 +197,11 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
         for key in sorter.get_ready():
             stage = graph[key]
             inherited = next((errors[p.key] for p in stage.parents if p.key in errors), None)
-            if inherited is not None:
+            if inherited is None:
+                heappush(ready, priorities[key])
+            else:
                 ended.put((stage, inherited))
                 running += 1
-            else:
-                heappush(ready, (-stage.work, place[key], key))
         while ready and running < pool.limit:
             stage = graph[heappop(ready)[-1]]
             if bar is not None:
@@ -198,8 +223,19 @@ def run_stages(stages: list["Stage"], pool: Workers, bar: Progress | None = None
         yield stage, error
 
 
+def _sorter(graph: dict[str, "Stage"]) -> TopologicalSorter[str]:
+    """Sort the keys of stages so that each comes after those of its parents."""
+    parents = {
+        key: [parent.key for parent in stage.parents if parent.key in graph]
+        for key, stage in graph.items()
+    }
+    sorter = TopologicalSorter(parents)
+    sorter.prepare()
+    return sorter
+
+
 def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> float:
-    """Print what will run, on how many workers, and about how long it takes; returns seconds."""
+    """Print what will run and on how many workers; returns the estimated time in seconds."""
     keys = [stage.key for plan in plans for stage in plan.stages]
     per_work = _measured(plans, missing) or PROFILES[plans[0].cell.profile].seconds_per_work
     seconds = sum(stage.work for stage in missing) * per_work / workers
@@ -213,20 +249,22 @@ def _announce(plans: list["Plan"], missing: list["Stage"], workers: int) -> floa
 
 
 def _measured(plans: list["Plan"], missing: list["Stage"]) -> float:
-    """Seconds per work of the finished stages of these cells; 0 if there are none."""
+    """Seconds per unit of work, from the finished stages of these cells; 0 if there are none."""
     from repro.runs import cache
 
-    absent = {stage.key for stage in missing}
-    there = {s.key: s for plan in plans for s in plan.stages if s.work and s.key not in absent}
-    metas = [(stage, cache.meta(stage.kind, stage.key)) for stage in there.values()]
-    timed = [(stage.work, meta["seconds"]) for stage, meta in metas if meta]
-    return sum(seconds for _, seconds in timed) / sum(work for work, _ in timed) if timed else 0.0
+    missing_keys = {stage.key for stage in missing}
+    distinct = {stage.key: stage for plan in plans for stage in plan.stages if stage.work}
+    seconds = work = 0.0
+    for key, stage in distinct.items():
+        if key not in missing_keys and (meta := cache.meta(stage.kind, key)):
+            seconds, work = seconds + meta["seconds"], work + stage.work
+    return seconds / work if work else 0.0
 
 
 def _write_results(
     plans: list["Plan"], missing: list["Stage"], ended: Ended
 ) -> dict[str, list[Cell]]:
-    """Write each cell's result as soon as its last stage has ended; the failed cells by error."""
+    """Write each result as soon as its last stage has ended; returns the failed cells by error."""
     missing_keys = {stage.key for stage in missing}
     waits_for = [{stage.key for stage in plan.stages} & missing_keys for plan in plans]
     needed_by: dict[str, list[int]] = {}

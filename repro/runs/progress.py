@@ -1,7 +1,7 @@
 """One progress bar per run: live in a terminal or notebook, a line every 30 seconds elsewhere.
 
-Trainings run in other processes. Each of them reports its steps in a small file in cache/progress
-(`callbacks.ReportSteps`), and the bar of the run reads these files twice a second.
+Trainings run in other processes. Each reports its steps in a small file in cache/progress
+(`callbacks.ReportSteps`); the bar of the run reads these files twice a second.
 """
 
 import html
@@ -26,22 +26,22 @@ from repro import paths
 from repro.errors import one_of
 from repro.files import process_space
 
-INTERVAL = 0.5  # seconds between two reports of a training, and between two looks at them
+INTERVAL = 0.5  # seconds between two reports of a training, and between two updates of the bar
 _LINES_INTERVAL = 30.0  # seconds between two lines
 _MODES = ("terminal", "notebook", "lines")
-_TRUST = 0.05  # the estimate made beforehand counts as if this share of the work were measured
+_TRUST = 0.05  # the initial estimate counts as if this share of the work had been measured
 
 
 @dataclass(frozen=True)
 class Report:
-    """How far one training is.
+    """Progress of one training.
 
     Attributes:
-        first: Steps that were done before this process continued the training.
-        step: Steps done.
-        last: Steps to do in all.
-        learning_rate: Of the last step.
-        loss: The sum of its terms when they were last read; None before that.
+        first: Number of steps done before this process resumed the training.
+        step: Number of steps done.
+        last: Total number of steps.
+        learning_rate: Learning rate of the last step.
+        loss: Sum of the loss terms when they were last read; None before that.
     """
 
     first: int
@@ -56,12 +56,17 @@ class Report:
 
 
 def report_path(key: str) -> Path:
-    """The file in which a training reports its steps."""
+    """Return the path of the file in which a training reports its steps."""
     return paths.below(paths.cache(), "progress", f"{key}.json")
 
 
 def write_report(key: str, report: Report) -> None:
-    """Report a training's steps. A disk that cannot be written never stops a training."""
+    """Write the report of a training. Errors of the disk are ignored: they must not stop training.
+
+    Args:
+        key: Key of the stage.
+        report: Progress of its training.
+    """
     path = report_path(key)
     temporary = path.with_suffix(f".{process_space()}.{os.getpid()}")
     with suppress(OSError):
@@ -71,7 +76,7 @@ def write_report(key: str, report: Report) -> None:
 
 
 def read_report(key: str) -> Report | None:
-    """What a training last reported; None if it reported nothing."""
+    """Read the latest report of a training; None if there is none."""
     try:
         return Report(**json.loads(report_path(key).read_text()))
     except (OSError, ValueError, TypeError):
@@ -79,21 +84,21 @@ def read_report(key: str) -> Report | None:
 
 
 def remove_report(key: str) -> None:
-    """Remove a training's report."""
+    """Remove the report of a training."""
     with suppress(OSError):
         report_path(key).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a bar shows at one moment.
+    """Content of a progress bar at one moment.
 
     Attributes:
-        title: What runs, e.g. "table4".
-        share: The finished share of the work, in 0 .. 1.
+        title: Name of the run, e.g. "table4".
+        share: Finished share of the work, in 0 .. 1.
         times: Elapsed and remaining time.
-        count: How many parts have ended.
-        running: One line for each part that runs.
+        count: Number of finished parts, as text.
+        running: One line for each running part.
     """
 
     title: str
@@ -103,23 +108,24 @@ class Snapshot:
     running: list[str]
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Format everything as one line."""
         return " | ".join([f"{self.title} {self.share:.0%}", self.times, self.count, *self.running])
 
 
 class Progress(AbstractContextManager):
-    """A bar that ticks with training steps.
+    """A progress bar that advances with training steps.
 
     Args:
-        title: What runs.
-        work: The work of all parts, in any unit.
-        count: The number of parts.
-        seconds: An estimate of the time, corrected by what is measured; 0 if there is none.
-        slots: How many parts run at once.
+        title: Name of the run.
+        work: Work of all parts, in any unit.
+        count: Number of parts.
+        seconds: Estimated time, which measurements gradually replace; 0 for no estimate.
+        slots: Number of parts that run at once.
         unit: What the parts are called.
 
     Raises:
-        InputError: If REPRO_PROGRESS is not a mode; unset, it depends on where the output goes.
+        InputError: If REPRO_PROGRESS is not one of "terminal", "notebook" and "lines". If it is not
+            set, the mode depends on where the output goes.
     """
 
     def __init__(
@@ -143,13 +149,25 @@ class Progress(AbstractContextManager):
         self._thread.start()
 
     def start(self, key: str, name: str, work: float) -> None:
-        """Note that a part was handed to a worker."""
-        remove_report(key)  # of a process that was killed
+        """Record that a part was handed to a worker.
+
+        Args:
+            key: Key of its stage.
+            name: Name to show.
+            work: Its work, in the unit of the whole.
+        """
+        remove_report(key)  # a killed process may have left one
         with self._lock:
             self._running[key] = (name, work)
 
     def finish(self, key: str, work: float, failed: bool = False) -> None:
-        """Note that a part has ended."""
+        """Record that a part has ended.
+
+        Args:
+            key: Key of its stage.
+            work: Its work, in the unit of the whole.
+            failed: Whether it ended with an error.
+        """
         report = read_report(key)
         remove_report(key)
         with self._lock:
@@ -159,7 +177,7 @@ class Progress(AbstractContextManager):
             self._ended, self._failed = self._ended + 1, self._failed + failed
 
     def snapshot(self) -> Snapshot:
-        """What to show now."""
+        """Return what to show now."""
         elapsed = time.monotonic() - self._begin
         with self._lock:
             reports = {key: read_report(key) for key in self._running}
@@ -179,13 +197,13 @@ class Progress(AbstractContextManager):
         return Snapshot(self._title, min(done / self._work, 1.0), times, count, lines)
 
     def _left(self, done: float, measured: float) -> float | None:
-        """Seconds left, at a speed that starts as the estimate and follows the measurements.
+        """Seconds left; the speed is at first the estimate, then more and more the measured one.
 
         Args:
-            done: Finished work, of earlier processes too.
+            done: Finished work, including that of earlier processes.
             measured: Work that was done since the start.
         """
-        if measured and self._first is None:  # the imports before the first step tell nothing
+        if measured and self._first is None:  # imports before the first step do not count
             self._first = time.monotonic(), measured
         begin, before = self._first or (time.monotonic(), measured)
         trusted = _TRUST if self._expected else 0.0
@@ -207,7 +225,7 @@ class Progress(AbstractContextManager):
 
 
 def mode() -> str:
-    """REPRO_PROGRESS, or what suits the place where the output goes: one of _MODES.
+    """Return "terminal", "notebook" or "lines": REPRO_PROGRESS, or what suits the output.
 
     Raises:
         InputError: If REPRO_PROGRESS is something else.
@@ -223,7 +241,7 @@ def mode() -> str:
 
 
 def _kernel() -> bool:
-    """Whether this process is the kernel of a notebook."""
+    """Check whether this process is the kernel of a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return hasattr(shell, "kernel")
 
@@ -236,7 +254,7 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}"
 
 
-# displays: contexts that give a function of a snapshot and of whether it is the last one
+# Displays: context managers that return a function of a snapshot and whether it is the last one
 
 _Show = Callable[[Snapshot, bool], None]
 
@@ -248,8 +266,8 @@ def _displays() -> dict[str, Callable[[], AbstractContextManager[_Show]]]:
 class _Terminal(AbstractContextManager[_Show]):
     """A live bar.
 
-    A notebook's kernel that was started by a command draws on the command's terminal, which it
-    inherits: what it writes to `sys.stderr` would be stored in the notebook.
+    If a command runs a notebook, the kernel draws on the command's terminal, which it inherits:
+    what it writes to `sys.stderr` would be stored in the notebook.
     """
 
     def __enter__(self) -> _Show:
@@ -273,7 +291,7 @@ class _Terminal(AbstractContextManager[_Show]):
         lines = [
             Text(f"  {line}", "dim", no_wrap=True, overflow="ellipsis") for line in now.running
         ]
-        self._live.start()  # only now: what was printed just before has reached the terminal
+        self._live.start()  # not earlier, so that what was printed before is on the terminal
         self._live.update(Group(bar, *([] if last else lines)), refresh=True)
 
     def __exit__(self, *error: object) -> None:
@@ -281,7 +299,7 @@ class _Terminal(AbstractContextManager[_Show]):
 
 
 class _Notebook(AbstractContextManager[_Show]):
-    """An HTML bar in the output of the cell; works without widgets, and in a saved notebook."""
+    """An HTML bar in the cell's output; needs no widgets and stays visible in a saved notebook."""
 
     def __enter__(self) -> _Show:
         from IPython.display import HTML, display

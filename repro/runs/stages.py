@@ -1,8 +1,8 @@
-"""A cell resolved into stages: teacher -> teacher outputs -> PTP-pretrained student -> student.
+"""Resolve cells into stages: teacher -> teacher outputs -> PTP-pretrained student -> student.
 
-`resolve` is the only place that reads options: it replaces them by the values that determine the
-computation. A stage is a pure function of these values and of its parents, and its key is their
-hash. Cells, tables and processes that need the same stage share it.
+`resolve` is the only function that reads options; it replaces them by the values that determine the
+computation. A stage is a pure function of these values and of its parents, and its key is a hash of
+both. Cells, tables and processes that need the same stage share it.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -35,9 +35,9 @@ from repro.runs.specs import (
 from repro.training.loop import Hyperparameters, resolve_precision
 from repro.training.reshaping import Reshaping
 
-SEARCH_SEED = 0  # the seed whose inner split chooses the learning rate of all seeds (decision D13)
+SEARCH_SEED = 0  # the learning rate of all seeds is searched with this one (decision D13)
 PATIENCE = 3  # evaluations without a gain after which PTP stops (decision D8)
-HEAD_RATE = 1e-3  # learning rate of a masked-language head, which starts at random
+HEAD_RATE = 1e-3  # learning rate of a masked-language head, which is initialised at random
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,12 @@ class Stage:
     """One artefact to compute.
 
     Attributes:
-        spec: The values that determine it: one of the classes of `specs`.
+        spec: The values that determine it, an instance of one of the classes in `specs`.
         parents: The stages whose artefacts it reads.
-        name: What messages call it, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
-        folder: Where its log goes: the profile of the first cell that needed it.
-        work: Layers times examples, forward and backward; for the order and the time left.
+        name: Name for messages, e.g. "student of PeaBERT3 on mini-RTE, seed 0".
+        profile: Profile of the first cell that needed it; the log goes to this profile's folder.
+        work: Layers times examples, forward and backward; determines the order of stages and the
+            estimated time.
     """
 
     spec: Any
@@ -63,9 +64,8 @@ class Stage:
 
     @property
     def kind(self) -> str:
-        """That of its spec, such as "teacher" or "student"."""
-        kind: str = self.spec.kind
-        return kind
+        """Kind of its spec, such as "teacher" or "student"."""
+        return str(self.spec.kind)
 
     @cached_property
     def key(self) -> str:
@@ -79,11 +79,11 @@ class Stage:
         return digest(identity, 16)
 
     def parent(self, kind: str) -> "Stage":
-        """The parent of that kind."""
+        """Return the parent of a kind."""
         return next(stage for stage in self.parents if stage.kind == kind)
 
     def has(self, kind: str) -> bool:
-        """Whether a parent is of that kind."""
+        """Check whether there is a parent of a kind."""
         return any(stage.kind == kind for stage in self.parents)
 
 
@@ -94,9 +94,9 @@ class Plan:
     Attributes:
         cell: The cell.
         stages: All stages it needs, each after its parents.
-        effective_layers: Layers that its model runs.
-        own: The stages that its result reports: without those of SEARCH_SEED that the choice of the
-            learning rate needs.
+        effective_layers: Number of layers that its model runs.
+        own: The stages that its result reports; stages of SEARCH_SEED that only the choice of the
+            learning rate needs are left out.
     """
 
     cell: Cell
@@ -105,12 +105,12 @@ class Plan:
     own: tuple[Stage, ...]
 
     def stage(self, kind: str) -> Stage:
-        """The cell's stage of that kind; of several students the last is the one it scores."""
+        """Return the cell's own stage of a kind; of several students the last, which is scored."""
         return [stage for stage in self.own if stage.kind == kind][-1]
 
     @property
     def trained(self) -> Stage:
-        """The stage whose model the cell scores: its student, or its teacher."""
+        """The stage whose model is scored: the student or, in a cell without one, the teacher."""
         return self.stages[-1] if self.cell.method.kind == "student" else self.stage("teacher")
 
 
@@ -118,42 +118,42 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     """Replace every option of a cell by the values that determine the computation.
 
     Args:
-        cell: What to compute.
-        given: The folder of a teacher that is fine-tuned already, and `GivenOutputs.columns`;
-            None to fine-tune the cell's encoder.
+        cell: The cell.
+        given: The folder of a fine-tuned teacher, and `GivenOutputs.columns`; None to fine-tune the
+            cell's encoder.
 
     Raises:
         InputError: If the student has more layers than its encoder.
     """
     inputs = _inputs(cell)
-    made, depth = _teacher(cell, inputs, given)
+    stages, depth = _teacher(cell, inputs, given)
     if cell.method.kind != "student":
-        return Plan(cell, tuple(made), depth, tuple(made))
+        return Plan(cell, tuple(stages), depth, tuple(stages))
     structure = _structure(cell, depth)
-    parents: tuple[Stage, ...] = (made[-1],)
+    parents: tuple[Stage, ...] = (stages[-1],)
     if cell.method.ptp != "none":
-        made.append(_pretraining(cell, inputs, structure, parents))
-        parents = (*parents, made[-1])
+        stages.append(_pretraining(cell, inputs, structure, parents))
+        parents = (*parents, stages[-1])
     if phases := methods.phases(cell.method.loss, cell.setting, cell.layers, depth):
         *earlier, student = _phases(cell, phases, inputs, structure, parents)
-        made += earlier
+        stages += earlier
     else:
         student = _student(cell, inputs, structure, depth, parents)
-    borrowed: tuple[Stage, ...] = ()
+    search_seed_stages: tuple[Stage, ...] = ()
     if cell.recipe.hyperparameters == "searched":  # decision D13
-        choice, borrowed = _search(cell, student, given)
-        made += choice
+        search, search_seed_stages = _search(cell, student, given)
+        stages += search
         rated = _at_rate(student.spec, 0.0, student.spec.selection)
-        student = replace(student, spec=rated, parents=(*student.parents, choice[-1]))
-    own = (*made, student)
-    needed = tuple(stage for stage in borrowed if stage not in own)
+        student = replace(student, spec=rated, parents=(*student.parents, search[-1]))
+    own = (*stages, student)
+    needed = tuple(stage for stage in search_seed_stages if stage not in own)
     return Plan(cell, (*needed, *own), len(structure.uses), own)
 
 
 def _stage(
     cell: Cell, spec: Any, parents: tuple[Stage, ...], work: float, owner: str = ""
 ) -> Stage:
-    """A stage of a cell; its work is given for one example."""
+    """Create a stage of a cell; `work` is per example, `owner` names the row if it trains one."""
     examples = len(load_splits(cell.task, cell.setting)[0].labels)
     name = f"{spec.kind}{owner} on {cell.task}, seed {cell.seed}"
     return Stage(spec, parents, name, cell.profile, work * examples)
@@ -162,9 +162,9 @@ def _stage(
 def _teacher(
     cell: Cell, inputs: Inputs, given: tuple[str, tuple[int, ...]] | None
 ) -> tuple[list[Stage], int]:
-    """The stages that end in the teacher's outputs, and the teacher's layers; see `resolve`.
+    """Resolve the stages that end in the teacher's outputs; returns them and the teacher's depth.
 
-    The work of a forward pass alone is a third.
+    A forward pass counts as a third of the work of a training step.
     """
     setting, recipe, depth = cell.setting, cell.recipe, check_depth(cell)
     training = hyperparameters(cell, setting.teacher, recipe.shuffle)
@@ -184,15 +184,15 @@ def _teacher(
 def _search(
     cell: Cell, student: Stage, given: tuple[str, tuple[int, ...]] | None
 ) -> tuple[list[Stage], tuple[Stage, ...]]:
-    """How a student's learning rate is chosen (decision D13): on SEARCH_SEED, for all seeds.
+    """Resolve the search of a student's learning rate, on SEARCH_SEED for all seeds (decision D13).
 
     Returns:
-        The stages of this cell that choose it, the choice last; and those of SEARCH_SEED that it
-        needs.
+        The stages of the search that this cell reports, the choice last; and, for another seed, all
+        stages of SEARCH_SEED that the choice needs.
     """
     if cell.seed != SEARCH_SEED:
-        borrowed = resolve(replace(cell, seed=SEARCH_SEED), given).stages[:-1]
-        return [borrowed[-1]], borrowed
+        search_seed_stages = resolve(replace(cell, seed=SEARCH_SEED), given).stages[:-1]
+        return [search_seed_stages[-1]], search_seed_stages
     candidates = [
         replace(student, spec=_at_rate(student.spec, rate, "best_inner"))
         for rate in PROFILES[cell.profile].search_rates
@@ -201,10 +201,10 @@ def _search(
 
 
 def check_depth(cell: Cell) -> int:
-    """The number of layers of a cell's encoder.
+    """Return the number of layers of a cell's encoder.
 
     Raises:
-        InputError: If the student has more.
+        InputError: If the student has more layers.
     """
     depth = encoders.depth(cell.setting.backbone)
     if cell.layers > depth:
@@ -231,7 +231,13 @@ def _inputs(cell: Cell) -> Inputs:
 
 
 def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
-    """How a model of a cell is trained with a budget."""
+    """Combine a budget with the cell's other settings of a training.
+
+    Args:
+        cell: The cell; its recipe gives the optimiser, its setting precision and evaluations.
+        budget: Learning rate, batch size and epochs.
+        shuffle: Whether the training data are shuffled in each epoch.
+    """
     return Hyperparameters(
         learning_rate=budget.learning_rate,
         batch_size=budget.batch_size,
@@ -255,7 +261,7 @@ def _structure(cell: Cell, depth: int) -> Structure:
 def _pretraining(
     cell: Cell, inputs: Inputs, structure: Structure, parents: tuple[Stage, ...]
 ) -> Stage:
-    """Training with the teacher's predictions, before a student's own training."""
+    """Resolve PTP, the student's training on the teacher's predictions before distillation."""
     recipe, training = cell.recipe, hyperparameters(cell, cell.setting.ptp, shuffle=True)
     selection = recipe.ptp_selection
     if recipe.ptp_stop == "patience":  # decision D8: runs the whole schedule unless gains end
@@ -274,7 +280,7 @@ def _student(
     teacher_layers: int,
     parents: tuple[Stage, ...],
 ) -> Stage:
-    """A Student, or the Reshaped of a method that changes its student's network."""
+    """Resolve the distillation: a Student, or a Reshaped if the method changes the network."""
     recipe, method, layers = cell.recipe, cell.method, structure.layers
     if layers == 1 and method.sharing == "none" and recipe.one_layer_patient == "match":
         pairs = [(1, (teacher_layers + 1) // 2)]  # decision D18
@@ -302,24 +308,17 @@ def _phases(
     structure: Structure,
     parents: tuple[Stage, ...],
 ) -> list[Stage]:
-    """The stages of a student that trains in phases: the last is its own; see `resolve`.
+    """Resolve a student that is trained in phases; the last stage is the one that is scored.
 
-    A masked-language head belongs to the teacher's side, is trained as long as the teacher, and is
+    A masked-language head is trained on the frozen encoder, for as many epochs as the teacher, and
     shared by all students.
-
-    Args:
-        cell: The cell.
-        phases: Its method's phases.
-        inputs: Data and encoder.
-        structure: The student's network.
-        parents: The teacher's outputs, and PTP if the student starts from it.
     """
-    made, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training pass
+    stages, forward = [], encoders.depth(cell.setting.backbone) / 3  # a third of a training step
     if any(phase.masked or phase.copies for phase in phases):
         training = hyperparameters(cell, cell.setting.teacher, cell.recipe.shuffle)
         words = WordTraining(inputs, replace(training, learning_rate=HEAD_RATE))
-        made.append(_stage(cell, words, (), forward * training.stop_epoch))
-        parents = (*parents, *made)
+        stages.append(_stage(cell, words, (), forward * training.stop_epoch))
+        parents = (*parents, *stages)
     pooler = cell.recipe.ptp_pooler if cell.method.ptp != "none" else ""
     before: tuple[Stage, ...] = ()
     for number, phase in enumerate(phases, start=1):
@@ -333,8 +332,8 @@ def _phases(
         elif phase.copies:  # the teacher's predictions of the copies
             work += (1 + phase.copies) * forward
         before = (_stage(cell, spec, (*parents, *before), work, f" {number} of {cell.row}"),)
-        made += before
-    return made
+        stages += before
+    return stages
 
 
 def _at_rate(spec: Student, rate: float, selection: str) -> Student:
@@ -342,7 +341,7 @@ def _at_rate(spec: Student, rate: float, selection: str) -> Student:
 
 
 def _plain(value: Any) -> Any:
-    """A spec as data: what `==` compares, with the names of the classes."""
+    """Convert a spec to plain data: the fields that `==` compares, and the names of classes."""
     if is_dataclass(value) and not isinstance(value, type):
         compared = [entry.name for entry in fields(value) if entry.compare]
         data = {name: _plain(getattr(value, name)) for name in compared}

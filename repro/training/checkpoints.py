@@ -1,8 +1,8 @@
 """Training checkpoints; interrupted runs resume bit-identically on a CPU.
 
 A checkpoint holds the parameters, the best parameters so far, the optimiser's state, torch's random
-state (for dropout) and the progress: the number of steps determines batches and learning rate.
-NumPy's generators are not stored, since training derives them from seed and epoch.
+state (for dropout) and the progress, since the number of steps determines batches and learning
+rate. NumPy's generators are not stored; training derives them from seed and epoch.
 """
 
 import hashlib
@@ -22,24 +22,29 @@ from repro.files import set_aside
 from repro.training.loop import Callback, Progress, Training
 from repro.training.states import UNREADABLE, load_state, state_of, write_tensors
 
-_SHARE = 20  # write at most one twentieth of the time
+_SHARE = 20  # at most a twentieth of the time is spent on writing
 
 
 class Checkpoint(Callback):
-    """Writes a training's state now and then, and restores it when the training starts again."""
+    """Write the state of a training at intervals; restore it when the training starts again.
+
+    Args:
+        path: File of the checkpoint.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.every = path, paths.checkpoint_steps()
-        self._not_before = -1.0  # on the monotonic clock
+        self._not_before = -1.0  # earliest time of the next write, on the monotonic clock
         self._begun, self._earlier = time.monotonic(), 0.0
 
     def on_start(self, training: Training) -> None:
         """Restore the state of an interrupted training, if there is one.
 
-        A damaged checkpoint, or one of another model, is set aside.
+        A checkpoint that is damaged or belongs to another model is set aside.
 
         Raises:
-            DiskError: If the checkpoint may not be read; it may be another user's, and whole.
+            DiskError: If there is no permission to read the checkpoint. It is not set aside, since
+                it may be another user's and intact.
         """
         if not self.path.exists():
             return
@@ -60,19 +65,23 @@ class Checkpoint(Callback):
         print(f"resuming an interrupted training at step {progress.step}", flush=True)
 
     def on_step(self, training: Training) -> None:
-        """Save if it is due and the training goes on."""
+        """Save if a write is due and the training continues."""
         step = training.progress.step
         if training.stop or step == training.last_step or not self.due(step):
             return
-        training.read_losses()  # a state after a loss that is not finite is never stored
+        training.read_losses()  # raises an error if a loss is not finite, before anything is saved
         self.save(training)
 
     def due(self, step: int) -> bool:
-        """Whether to save after this step: every so many, unless the last write was slow."""
+        """Return whether to save after a step: at intervals, longer ones if writing is slow."""
         return step % self.every == 0 and time.monotonic() >= self._not_before
 
     def save(self, training: Training) -> None:
-        """Write the training's state atomically; raises DiskError like `files.write_atomic`."""
+        """Write the state of a training atomically.
+
+        Raises:
+            DiskError: If the file cannot be written.
+        """
         start = time.monotonic()
         groups: dict[str, Mapping[str, Tensor]] = {
             "model": state_of(training.model),
@@ -80,7 +89,11 @@ class Checkpoint(Callback):
             "optimizer": _moments(training.optimizer),
             "random": _random_states(),
         }
-        tensors = {f"{group}.{k}": value for group in groups for k, value in groups[group].items()}
+        tensors = {
+            f"{group}.{name}": tensor
+            for group, members in groups.items()
+            for name, tensor in members.items()
+        }
         seconds = self._earlier + start - self._begun
         text = json.dumps({"progress": vars(training.progress), "seconds": seconds})
         write_tensors(self.path, tensors, {"progress": text, "sha256": _digest(text, tensors)})
@@ -88,7 +101,7 @@ class Checkpoint(Callback):
 
 
 def seconds(path: Path) -> float:
-    """Training time of all earlier processes when this checkpoint was written; 0 without one."""
+    """Return the training time in seconds until the checkpoint was written; 0 if there is none."""
     try:
         with safe_open(path, "pt") as file:
             return json.loads(file.metadata()["progress"])["seconds"]
@@ -97,7 +110,7 @@ def seconds(path: Path) -> float:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
-    """The stored JSON and the groups of tensors; ValueError if the checksum is wrong."""
+    """Read the stored JSON and the groups of tensors; ValueError if the checksum is wrong."""
     path.open("rb").close()  # safetensors reports an unreadable file as a missing one
     with safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
@@ -121,15 +134,15 @@ def _digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def _check_fits(model: nn.Module, groups: dict[str, dict[str, Tensor]]) -> None:
-    """ValueError unless the parameters are this model's: the code may have changed in between."""
-    wanted = {name: parameter.shape for name, parameter in model.named_parameters()}
+    """Raise ValueError unless names and shapes are the model's; the code may have changed."""
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for name in ("model", "best"):
-        if groups[name] and {key: value.shape for key, value in groups[name].items()} != wanted:
-            raise ValueError(f"other parameters in {name}")
+        if groups[name] and {key: value.shape for key, value in groups[name].items()} != shapes:
+            raise ValueError(f"{name} has the parameters of another model")
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state on the CPU, such as "3.exp_avg" of its fourth parameter."""
+    """The optimiser's state on the CPU; e.g. "3.exp_avg" belongs to its fourth parameter."""
     state = optimizer.state_dict()["state"]
     return {
         f"{index}.{name}": value.cpu()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import finish, right
 
-from repro.analysis import claims, tables, verification
+from repro.analysis import claims, paper_claims, tables, verification
 from repro.analysis.inference import combine, mean_difference
 from repro.config import cells as experiments
 from repro.config.cells import plan
@@ -12,7 +12,7 @@ from repro.errors import MissingError
 from repro.report import latex, sentences, study_figures
 from repro.report import text as views
 
-LEDGER = claims.ledger().set_index("id", drop=False)
+LEDGER = paper_claims.ledger().set_index("id", drop=False)
 
 
 @pytest.fixture(autouse=True)
@@ -65,19 +65,19 @@ def test_there_are_at_least_30_claims_with_ids_of_their_own():
     ],
 )
 def test_the_papers_own_arithmetic(name, value, adds_up):
-    again = claims.recomputed(claim(name))
+    again = paper_claims.recomputed(claim(name))
     assert again == pytest.approx(value, abs=1e-3)
-    assert claims.adds_up(claim(name), again) == adds_up
+    assert paper_claims.adds_up(claim(name), again) == adds_up
 
 
 def test_a_layer_of_bert_base():
     maps, feed_forward, norms = 4 * (768 * 768 + 768), 2 * 768 * 3072 + 3072 + 768, 4 * 768
-    assert maps + feed_forward + norms == claims.BERT_LAYER
+    assert maps + feed_forward + norms == paper_claims.BERT_LAYER
 
 
 def test_claims_without_a_number_or_a_run_say_why():
     make("table2", seeds=1)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     assert "Patient KD, not the original BERT" in of(frame, "baseline")["reason"]
     assert "all encoders" in of(frame, "generality")["reason"]
     assert "another encoder" in of(frame, "teacher-parameters")["reason"]
@@ -87,7 +87,7 @@ def test_claims_without_a_number_or_a_run_say_why():
 
 def test_verdicts_of_differences():
     make("table4", BERT3=40, SPS1=80, SPS2=80)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     assert of(frame, "sps1-average")["direction"] == "reproduced"
     assert of(frame, "sps1-average")["size"] == "not comparable"  # miniature tasks
     assert of(frame, "sps1-everywhere")["direction"] == "reproduced"
@@ -98,7 +98,7 @@ def test_verdicts_of_differences():
 
 def test_a_loss_is_not_reproduced():
     make("table4", BERT3=80, SPS1=40, SPS2=41)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     assert of(frame, "sps1-average")["direction"] == "not reproduced"
     assert of(frame, "sps1-everywhere")["direction"] == "not reproduced"
     assert (of(frame, "sps1-everywhere")["ours"], of(frame, "sps2-everywhere")["ours"]) == (0, 4)
@@ -116,7 +116,7 @@ def test_the_sample_that_would_decide():
 @pytest.mark.parametrize(("seeds", "covered"), [(1, True), (3, False)])
 def test_few_seeds_give_no_verdict(seeds, covered):
     make("table4", BERT3=40, SPS1=80, SPS2=80, seeds=seeds)
-    row = of(claims.of("demo"), "sps1-average")
+    row = of(claims.judge_claims("demo"), "sps1-average")
     assert row["ci_low"] > 0 and row["direction"] == "inconclusive"
     assert "fewer than 5 seeds" in row["reason"]
     assert ("covers examples only" in row["reason"]) == covered
@@ -131,7 +131,7 @@ def by_task(better):
 
     cells = finish(plan("table2", "demo", "", 5), predict, rows=100)
     tables.write_table("table2", "demo", tables.aggregate(cells), cells)
-    return claims.of("demo")
+    return claims.judge_claims("demo")
 
 
 def test_the_largest_gain_is_compared_with_every_other_one():
@@ -189,7 +189,7 @@ def test_direction_and_size_are_separate(changes, direction, size):
 
 def test_verdicts_are_adjusted_over_the_ledger():
     make("table4", BERT3=54, SPS1=60, SPS2=60)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     tested = frame["p"].notna()
     assert tested.sum() == 5  # Table 4's claims about differences
     assert (frame["p_holm"][tested] >= frame["p"][tested]).all()
@@ -198,7 +198,7 @@ def test_verdicts_are_adjusted_over_the_ledger():
 
 def test_what_cannot_be_tested_says_why():
     make("table4")
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     assert "two T4" in of(frame, "cost-least")["reason"]
     assert "make table5 PROFILE=demo" in of(frame, "ptp-average")["reason"]
     assert "DistilBERT and TinyBERT are not run" in of(frame, "sota-average")["reason"]
@@ -220,14 +220,14 @@ def test_a_score_is_testable_with_the_papers_encoder():
 
 def test_tasks_that_were_not_run_are_named():
     make("table4", "RTE,MRPC")
-    reason = of(claims.of("demo"), "sps1-average")["reason"]
+    reason = of(claims.judge_claims("demo"), "sps1-average")["reason"]
     assert reason == "not run on QNLI, SST-2: make table4 PROFILE=demo"
 
 
 def test_every_claim_has_a_verdict_and_reads_the_same_again():
     for table in ("table2", "table4", "table5"):
         make(table)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     assert set(frame["direction"]) <= set(claims.DIRECTIONS) and len(frame) == len(LEDGER)
     assert set(frame["size"]) <= set(claims.SIZES)
     tables.write_table("ledger", "demo", frame)
@@ -242,7 +242,7 @@ def test_an_edited_verdict_is_found(folder, recipe):
     variant = experiments.variant(recipe)
     cells = finish(plan("table4", "demo", "", 5, recipe), right(BERT3=80, SPS1=40, SPS2=42))
     tables.write_table("table4", "demo", tables.aggregate(cells), cells, variant)
-    frame = claims.of("demo", variant)
+    frame = claims.judge_claims("demo", variant)
     path = tables.write_table("ledger", "demo", frame, variant=variant)
     path.write_text(path.read_text().replace("not reproduced", "reproduced", 1))
     assert (
@@ -253,21 +253,21 @@ def test_an_edited_verdict_is_found(folder, recipe):
 
 def test_a_ledger_without_its_cells_is_a_finding(folder):
     make("table4", seeds=1)
-    tables.write_table("ledger", "demo", claims.of("demo"))
+    tables.write_table("ledger", "demo", claims.judge_claims("demo"))
     for path in (folder / "demo" / "cells").iterdir():
         path.unlink()
     findings = verification.verify("demo").findings
-    assert any("ledger.csv: cannot be derived again: 12 of 12 cells" in line for line in findings)
+    assert any("ledger.csv: cannot be recomputed: 12 of 12 cells" in line for line in findings)
 
 
 def test_no_tables_is_one_line():
     with pytest.raises(MissingError, match="make tables PROFILE=cpu"):
-        claims.of("cpu")
+        claims.judge_claims("cpu")
 
 
 def test_latex_and_forest_plot():
     make("table4", BERT3=50, SPS1=60, SPS2=60)
-    frame = claims.of("demo")
+    frame = claims.judge_claims("demo")
     text = latex.latex("ledger", frame)
     assert (
         r"Sharing in pairs (SPS-1) gains on average & 4.3 & +1.1 & +1.1 & +10.3 [" in text

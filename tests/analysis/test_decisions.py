@@ -30,12 +30,16 @@ def predict(cell, labels):
 
 @pytest.fixture
 def frame():
-    return decisions.of(finish(decisions.plan("demo", "RTE,SST-2", 1), predict, rows=100))
+    return decisions.decision_effects(
+        finish(decisions.plan("demo", "RTE,SST-2", 1), predict, rows=100)
+    )
 
 
 @pytest.fixture
 def frame_of_five():
-    return decisions.of(finish(decisions.plan("demo", "RTE,SST-2", 5), predict, rows=100))
+    return decisions.decision_effects(
+        finish(decisions.plan("demo", "RTE,SST-2", 5), predict, rows=100)
+    )
 
 
 def of(frame, recipe, task="Avg"):
@@ -76,7 +80,7 @@ def test_difference_and_change_by_hand(frame):
 
 def test_the_change_is_a_difference_of_differences_over_seeds_and_examples():
     cells = finish(decisions.plan("demo", "RTE", 3), noisy, rows=60)
-    row = of(decisions.of(cells), "authors+optimizer=adamw")
+    row = of(decisions.decision_effects(cells), "authors+optimizer=adamw")
     members = {
         recipe: groups([cell for cell in cells if cell.recipe == parse(recipe)])
         for recipe in ("authors", "authors+optimizer=adamw")
@@ -119,7 +123,7 @@ def test_which_flips_can_act_is_that_of_the_resolved_plan(monkeypatch):
         return synthetic_result(cell, labels, logits) | {"stages": keys}
 
     monkeypatch.setattr("synthetic.result", stored)
-    frame = decisions.of(finish(decisions.plan("demo", "RTE", 1), predict, rows=20))
+    frame = decisions.decision_effects(finish(decisions.plan("demo", "RTE", 1), predict, rows=20))
     idle = frame[(frame["acts"] == "no") & (frame["option"] != "none")]
     depth = 4  # of the demo's teacher
     same_pairs = [

@@ -171,7 +171,7 @@ def test_results_of_uncommitted_code_are_published_only_on_request(run, repro, c
     write("table4", cells)
     code, _, err = repro("publish")
     assert code == 2
-    assert f"was computed by commit {commit or 'unknown'}, which nobody can check out" in err
+    assert f"was computed by commit {commit or 'unknown'}, which cannot be checked out" in err
     assert not paths.published_results().exists()
     assert repro("publish", "--allow-dirty")[0] == 0
 

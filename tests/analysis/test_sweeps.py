@@ -129,7 +129,7 @@ FIXED = {"student.batch_size": 4, "student.epochs": 4, "student.learning_rate": 
         ({"sampler": "cmaes"}, "unknown sampler 'cmaes'; use one of: tpe, random, grid"),
         ({"pruner": "hyperband"}, "unknown pruner 'hyperband'; use one of: none, median, halving"),
         ({"budget": 0}, "budget must be a whole number of trials from 1 to 1000, got 0"),
-        ({"task": "RTE,MRPC"}, "a sweep is of one task, got 'RTE,MRPC'"),
+        ({"task": "RTE,MRPC"}, "a sweep takes one task, got 'RTE,MRPC'"),
         (
             {"recipe": "textbook"},
             r"recipe textbook searches .* \(decision D13\).*textbook\+hyperparameters=preset",
@@ -218,7 +218,9 @@ def _reload():
 def test_a_study_of_other_data_is_refused(no_training, monkeypatch):
     sweeps.run(tiny(budget=1), "serial")
     flip_dev(monkeypatch)
-    with pytest.raises(InputError, match=r"\.log is of other data, settings or code; delete it"):
+    with pytest.raises(
+        InputError, match=r"\.log was created with different data, settings or code; delete it"
+    ):
         sweeps.run(tiny(budget=2), "serial")
 
 
@@ -320,7 +322,7 @@ def test_a_training_that_diverges_is_a_failed_trial(monkeypatch):
     assert "3 trials (1 failed, 2 complete; " in sweeps.sentence(study)
     only = changes | {"student.learning_rate": 6e-4}
     del only["alpha"]
-    message = "no trial of 2 was complete: the loss is not finite at step 3; widen the search"
+    message = "none of 2 trials completed: the loss is not finite at step 3; widen the search"
     with pytest.raises(ReproError, match=message):
         sweeps.run(tiny("grid", "none", 2, only), "serial")
 
@@ -332,7 +334,7 @@ def test_a_shared_stage_that_fails_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("REPRO_CACHE", str(tmp_path / "cache"))
     monkeypatch.setitem(compute.COMPUTE, "teacher", diverge)
     with pytest.raises(
-        ReproError, match=r"the teacher on mini-RTE, seed 0 failed, .*: the loss is"
+        ReproError, match=r"the teacher on mini-RTE, seed 0, which .* failed: the loss is"
     ):
         sweeps.run(tiny(), "serial")
 

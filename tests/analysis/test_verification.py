@@ -142,7 +142,7 @@ def test_a_deleted_cell_is_named(folder):
     path = cell_file(folder)
     path.unlink()
     found(folder / "table4.csv", "1 of its 3 cells", path.stem, "not here")
-    found(predictions_file_of(path), "predictions of no cell", path.name)
+    found(predictions_file_of(path), "predictions without a cell", path.name)
 
 
 def predictions_file_of(path):
@@ -183,7 +183,7 @@ def test_any_changed_value_of_a_row_is_named(folder, column):
 def test_a_renamed_row_is_named(folder, column):
     edit_csv(folder / "table4.csv", with_value(column, "mini-other"))
     found(folder / "table4.csv", "row (SPS-2, mini-RTE) is missing")
-    assert len(found(folder / "table4.csv", "mini-other", "is of no cell")) == 2
+    assert len(found(folder / "table4.csv", "mini-other", "is not in the recomputed table")) == 2
 
 
 def test_a_changed_last_digit_of_a_comparison_is_found(folder):
@@ -199,16 +199,16 @@ def test_a_changed_last_digit_of_a_comparison_is_found(folder):
     [
         (
             lambda f: pd.concat([f, f.tail(1).assign(method="PeaBERT9")]),
-            ("(PeaBERT9, Avg)", "is of no cell"),
+            ("(PeaBERT9, Avg)", "is not in the recomputed table"),
         ),
         (
             lambda f: pd.concat([f, f.tail(1).assign(task="mini-QNLI")]),
-            ("(SPS-2, mini-QNLI)", "is of no cell"),
+            ("(SPS-2, mini-QNLI)", "is not in the recomputed table"),
         ),
         (lambda f: pd.concat([f, f.tail(1)]), ("(SPS-2, Avg)", "more than once")),
         (lambda f: f.drop(index=2), ("(SPS-1, mini-RTE)", "missing")),
-        (lambda f: f.iloc[::-1], ("in form only",)),
-        (lambda f: f.assign(stars="***"), ("column stars is of no cell",)),
+        (lambda f: f.iloc[::-1], ("only in form",)),
+        (lambda f: f.assign(stars="***"), ("column stars is not in the recomputed table",)),
         (lambda f: f.drop(columns="delta"), ("column delta is missing",)),
         (lambda f: f.drop(columns="seeds"), ("column seeds is missing",)),
         (lambda f: f.drop(columns="method"), ("column method is missing",)),
@@ -216,7 +216,7 @@ def test_a_changed_last_digit_of_a_comparison_is_found(folder):
         (lambda f: f.assign(seeds="two"), ("column seeds: stored two, recomputed 1",)),
         (lambda f: f.assign(recipe="textbook"), ("stored textbook, recomputed authors",)),
         (lambda f: f.assign(settings="beta=40.0"), ("stored beta=40.0, recomputed nothing",)),
-        (lambda f: f.assign(task="RTEE"), ("(SPS-2, RTEE) is of no cell",)),
+        (lambda f: f.assign(task="RTEE"), ("(SPS-2, RTEE) is not in the recomputed table",)),
     ],
 )
 def test_a_changed_table_is_named(folder, change, words):
@@ -226,7 +226,11 @@ def test_a_changed_table_is_named(folder, change, words):
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [("", "no CSV"), ('a,b\n"1', "no CSV"), ("a\n1\n", "column recipe is missing")],
+    [
+        ("", "is not a CSV file"),
+        ('a,b\n"1', "is not a CSV file"),
+        ("a\n1\n", "column recipe is missing"),
+    ],
 )
 def test_a_file_that_is_no_table_is_named(folder, content, word):
     (folder / "table4.csv").write_text(content)
@@ -236,7 +240,7 @@ def test_a_file_that_is_no_table_is_named(folder, content, word):
 def test_other_line_ends_are_found(folder):
     path = folder / "table4.csv"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    found(path, "in form only")
+    found(path, "only in form")
 
 
 def test_a_csv_that_nothing_makes_is_named(folder):
@@ -249,7 +253,7 @@ def test_a_table_under_another_s_name_is_found(folder):
     (folder / "table4.run.json").rename(folder / "table5.run.json")
     finished("table5", "RTE", 1, rows=40)
     found(folder / "table5.csv", "table5.run.json does not list 4 cells", "lists 3 cells")
-    found(folder / "table5.csv", "(SPS-2, mini-RTE)", "is of no cell")
+    found(folder / "table5.csv", "(SPS-2, mini-RTE)", "is not in the recomputed table")
 
 
 # sidecars
@@ -324,7 +328,10 @@ def test_an_edited_list_of_cells_is_found(folder):
     content = json.loads(path.read_text())
     for cells, words in (
         (content["cells"][1:], "does not list 1 cell (table4-bert3-mini-rte-s0-"),
-        ([*content["cells"], "table4-x"], "lists 1 cell (table4-x) of other arguments"),
+        (
+            [*content["cells"], "table4-x"],
+            "lists 1 cell (table4-x) that its arguments do not imply",
+        ),
         (content["cells"][::-1], "in another order"),
     ):
         path.write_text(json.dumps(content | {"cells": cells}))
@@ -389,13 +396,13 @@ def test_any_edit_of_a_cell_is_found_by_its_checksum(folder, change):
         (lambda row: row["metrics"].update(f1=1.0), ("f1: stored 1.0, recomputed",)),
         (
             lambda row: row.update(id="table4-sps-2-mini-rte-s0-00000000"),
-            ("id 'table4-sps-2-mini-rte-s0-00000000'",),
+            ("id is 'table4-sps-2-mini-rte-s0-00000000'",),
         ),
         (lambda row: row["cell"].update(seed=7), ("name", "-s7-")),
-        (lambda row: row["cell"]["setting"].update(beta=1.0), ("its content is that of",)),
-        (lambda row: row["cell"]["recipe"].update(shuffle=True), ("its content is that of",)),
+        (lambda row: row["cell"]["setting"].update(beta=1.0), ("the content belongs to",)),
+        (lambda row: row["cell"]["recipe"].update(shuffle=True), ("the content belongs to",)),
         (lambda row: row["cell"]["recipe"].update(shuffle="maybe"), ("'maybe'",)),
-        (lambda row: row["cell"].update(profile="cpu"), ("a cell of profile cpu",)),
+        (lambda row: row["cell"].update(profile="cpu"), ("belongs to profile cpu",)),
         (lambda row: row["cell"].pop("seed"), ("cannot be read", "seed")),
         (lambda row: row.pop("metrics"), ("cannot be read", "metrics")),
         (
@@ -442,7 +449,7 @@ def test_a_file_that_is_no_cell_is_named(folder, content):
 def test_a_copied_cell_is_named(folder):
     copy = cell_file(folder).with_name("table4-sps-2-mini-rte-s1-01234567.json")
     copy.write_text(cell_file(folder).read_text())
-    found(copy, "name 'table4-sps-2-mini-rte-s1-01234567'")
+    found(copy, "name is 'table4-sps-2-mini-rte-s1-01234567'")
 
 
 # predictions
@@ -485,13 +492,13 @@ def test_reordered_predictions_are_named(folder):
     edit(
         cell_file(folder), lambda row: row.update(predictions_sha256=files.sha256(path)), seal=True
     )
-    found(cell_file(folder), "not those of examples 0 .. n - 1")
+    found(cell_file(folder), "their index is not 0 .. n - 1")
 
 
 def test_predictions_of_no_cell_are_named(folder):
     extra = folder / "predictions" / "table4-sps-3-mini-rte-s0-01234567.parquet"
     extra.write_bytes(predictions_file(folder).read_bytes())
-    found(extra, "predictions of no cell")
+    found(extra, "predictions without a cell")
 
 
 # the command

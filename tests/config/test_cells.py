@@ -251,7 +251,7 @@ def test_the_settings_are_restored_from_a_tables_settings_column(cell):
         ({"overrides": {"student.rate": 1.0}}, "unknown setting 'rate'"),
         ({"overrides": {"beta": "40"}}, "setting beta must be a float, got '40'"),
         ({"overrides": {"student.epochs": True}}, "setting epochs must be a int, got True"),
-        ({"overrides": {"beta.x": 1}}, "setting beta is one value, got 'beta.x'; leave '.x' out"),
+        ({"overrides": {"beta.x": 1}}, "setting beta has no parts, got 'beta.x'; remove '.x'"),
         ({"overrides": {"student.epochs": 0}}, "epochs must be above 0, got 0"),
         ({"overrides": {"teacher.learning_rate": -1.0}}, "learning_rate must be above 0, got -1.0"),
         ({"overrides": {"alpha": 1.5}}, "alpha must lie in 0 .. 1, got 1.5"),

@@ -155,7 +155,7 @@ def test_a_missing_folder_or_file_tells_what_to_set(tmp_path, monkeypatch):
     monkeypatch.setenv("GLUE_DIR", str(tmp_path / "nowhere"))
     with pytest.raises(MissingError) as caught:
         data.load(RTE, "dev")
-    assert "nowhere" in one_line(caught) and "which is no folder" in str(caught.value)
+    assert "nowhere" in one_line(caught) and "which is not a folder" in str(caught.value)
 
 
 def test_a_tsv_path_that_is_a_folder_is_missing(glue, tmp_path):

@@ -125,7 +125,7 @@ def test_the_commands_of_the_appendix_exist(folders):
 
 def test_decisions_are_reported_where_they_were_run(folders):
     cells = finish(decisions.plan("demo", "RTE", 1), rows=20)
-    tables.write_table("decisions", "demo", decisions.of(cells), cells)
+    tables.write_table("decisions", "demo", decisions.decision_effects(cells), cells)
     frames = make("table4")
     assert "decisions.tex" in {path.name for path in document.write_tables("demo", frames)}
     assert "D3 KL averaged over batch only" in (folders / "figures/demo/decisions.tex").read_text()

@@ -123,7 +123,7 @@ def legend_of(axes):
 
 
 def test_legends_name_only_the_marks_that_are_drawn():
-    frame = decisions.of(finish(decisions.plan("demo", "RTE", 1), rows=20))
+    frame = decisions.decision_effects(finish(decisions.plan("demo", "RTE", 1), rows=20))
     one_seed = study_figures.decisions(frame)
     assert legend_of(one_seed) == ["no significant change", "cannot act here", "unchanged recipe"]
     changed = frame.assign(verdict="better", acts="yes")
