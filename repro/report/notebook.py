@@ -14,7 +14,7 @@ import PIL.Image
 from IPython.display import HTML, Image, Markdown, display
 from matplotlib.axes import Axes
 
-from repro.analysis import changes
+from repro.analysis import comparisons
 from repro.config.cells import Cell
 from repro.data import ptp_labels
 from repro.report import figures, text
@@ -90,17 +90,17 @@ def change(cells: list[Cell]) -> HTML | Markdown:
         cells: The plan of the notebook. Without changes, or without a finished plain table, a
             sentence says what to do.
     """
-    if not changes.changed(cells):
+    if not comparisons.is_changed(cells):
         return Markdown(
             "Nothing is changed. Edit `overrides` or `recipe` in the cell *parameters*, for "
             'example `overrides: dict = {"beta": 0.0}`, and choose *Run > Run All Cells* again.'
         )
-    if not changes.finished(changes.plain_cells(cells)):
+    if not comparisons.all_done(comparisons.plain_cells(cells)):
         return Markdown(
             "The plain table is not there to compare with. Run this notebook once with "
             '`overrides: dict = {}` and `recipe: str = "authors"`, then with the change again.'
         )
-    frame = changes.of(cells)
+    frame = comparisons.compare_with_plain(cells)
     rows = {
         (row["task"], row["method"]): {
             "plain": f"{row['plain']:.1f}",
