@@ -198,9 +198,9 @@ def decisions() -> None:
 
 def doctor() -> None:
     """List what is installed, and how to get what is missing."""
-    from repro.runs.doctor import findings
+    from repro.runs.machine import check_installation
 
-    for fine, line in findings():
+    for fine, line in check_installation():
         typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
 
 
