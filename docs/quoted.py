@@ -18,7 +18,7 @@ import pandas as pd
 from repro.analysis import published
 from repro.config import recipe
 from repro.config.tables import DEPTHS, EQUAL_LATENCY, RUN_TWICE, STEPS
-from repro.report import text
+from repro.report import costs, text
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "results"
@@ -202,15 +202,15 @@ def steps() -> str:
 def equal_depth() -> str:
     """Layers that run twice, beside students that store as many layers as are run."""
     frame = published.read_table("baselines_comparisons", "demo", "textbook")
-    costs = published.read_table("baselines_costs", "demo", "textbook")
-    if frame is None or costs is None:
+    spent = published.read_table("baselines_costs", "demo", "textbook")
+    if frame is None or spent is None:
         return ABSENT
     names = {
         f"{new.format(n)} – {old.format(2 * n)} [ours]"
         for n in RUN_TWICE
         for new, old in EQUAL_LATENCY
     }
-    view = text.beside_costs(frame, costs)
+    view = costs.beside_differences(frame, spent)
     rows = [
         [pair.removesuffix(" [ours]"), *row]
         for pair, *row in view.itertuples(name=None)

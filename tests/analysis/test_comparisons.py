@@ -15,7 +15,7 @@ from repro.config import cells as experiments
 from repro.config import printed
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError
-from repro.report import latex, notebook, sentences, text
+from repro.report import costs, latex, notebook, sentences, text
 from repro.runs import results
 
 
@@ -171,29 +171,12 @@ def test_differences_stand_beside_what_they_cost():
         "training_flops": [0.0, 3.0, 6.0] * 2,
         "latency_ms": [1.0, 2.0, 2.0, 3.0, 6.0, 6.0],
     }
-    view = text.beside_costs(pairs, pd.DataFrame(spent))
+    view = costs.beside_differences(pairs, pd.DataFrame(spent))
     assert view["difference"].tolist() == text.pair_view(pairs)["Avg"].tolist()
     assert list(view.index) == ["SPS-1 – BERT3", "SPS-2 – SPS-1", "SPS-2 – BERT3"]
     assert view["parameters"].tolist() == ["×1.00", "×0.50", "×0.50"]
     assert view["training"].tolist() == ["", "×2.00", ""]  # BERT3 has none
     assert view["latency"].tolist() == ["×2.00", "×1.00", "×2.00"]
-
-
-def test_costs_are_shown_in_readable_units():
-    spent = {
-        "method": ["A", "A"],
-        "parameters": [1_000_000, 2_000_000],
-        "trained": [500_000, 500_000],
-        "megabytes": [4.0, 8.0],
-        "effective_layers": [6, 6],
-        "training_flops": [1e12, 2e12],
-        "training_seconds": [10.0, 11.0],
-        "latency_ms": [0.5, 0.7],
-        "throughput": [1000.0, 3000.0],
-    }
-    (row,) = text.costs_view(pd.DataFrame(spent)).to_dict("records")
-    expected = ["1.500", "0.500", "6.00", "6", "1.50", "10.5", "0.60", "2,000"]
-    assert list(row.values()) == expected
 
 
 def test_marks_follow_the_verdicts():
