@@ -1,5 +1,6 @@
 """Groups of finished cells: the results and predictions of one row and task, all seeds."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -175,16 +176,13 @@ def make_command(cells: list[Cell], target: str = "") -> str:
     target = target or first.table
     tasks = ",".join(sorted({cell.task for cell in cells}))
     seeds = len({cell.seed for cell in cells})
-    settings = changed_settings(first)
-    if not settings:
+    if not changed_settings(first):
         recipe = "" if first.recipe.name == "authors" else f" RECIPE={first.recipe.name}"
         return f"make {target} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
-    options = ["--tuned" if word == TUNED else f"--set {word}" for word in settings.split("; ")]
-    return (
-        f"python -m repro {f'table {target}' if target in TABLES else target} "
-        f"--profile {first.profile} --tasks {tasks} --seeds {seeds} "
-        f"--recipe {first.recipe.name} {' '.join(options)}"
-    )
+    words = ["table", target] if target in TABLES else [target]
+    words += ["--profile", first.profile, "--tasks", tasks, "--seeds", str(seeds)]
+    words += files.option_words(first.recipe.name, first.given, bool(first.tuned))
+    return shlex.join(["python", "-m", "repro", *words])
 
 
 def changed_settings(cell: Cell) -> str:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from repro import paths
 from repro.config.cells import Cell, digest
-from repro.config.recipe import Recipe
 from repro.errors import MissingError, of_disk
 from repro.files import set_aside, sha256
 from repro.runs import remote
@@ -234,10 +233,20 @@ def command(cell: Cell) -> str:
     """The command that computes this cell alone."""
     words = ["python", "-m", "repro", "run", cell.table, "--profile", cell.profile]
     words += ["--method", cell.row, "--tasks", cell.task, "--seed", str(cell.seed)]
-    if cell.recipe != Recipe():
-        words += ["--recipe", cell.recipe.name]
-    if cell.tuned:
-        words += ["--tuned"]
-    for name, value in cell.given.items():
-        words += ["--set", f"{name}={value}"]
+    words += option_words(cell.recipe.name, cell.given, bool(cell.tuned))
     return shlex.join(words)
+
+
+def option_words(recipe: str, settings: dict[str, Any], tuned: bool = False) -> list[str]:
+    """The words --recipe, --tuned and --set of a command, as far as they are needed.
+
+    Args:
+        recipe: Name of the recipe.
+        settings: Changed settings.
+        tuned: Whether students have the best settings of their sweeps.
+    """
+    words = [] if recipe == "authors" else ["--recipe", recipe]
+    words += ["--tuned"] if tuned else []
+    for name, value in settings.items():
+        words += ["--set", f"{name}={value}"]
+    return words
