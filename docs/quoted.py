@@ -112,7 +112,7 @@ def gates() -> str:
     """What the demo's baselines had to show."""
     rows = []
     for gate in pd.read_csv(MEASURED / "gates.csv").to_dict("records"):
-        interval = "" if pd.isna(gate["low"]) else f" [{gate['low']:+.1f}, {gate['high']:+.1f}]"
+        interval = "" if pd.isna(gate["low"]) else f" {text.interval(gate['low'], gate['high'])}"
         value = f"{gate['value']:.1f}{interval}"
         rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
     return markdown(["gate", "measured", "bound", "passed"], rows)
@@ -240,7 +240,7 @@ def claims() -> str:
     for claim in tested.sort_values("rank", kind="stable").to_dict("records"):
         interval = ""
         if claim["unit"] == "points":
-            interval = f" [{claim['ci_low']:+.1f}, {claim['ci_high']:+.1f}]"
+            interval = f" {text.interval(claim['ci_low'], claim['ci_high'])}"
         sign = "+" if claim["unit"] == "points" else ""
         values = [f"{claim[name]:{sign}.{len(sign)}f}" for name in ("printed", "ours")]
         statement = f"{claim['statement']} ({claim['section']})"

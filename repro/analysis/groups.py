@@ -138,7 +138,7 @@ def _group(cells: list[Cell]) -> Group:
                 f"cell {cell.id} was scored on other examples than {cells[0].id}; "
                 "run one of them again"
             )
-    logits = np.stack([frame.filter(regex=r"^logit_\d+$").to_numpy() for frame in frames])
+    logits = np.stack([files.logits(frame) for frame in frames])
     group = Group(cells, results, labels, logits)
     recomputed = np.ravel(metrics.score(group.metric, labels, group.predicted))
     for cell, stored, score, own in zip(cells, group.scores, recomputed, logits, strict=True):

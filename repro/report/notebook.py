@@ -13,6 +13,7 @@ import pandas as pd
 import PIL.Image
 from IPython.display import HTML, Image, Markdown, display
 from matplotlib.axes import Axes
+from scipy.special import softmax
 
 from repro.analysis import comparisons
 from repro.config.cells import Cell
@@ -122,7 +123,7 @@ def change(cells: list[Cell]) -> HTML | Markdown:
 def _interval(row: dict[Any, Any]) -> str:
     if np.isnan(row["difference"]):
         return "other examples are scored"
-    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    return f"{row['difference']:+.1f} {text.interval(row['ci_low'], row['ci_high'])}"
 
 
 def curves(frame: pd.DataFrame) -> np.ndarray | Markdown:
@@ -208,12 +209,5 @@ def _example(found: "Predictions", row: int, label: str) -> dict[str, str]:
 
 def soft_label(logits: np.ndarray, names: tuple[str, ...], temperature: float) -> str:
     """The softened distribution in words, e.g. "negative 0.20, positive 0.80"."""
-    shares = softmax(logits, temperature)
+    shares = softmax(np.asarray(logits, float) / temperature)
     return ", ".join(f"{name} {share:.2f}" for name, share in zip(names, shares, strict=True))
-
-
-def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(logits / temperature) over the last axis."""
-    scaled = np.asarray(logits, float) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)

@@ -118,6 +118,11 @@ def with_spread(mean: float, sd: float, plus_minus: str = "±") -> str:
     return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f}{plus_minus}{sd:.1f}"
 
 
+def interval(low: float, high: float) -> str:
+    """Format the ends of an interval of differences, in points: "[-0.3, +2.7]"."""
+    return f"[{low:+.1f}, {high:+.1f}]"
+
+
 def parameter_counts(frame: pd.DataFrame) -> list[str]:
     """Format each method's parameters as decision D17 says: "21.3M" or "21.3M / 45.7M"."""
     columns = {
@@ -249,7 +254,7 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
         reach 0.05. Under five seeds there are no marks. "[ours]": not compared in the paper.
     """
     values = [
-        f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        f"{row['difference']:+.1f} {interval(row['ci_low'], row['ci_high'])}"
         + _MARKS.get(row["verdict"], "")
         + ("" if pd.isna(row["paper"]) else f" ({row['paper']:+.1f})")
         for row in pairs.to_dict("records")

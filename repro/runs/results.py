@@ -155,6 +155,15 @@ def _unpack(file: Path, modified: int) -> "dict[str, pd.DataFrame]":
     }
 
 
+def logits(frame: "pd.DataFrame") -> "np.ndarray":
+    """The logits (examples, classes) of predictions.
+
+    Args:
+        frame: As `predictions` returns it.
+    """
+    return frame.filter(regex=r"^logit_\d+$").to_numpy()
+
+
 def logits_sha256(frame: "pd.DataFrame") -> str:
     """SHA-256 of labels and logits, which unlike a file's does not depend on how they are stored.
 
@@ -163,9 +172,8 @@ def logits_sha256(frame: "pd.DataFrame") -> str:
     Args:
         frame: As `predictions` returns it.
     """
-    labels = frame["label"].to_numpy("<i8").tobytes()
-    logits = frame.filter(regex=r"^logit_\d+$").to_numpy("<f4").tobytes()
-    return hashlib.sha256(labels + logits).hexdigest()
+    labels = frame["label"].to_numpy("<i8")
+    return hashlib.sha256(labels.tobytes() + logits(frame).astype("<f4").tobytes()).hexdigest()
 
 
 def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.ndarray") -> None:
