@@ -171,38 +171,39 @@ def _label_panels(axes: list[Axes], name: str, values: list[str]) -> None:
     axes[0].set_ylabel(name)
 
 
-def examples(found: "Predictions", count: int = 2) -> HTML:
+def examples(predictions: "Predictions", count: int = 2) -> HTML:
     """Some training examples of each PTP label with the teacher's soft labels.
 
     Args:
-        found: As `explore.teacher_predictions` returns it.
+        predictions: As `explore.teacher_predictions` returns it.
         count: Examples per PTP label; their confidences are spread evenly.
     """
-    labels = ptp_labels.labels(found.logits, found.gold, found.cuts)
-    confidence = ptp_labels.confidence(found.logits)
+    labels = ptp_labels.labels(predictions.logits, predictions.gold, predictions.cuts)
+    confidence = ptp_labels.confidence(predictions.logits)
     blocks = []
     for place, label in enumerate(ptp_labels.LABELS):
         members = np.flatnonzero(labels == place)
         members = members[np.argsort(-confidence[members], kind="stable")]
         chosen = members[np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)]
-        blocks += [_example(found, row, label) for row in chosen]
+        blocks += [_example(predictions, row, label) for row in chosen]
     frame = pd.DataFrame(blocks).set_index("PTP label")
-    notes = f"PTP's thresholds: {found.cuts[0]:.2f} (correct) and {found.cuts[1]:.2f} (wrong)."
+    correct, wrong = predictions.cuts
+    notes = f"PTP's thresholds: {correct:.2f} (correct) and {wrong:.2f} (wrong)."
     return HTML(
-        f"<b>Training examples of {found.task.name}, by PTP label</b>{frame.to_html()}"
+        f"<b>Training examples of {predictions.task.name}, by PTP label</b>{frame.to_html()}"
         f"<p>{notes}</p>"
     )
 
 
-def _example(found: "Predictions", row: int, label: str) -> dict[str, str]:
-    names = found.task.labels
+def _example(predictions: "Predictions", row: int, label: str) -> dict[str, str]:
+    names = predictions.task.labels
     return {
         "PTP label": label,
-        "text": " / ".join(found.texts[row]),
-        "gold": names[found.gold[row]],
-        "teacher (T = 1)": soft_label(found.logits[row], names, 1.0),
-        f"soft label (T = {found.temperature:g})": soft_label(
-            found.logits[row], names, found.temperature
+        "text": " / ".join(predictions.texts[row]),
+        "gold": names[predictions.gold[row]],
+        "teacher (T = 1)": soft_label(predictions.logits[row], names, 1.0),
+        f"soft label (T = {predictions.temperature:g})": soft_label(
+            predictions.logits[row], names, predictions.temperature
         ),
     }
 

@@ -25,20 +25,20 @@ _EXAMPLES = 3  # shown per PTP label
 _CELL = "padding: 1px 8px; text-align: left"
 
 
-def thresholds(found: "Predictions") -> "Widget":
+def thresholds(predictions: "Predictions") -> "Widget":
     """Two thresholds against the PTP labels of the training split, with examples of each.
 
     Args:
-        found: As `explore.teacher_predictions` returns it.
+        predictions: As `explore.teacher_predictions` returns it.
     """
     import ipywidgets
 
     options: dict[str, Any] = {"min": 0.51, "max": 0.99, "step": 0.01, "readout_format": ".2f"}
-    confidence = ptp_labels.confidence(found.logits)
+    confidence = ptp_labels.confidence(predictions.logits)
     order = np.argsort(-confidence, kind="stable")
 
     def show(correct: float, wrong: float) -> str:
-        labels = ptp_labels.labels(found.logits, found.gold, (correct, wrong))
+        labels = ptp_labels.labels(predictions.logits, predictions.gold, (correct, wrong))
         shares = np.bincount(labels, minlength=4) / len(labels)
         bar = "".join(
             f"<div style='width: {share:.1%}; background: {colour}; height: 1.6em'></div>"
@@ -49,7 +49,7 @@ def thresholds(found: "Predictions") -> "Widget":
             members = order[labels[order] == place]
             spread = np.linspace(0, len(members) - 1, min(_EXAMPLES, len(members))).astype(int)
             texts = "<br>".join(
-                f"{confidence[row]:.2f} &nbsp; {html.escape(' / '.join(found.texts[row]))}"
+                f"{confidence[row]:.2f} &nbsp; {html.escape(' / '.join(predictions.texts[row]))}"
                 for row in members[spread]
             )
             rows.append(
@@ -59,7 +59,7 @@ def thresholds(found: "Predictions") -> "Widget":
             )
         return "".join([*rows, "</table>"])
 
-    start = (round(cut, 2) for cut in found.cuts)
+    start = (round(cut, 2) for cut in predictions.cuts)
     sliders = {
         name: ipywidgets.FloatSlider(value, description=name, **options)
         for name, value in zip(("correct", "wrong"), start, strict=True)
@@ -118,10 +118,10 @@ def attention(models: "Models") -> "Widget":
         tokens, weights = models.attention(tuple(texts.values()))
         panels = []
         for place in twins[layer]:
-            found = weights[place].mean(axis=0) if head == "mean" else weights[place][int(head) - 1]
+            shown = weights[place].mean(axis=0) if head == "mean" else weights[place][int(head) - 1]
             kind = "Query and Key swapped" if models.uses[place].swapped else "plain"
             title = f"effective layer {place + 1}: stored layer {layer + 1}, {kind}"
-            panels.append(f"<div><b>{title}</b>{_heat(tokens, found)}</div>")
+            panels.append(f"<div><b>{title}</b>{_heat(tokens, shown)}</div>")
         return f"<div style='display: flex; gap: 2em; flex-wrap: wrap'>{''.join(panels)}</div>"
 
     layers = [(str(layer + 1), layer) for layer in twins]
