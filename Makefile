@@ -164,7 +164,7 @@ lint: .venv/.dev  ## check style, types, imports between packages, notebooks
 	@$(BIN)/python tests/notebook_lint.py notebooks/*.ipynb
 
 lab: .venv/.lab $(ENCODER)  ## JupyterLab on working copies of the notebooks, in lab/; PORT=8899
-	@exec $(BIN)/python -m repro.runs.lab "$$PORT"
+	@exec $(BIN)/python -m repro.runs.notebooks "$$PORT"
 
 # The browser itself is the system's: Debian's package is called chromium.
 .venv/.browser: .venv/.lab .venv/.dev

@@ -6,17 +6,19 @@ stands between `<!-- name -->` and `<!-- end -->` in each document of BLOCKS; a 
 
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import arithmetic  # docs/arithmetic.py
 import pandas as pd
 
-from repro.analysis import arithmetic, published
+from repro.analysis import published
 from repro.config import recipe
 from repro.config.tables import DEPTHS, EQUAL_LATENCY, RUN_TWICE, STEPS
-from repro.report import text
+from repro.report import costs, text
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "benchmarks" / "results"
@@ -65,6 +67,19 @@ def by_its_benchmark(name: str) -> str:
     return table
 
 
+def sums() -> str:
+    """The paper's numbers that do not follow from the entries of its tables."""
+    rows = []
+    for row in arithmetic.sums().query("not adds_up").to_dict("records"):
+        averages = "" if math.isnan(row["averages"]) else f"{row['averages']:.4g}"
+        rows.append(
+            [row["what"], row["where"], str(row["printed"]), f"{row['exact']:.5g}", averages]
+        )
+    return markdown(
+        ["number", "where", "printed", "from the entries", "from the printed averages"], rows
+    )
+
+
 def techniques() -> str:
     """How much slower a distillation is without each technique; what it is stays as written."""
     meanings = {
@@ -97,7 +112,7 @@ def gates() -> str:
     """What the demo's baselines had to show."""
     rows = []
     for gate in pd.read_csv(MEASURED / "gates.csv").to_dict("records"):
-        interval = "" if pd.isna(gate["low"]) else f" [{gate['low']:+.1f}, {gate['high']:+.1f}]"
+        interval = "" if pd.isna(gate["low"]) else f" {text.interval(gate['low'], gate['high'])}"
         value = f"{gate['value']:.1f}{interval}"
         rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
     return markdown(["gate", "measured", "bound", "passed"], rows)
@@ -187,15 +202,15 @@ def steps() -> str:
 def equal_depth() -> str:
     """Layers that run twice, beside students that store as many layers as are run."""
     frame = published.read_table("baselines_comparisons", "demo", "textbook")
-    costs = published.read_table("baselines_costs", "demo", "textbook")
-    if frame is None or costs is None:
+    spent = published.read_table("baselines_costs", "demo", "textbook")
+    if frame is None or spent is None:
         return ABSENT
     names = {
         f"{new.format(n)} – {old.format(2 * n)} [ours]"
         for n in RUN_TWICE
         for new, old in EQUAL_LATENCY
     }
-    view = text.beside_costs(frame, costs)
+    view = costs.beside_differences(frame, spent)
     rows = [
         [pair.removesuffix(" [ours]"), *row]
         for pair, *row in view.itertuples(name=None)
@@ -225,11 +240,11 @@ def claims() -> str:
     for claim in tested.sort_values("rank", kind="stable").to_dict("records"):
         interval = ""
         if claim["unit"] == "points":
-            interval = f" [{claim['ci_low']:+.1f}, {claim['ci_high']:+.1f}]"
+            interval = f" {text.interval(claim['ci_low'], claim['ci_high'])}"
         sign = "+" if claim["unit"] == "points" else ""
         values = [f"{claim[name]:{sign}.{len(sign)}f}" for name in ("printed", "ours")]
-        said = f"{claim['statement']} ({claim['section']})"
-        rows.append([said, claim["unit"], values[0], values[1] + interval, claim["direction"]])
+        statement = f"{claim['statement']} ({claim['section']})"
+        rows.append([statement, claim["unit"], values[0], values[1] + interval, claim["direction"]])
     return markdown(["claim (section)", "unit", "paper", "ours", "verdict"], rows)
 
 
@@ -263,7 +278,7 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "table2"): part_of_table2,
     ("README.md", "results"): headlines,
     ("REPRODUCIBILITY.md", "decisions"): recipe.markdown,
-    ("REPRODUCIBILITY.md", "sums"): arithmetic.markdown,
+    ("REPRODUCIBILITY.md", "sums"): sums,
     ("docs/benchmarks.md", "means"): techniques,
     ("docs/benchmarks.md", "precision"): precision,
     ("docs/benchmarks.md", "grid"): lambda: by_its_benchmark("grid"),
@@ -299,9 +314,9 @@ def main() -> None:
     """Rewrite every block, and name the documents that changed."""
     for (document, name), make in BLOCKS.items():
         before, between, after = split(document, name)
-        made = make()
-        if made != between:
-            (ROOT / document).write_text(before + made + after)
+        block = make()
+        if block != between:
+            (ROOT / document).write_text(before + block + after)
             print(f"{document}: {name}")
 
 

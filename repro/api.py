@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from repro import paths
-from repro.analysis import student_report
 from repro.config import cells
 from repro.config import own as configuration
 from repro.config.cells import Cell
@@ -19,7 +18,7 @@ from repro.data import encoders, own
 from repro.data.pypi_encoders import WEIGHTS
 from repro.errors import InputError, MissingError, on_disk
 from repro.files import sha256, write_atomic
-from repro.report import student_card
+from repro.report import student_report
 from repro.runs import results
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Student:
         model: A `transformers` model for sequence classification.
         tokenizer: Its tokenizer, which truncates texts as in training.
         report: Facts about data, settings and versions; "scores" has the scores of teacher and
-            student with intervals, see `analysis.student_report.scores`.
+            student with intervals, see `report.student_report.scores`.
     """
 
     model: Any
@@ -48,7 +47,7 @@ class Student:
     report: dict[str, Any]
 
     def __str__(self) -> str:
-        return student_card.report(self.report)
+        return student_report.report(self.report)
 
     def probabilities(self, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> "np.ndarray":
         """Predict the probabilities of the classes for new texts.
@@ -118,7 +117,7 @@ class Student:
         with on_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
             export.write(self.model, self.tokenizer, folder, shared, onnx)
-        card = student_card.card(self.report, folder.absolute().name, shared, onnx)
+        card = student_report.card(self.report, folder.absolute().name, shared, onnx)
         _write(folder / "README.md", card)
         _write(folder / REPORT, self._report_text)
 

@@ -63,18 +63,15 @@ def show(
     from repro.analysis import tables
     from repro.report import as_json as data
     from repro.report import sentences
+    from repro.runs import results
 
     changed = assignments(changes)
     name = cells.plan(table, profile, "", 0, recipe_name, changed)[0].table  # checks the input
     variant = cells.variant(recipe_name, changed, tuned)
     if variant and not tables.table_path(name, profile, variant).is_file():
-        words = ["table", name, "--profile", profile, "--recipe", recipe_name]
-        words += ["--tuned"] if tuned else []
-        words += [word for change in changes or [] for word in ("--set", change)]
-        raise MissingError(
-            f"no {name} ({variant}) for profile {profile}; "
-            f"run: {shlex.join(['python', '-m', 'repro', *words])}"
-        )
+        words = ["python", "-m", "repro", "table", name, "--profile", profile]
+        words += results.option_words(recipe_name, changed, tuned)
+        raise MissingError(f"no {name} ({variant}) for profile {profile}; run: {shlex.join(words)}")
     if as_json:
         print_json(data.table(name, profile, variant))
         return
@@ -198,9 +195,9 @@ def decisions() -> None:
 
 def doctor() -> None:
     """List what is installed, and how to get what is missing."""
-    from repro.runs.doctor import findings
+    from repro.runs.machine import check_installation
 
-    for fine, line in findings():
+    for fine, line in check_installation():
         typer.echo(f"{'ok     ' if fine else 'missing'}  {line}")
 
 

@@ -89,7 +89,7 @@ BAD = [
     (("show", "table2", "--set", "gamma=1"), ("'gamma'", "alpha, temperature, beta")),
     (
         ("show", "table2", "--tuned", "--set", "beta=40"),
-        ("no table2", "repro table table2 --profile demo --recipe authors --tuned --set beta=40"),
+        ("no table2", "repro table table2 --profile demo --tuned --set beta=40"),
     ),
     (("claims", "--recipe", "mine"), ("'mine'", "authors, textbook")),
     (("report", "--recipe", "mine"), ("'mine'", "authors, textbook")),

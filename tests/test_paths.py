@@ -9,7 +9,7 @@ import tomllib
 import pytest
 
 from repro import errors, paths
-from repro.runs import doctor, remote
+from repro.runs import machine, remote
 
 RUN = ("run", "table4", "--tasks", "RTE", "--seeds", "1", "--engine", "serial")
 
@@ -88,7 +88,7 @@ def test_doctor_finds_the_files_that_a_run_reads(tmp_path, monkeypatch):
     for split in ("train", "dev"):
         (tmp_path / "glue" / "RTE").mkdir(parents=True, exist_ok=True)
         (tmp_path / "glue" / "RTE" / f"{split}.tsv").touch()
-    assert next(doctor._glue()) == (True, "GLUE_DIR: RTE is there")
+    assert next(machine._check_glue()) == (True, "GLUE_DIR: RTE is there")
 
 
 def test_the_commit_is_never_that_of_another_repository(tmp_path, monkeypatch):

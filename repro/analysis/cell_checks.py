@@ -14,7 +14,7 @@ from repro.errors import MissingError, ReproError
 from repro.files import sha256
 from repro.models import layers
 from repro.paths import shown
-from repro.runs import results as files
+from repro.runs import results
 
 _NO_CHECKSUM = "has no checksum, so an edit cannot be detected; run the cell again"
 _TOLERANCE = 1e-9  # points; scores of the same predictions differ by rounding at most
@@ -64,7 +64,7 @@ def _check_identity(path: Path, row: dict[str, Any], cell: Cell) -> list[str]:
     folder = path.parent.parent.name
     if cell.profile != folder:
         findings.append(f"is in profile {folder} but belongs to profile {cell.profile}")
-    expected = files.sealed(row)["sha256"]
+    expected = results.sealed(row)["sha256"]
     if "sha256" not in row:
         findings.append(_NO_CHECKSUM)
     elif row["sha256"] != expected:
@@ -97,7 +97,7 @@ def _check_facts(row: dict[str, Any], cell: Cell) -> list[str]:
 
 def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
     """Check that the predictions are unchanged, cover the split, and give the stored scores."""
-    path = files.predictions_path(cell)
+    path = results.predictions_path(cell)
     checksum = sha256(path) if path.is_file() else row["predictions_sha256"]  # published: packed
     if checksum != row["predictions_sha256"]:
         return [
@@ -105,12 +105,12 @@ def _check_scores(row: dict[str, Any], cell: Cell) -> list[str]:
             f"recorded is {row['predictions_sha256']}"
         ]
     try:
-        frame = files.predictions(cell)
+        frame = results.predictions(cell)
     except MissingError:
-        return [f"its predictions {path.name} are missing; run: {files.command(cell)}"]
-    logits, labels = frame.filter(regex=r"^logit_\d+$").to_numpy(), frame["label"].to_numpy()
+        return [f"its predictions {path.name} are missing; run: {results.command(cell)}"]
+    logits, labels = results.logits(frame), frame["label"].to_numpy()
     findings = []
-    content = files.logits_sha256(frame)
+    content = results.logits_sha256(frame)
     if content != row.get("logits_sha256", content if path.is_file() else "nothing"):
         findings.append(
             f"its labels and logits have SHA-256 {content}, "

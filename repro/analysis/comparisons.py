@@ -1,23 +1,26 @@
-"""Paired comparisons of two methods on the same examples and seeds, with one test each."""
+"""Paired comparisons: of two methods, and of a changed table with the plain one."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from repro.analysis.groups import Group, changed_settings, computed, groups
 from repro.analysis.inference import Estimate, combine, detectable, difference, holm, verdict
 from repro.analysis.tables import with_types
 from repro.config import printed
-from repro.config.cells import Cell
+from repro.config.cells import Cell, plan
 from repro.config.printed import DIGITS
 from repro.config.profiles import profile
 from repro.config.tables import table
 from repro.config.tasks import TASKS
+from repro.runs import results
 
 COLUMNS = tuple(
     "table method against compared_by task metric difference ci_low ci_high seeds examples p "
     "p_holm verdict detectable paper profile data recipe settings computed".split()
 )
+CHANGE_COLUMNS = tuple("method task plain changed difference ci_low ci_high seeds".split())
 
 
 def of(cells: list[Cell]) -> pd.DataFrame:
@@ -95,3 +98,66 @@ def _row(name: str, pairs: list[tuple[Group, Group]], gain: Estimate) -> dict[st
         "settings": changed_settings(cell),
         "computed": computed(members),
     }
+
+
+def plain_cells(cells: list[Cell]) -> list[Cell]:
+    """The cells of the same table, tasks and seeds with the authors' recipe and no changes.
+
+    Args:
+        cells: A whole plan.
+    """
+    first, names = cells[0], dict.fromkeys(cell.task for cell in cells)
+    seeds = len({cell.seed for cell in cells})
+    return plan(first.table, first.profile, ",".join(names), seeds)
+
+
+def is_changed(cells: list[Cell]) -> bool:
+    """Whether a plan differs from the plain one."""
+    return {cell.id for cell in cells} != {cell.id for cell in plain_cells(cells)}
+
+
+def all_done(cells: list[Cell]) -> bool:
+    """Whether all cells have results."""
+    return all(results.done(cell) for cell in cells)
+
+
+def compare_with_plain(cells: list[Cell]) -> pd.DataFrame:
+    """Compare each row of a changed table with the same row of the plain table.
+
+    Args:
+        cells: A whole plan with a changed recipe or setting, of Tables 2 to 5.
+
+    Returns:
+        CHANGE_COLUMNS, one row per method and task, and for several tasks their average ("Avg").
+        difference: changed minus plain, in points, with its 95 % interval; NaN if the change
+        affects which examples are scored, so that there is nothing to pair.
+
+    Raises:
+        MissingError: If a cell, changed or plain, has no result.
+    """
+    changed, plain = groups(cells), groups(plain_cells(cells))
+    rows: list[dict[str, Any]] = []
+    for method in (row.name for row in table(cells[0].table).rows):
+        pairs = {key[1]: (plain[key], changed[key]) for key in changed if key[0] == method}
+        gains = [_change(*pair) for pair in pairs.values()]
+        scores = [[group.scores.mean() for group in pair] for pair in pairs.values()]
+        seeds = len(next(iter(pairs.values()))[1].cells) if pairs else 0
+        names = list(pairs)
+        if len(names) > 1:
+            paired = [gain for gain in gains if gain]
+            gains.append(combine(paired) if len(paired) == len(names) else None)
+            scores.append(list(np.mean(scores, axis=0)))
+            names.append("Avg")
+        for name, means, gain in zip(names, scores, gains, strict=True):
+            interval = (gain.estimate, gain.low, gain.high) if gain else (np.nan,) * 3
+            rows.append(
+                dict(zip(CHANGE_COLUMNS, (method, name, *means, *interval, seeds), strict=True))
+            )
+    return pd.DataFrame(rows, columns=list(CHANGE_COLUMNS))
+
+
+def _change(plain: Group, changed: Group) -> Estimate | None:
+    """None if the two were scored on different examples."""
+    if not np.array_equal(plain.labels, changed.labels):
+        return None
+    return difference(plain.example_scores, changed.example_scores)

@@ -238,7 +238,7 @@ def _test_predictions(group: Group, expected: np.ndarray | None) -> tuple[np.nda
             f"cells of {group.cells[0].row} have different test labels; "
             f"run: {results.test_command(group.cells[-1])}"
         )
-    logits = np.stack([frame.filter(regex=r"^logit_\d+$").to_numpy() for frame in frames])
+    logits = np.stack([results.logits(frame) for frame in frames])
     return expected, logits.argmax(axis=2)
 
 

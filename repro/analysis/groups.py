@@ -1,5 +1,6 @@
 """Groups of finished cells: the results and predictions of one row and task, all seeds."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from repro.config.tables import TABLES
 from repro.config.tasks import TASKS, task
 from repro.data import metrics
 from repro.errors import InputError, MissingError
-from repro.runs import results as files
+from repro.runs import results
 
 TUNED = "tuned"  # in the column `settings`
 
@@ -82,7 +83,7 @@ def groups(cells: list[Cell]) -> dict[tuple[str, str], Group]:
             each other.
     """
     _check_one_plan(cells)
-    missing = [cell for cell in cells if not files.done(cell)]
+    missing = [cell for cell in cells if not results.done(cell)]
     if missing:
         raise MissingError(
             f"{len(missing)} of {len(cells)} cells of {cells[0].table} have no result (or a "
@@ -128,8 +129,8 @@ def _check_one_plan(cells: list[Cell]) -> None:
 
 def _group(cells: list[Cell]) -> Group:
     """Read the cells of one row and task, and check each score against its predictions."""
-    frames = [files.predictions(cell) for cell in cells]
-    results = [files.read(cell) for cell in cells]
+    frames = [results.predictions(cell) for cell in cells]
+    stored_results = [results.read(cell) for cell in cells]
     labels = frames[0]["label"].to_numpy()
     for cell, frame in zip(cells, frames, strict=True):
         if not np.array_equal(frame["label"], labels):
@@ -137,14 +138,14 @@ def _group(cells: list[Cell]) -> Group:
                 f"cell {cell.id} was scored on other examples than {cells[0].id}; "
                 "run one of them again"
             )
-    logits = np.stack([frame.filter(regex=r"^logit_\d+$").to_numpy() for frame in frames])
-    group = Group(cells, results, labels, logits)
+    logits = np.stack([results.logits(frame) for frame in frames])
+    group = Group(cells, stored_results, labels, logits)
     recomputed = np.ravel(metrics.score(group.metric, labels, group.predicted))
     for cell, stored, score, own in zip(cells, group.scores, recomputed, logits, strict=True):
         if not np.isfinite(own).all() or not np.isclose(stored, score, rtol=0, atol=1e-6):
             raise InputError(
                 f"cell {cell.id} has {group.metric} {stored} but its predictions give {score}; "
-                f"remove {files.path(cell)} and run: {files.command(cell)}"
+                f"remove {results.path(cell)} and run: {results.command(cell)}"
             )
     return group
 
@@ -175,16 +176,13 @@ def make_command(cells: list[Cell], target: str = "") -> str:
     target = target or first.table
     tasks = ",".join(sorted({cell.task for cell in cells}))
     seeds = len({cell.seed for cell in cells})
-    settings = changed_settings(first)
-    if not settings:
+    if not changed_settings(first):
         recipe = "" if first.recipe.name == "authors" else f" RECIPE={first.recipe.name}"
         return f"make {target} PROFILE={first.profile} TASKS={tasks} SEEDS={seeds}{recipe}"
-    options = ["--tuned" if word == TUNED else f"--set {word}" for word in settings.split("; ")]
-    return (
-        f"python -m repro {f'table {target}' if target in TABLES else target} "
-        f"--profile {first.profile} --tasks {tasks} --seeds {seeds} "
-        f"--recipe {first.recipe.name} {' '.join(options)}"
-    )
+    words = ["table", target] if target in TABLES else [target]
+    words += ["--profile", first.profile, "--tasks", tasks, "--seeds", str(seeds)]
+    words += results.option_words(first.recipe.name, first.given, bool(first.tuned))
+    return shlex.join(["python", "-m", "repro", *words])
 
 
 def changed_settings(cell: Cell) -> str:
@@ -203,9 +201,9 @@ def origin(members: list[Group]) -> dict[str, Any]:
         members: The groups of one row: one task, or several that are averaged.
     """
     cell = members[0].cells[0]
-    results = [result for group in members for result in group.results]
-    last_scores = [result["selection"].get("last_score", np.nan) for result in results]
-    depth, parameters = results[0]["effective_layers"], results[0]["parameters"]
+    every_result = [result for group in members for result in group.results]
+    last_scores = [result["selection"].get("last_score", np.nan) for result in every_result]
+    depth, parameters = every_result[0]["effective_layers"], every_result[0]["parameters"]
     return {
         "table": cell.table,
         "method": cell.row,
@@ -215,9 +213,9 @@ def origin(members: list[Group]) -> dict[str, Any]:
         "recipe": cell.recipe.name,
         "settings": changed_settings(cell),
         "split": _joined(map(_split, members)),
-        "precision": _joined(result["precision"] for result in results),
+        "precision": _joined(result["precision"] for result in every_result),
         "computed": computed(members),
-        "checkpoint": _joined(result["selection"]["rule"] for result in results),
+        "checkpoint": _joined(result["selection"]["rule"] for result in every_result),
         "last": round(float(np.mean(last_scores)), DIGITS),  # NaN unless the best on dev was taken
         "one_class": sum(one_class(group) for group in members),
         "effective_layers": depth,

@@ -53,14 +53,13 @@ class Estimate:
 
     Attributes:
         estimate: The point estimate.
-        low, high: Ends of the interval.
+        low, high: Ends of the 95 % interval.
         p: Two-sided p value of "the true value is 0", unadjusted. The interval excludes 0 exactly
-            when p < 1 - level (unless clipped to `limits`).
+            when p < ALPHA (unless clipped to `limits`).
         seed_part: Variance due to the drawn seeds; variance 0 with one seed.
         example_part: Variance due to the drawn examples.
         seeds: Seeds behind the estimate. With one seed the interval covers examples only.
         examples: Examples behind the estimate, over all tasks.
-        level: Of the interval.
         limits: Smallest and largest possible value; the interval is clipped to them.
     """
 
@@ -72,7 +71,6 @@ class Estimate:
     example_part: Part
     seeds: int
     examples: int
-    level: float = LEVEL
     limits: tuple[float, float] = _UNBOUNDED
 
     @property
@@ -84,11 +82,6 @@ class Estimate:
     def df(self) -> float:
         """Satterthwaite's degrees of freedom of the variance, for display."""
         return pooled((self.seed_part, self.example_part)).df
-
-    @property
-    def covers_seeds(self) -> bool:
-        """Whether the interval includes the variation between seeds (at least two seeds)."""
-        return self.seeds > 1
 
 
 @dataclass(frozen=True)
@@ -104,27 +97,25 @@ class Compound:
     p: float
 
 
-def mean_score(scores: np.ndarray, level: float = LEVEL) -> Estimate:
+def mean_score(scores: np.ndarray) -> Estimate:
     """The mean score of one method on one task; the interval stays within 0 and 100.
 
     Args:
         scores: (seeds, examples) in percent, from `example_scores.py`.
-        level: Of the interval, in (0, 1).
 
     Raises:
         ValueError: If the array is empty, has another shape, or holds NaN.
     """
-    return _crossed(np.asarray(scores, float), level, (0.0, 100.0))
+    return _crossed(np.asarray(scores, float), (0.0, 100.0))
 
 
-def difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Estimate:
+def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Second minus first, for two methods with the same seeds on the same examples.
 
     Also for differences of differences: the arguments may be `second - first` of two pairs.
 
     Args:
         first, second: (seeds, examples) in percent, from `example_scores.py`.
-        level: Of the interval, in (0, 1).
 
     Raises:
         ValueError: If the shapes differ, or as `mean_score`.
@@ -135,23 +126,22 @@ def difference(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> E
             f"both methods need the same seeds and examples, "
             f"got shapes {first.shape} and {second.shape}"
         )
-    return mean_difference(second - first, level)
+    return mean_difference(second - first)
 
 
-def mean_difference(gains: np.ndarray, level: float = LEVEL) -> Estimate:
+def mean_difference(gains: np.ndarray) -> Estimate:
     """The mean of differences that have been taken, such as the average gain of several pairs.
 
     Args:
         gains: (seeds, examples) in points, differences of example scores.
-        level: Of the interval, in (0, 1).
 
     Raises:
         ValueError: As `mean_score`.
     """
-    return _crossed(np.asarray(gains, float), level, _UNBOUNDED)
+    return _crossed(np.asarray(gains, float), _UNBOUNDED)
 
 
-def _crossed(scores: np.ndarray, level: float, limits: tuple[float, float]) -> Estimate:
+def _crossed(scores: np.ndarray, limits: tuple[float, float]) -> Estimate:
     """Variance of the mean in a crossed random-effects analysis of variance.
 
     With S seeds, n examples and the mean squares A (seeds), B (examples) and E (residual),
@@ -183,14 +173,10 @@ def _crossed(scores: np.ndarray, level: float, limits: tuple[float, float]) -> E
     floor = (100.0 / examples) ** 2
     example_variance = max(example_variance, floor - seed_variance)
     parts = Part(seed_variance, max(df_seeds, 1)), Part(example_variance, max(df_examples, 1))
-    return _estimate(float(mean), *parts, seeds, examples, level, limits)
+    return _estimate(float(mean), *parts, seeds, examples, limits)
 
 
-def combine(
-    estimates: Sequence[Estimate],
-    weights: Sequence[float] | None = None,
-    level: float = LEVEL,
-) -> Estimate:
+def combine(estimates: Sequence[Estimate], weights: Sequence[float] | None = None) -> Estimate:
     """A weighted sum of estimates on different tasks, by default their average.
 
     Tasks have different examples, and their models are trained separately even under the same
@@ -200,7 +186,6 @@ def combine(
     Args:
         estimates: One per task.
         weights: One per estimate; 1 / number of tasks by default.
-        level: Of the interval, in (0, 1).
 
     Raises:
         ValueError: If there is no estimate, or not one weight for each.
@@ -227,7 +212,6 @@ def combine(
         example_part,
         min(e.seeds for e in estimates),
         sum(e.examples for e in estimates),
-        level,
         (sum(low for low, _ in ends), sum(high for _, high in ends)),
     )
 
@@ -258,16 +242,13 @@ def _estimate(
     example_part: Part,
     seeds: int,
     examples: int,
-    level: float,
     limits: tuple[float, float],
 ) -> Estimate:
     """The interval and p value that belong to an estimate and its two variances."""
     from scipy.optimize import brentq  # slow to import, and a plan does not need it
 
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level must lie in (0, 1), got {level}")
     error = math.sqrt(seed_part.variance + example_part.variance)
-    half_width = _quantile((1 - level) / 2, seed_part, example_part) * error
+    half_width = _quantile(ALPHA / 2, seed_part, example_part) * error
 
     def excess(log_p: float) -> float:
         return _quantile(math.exp(log_p) / 2, seed_part, example_part) - abs(estimate) / error
@@ -277,7 +258,7 @@ def _estimate(
     if estimate != 0 and excess(smallest) > 0:
         p = math.exp(brentq(excess, smallest, 0.0))
     low, high = max(estimate - half_width, limits[0]), min(estimate + half_width, limits[1])
-    return Estimate(estimate, low, high, p, seed_part, example_part, seeds, examples, level, limits)
+    return Estimate(estimate, low, high, p, seed_part, example_part, seeds, examples, limits)
 
 
 def everywhere(estimates: Sequence[Estimate]) -> Compound:

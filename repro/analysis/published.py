@@ -12,13 +12,13 @@ from scipy.special import stdtrit
 
 from repro import paths
 from repro.analysis import sidecar, tables, verification
-from repro.analysis.inference import LEVEL, Part, pooled
+from repro.analysis.inference import LEVEL
 from repro.config.cells import Cell
 from repro.config.profiles import profile
 from repro.config.tasks import task
 from repro.errors import MissingError
 from repro.files import visible
-from repro.runs import results as files
+from repro.runs import results
 
 # Runs that are equal in these make the same predictions, to the last bit.
 _ENVIRONMENT = ("processor", "device", "threads", "precision", "versions")
@@ -102,7 +102,7 @@ def verify(profile_name: str) -> verification.Verdict:
 
 def _rows(folder: Path) -> dict[str, dict[str, Any]]:
     """The readable results in results/published/<profile>, by cell id."""
-    rows = {path.stem: files.load(path) for path in visible(folder.glob("cells/*.json"))}
+    rows = {path.stem: results.load(path) for path in visible(folder.glob("cells/*.json"))}
     return {cell_id: row for cell_id, row in rows.items() if row}
 
 
@@ -126,10 +126,10 @@ def compare(cells: list[Cell], name: str, variant: str = "") -> Agreement | None
             return None
         _, ids = sidecar.read(csv_path, name)
         theirs = {
-            cell_id: files.load(csv_path.parent / "cells" / f"{cell_id}.json") or {}
+            cell_id: results.load(csv_path.parent / "cells" / f"{cell_id}.json") or {}
             for cell_id in ids
         }
-    ours = {cell.id: files.read(cell) for cell in cells}
+    ours = {cell.id: results.read(cell) for cell in cells}
     both = [cell_id for cell_id in ours if theirs.get(cell_id)]
     if not both:
         return None
@@ -167,72 +167,44 @@ def _compare_scores(
     compared = {key: pair for key, pair in groups.items() if pair[0] and len(pair[1]) > 1}
     agreement.scores = len(compared)
     for (row_name, task_name), (new, published) in compared.items():
-        expected = prediction(
-            [pd.Series(published).to_numpy()],
-            [examples[task_name]],
-            len(new),
-            1 - (1 - LEVEL) / len(compared),
+        low, high = prediction_interval(
+            published, examples[task_name], len(new), 1 - (1 - LEVEL) / len(compared)
         )
         score = math.fsum(new) / len(new)
-        if not expected.agrees(score):
+        if not low <= score <= high:
             agreement.outside.append(
-                f"{row_name} on {task_name} {score:.1f}, expected {expected.low:.1f} to "
-                f"{expected.high:.1f}"
+                f"{row_name} on {task_name} {score:.1f}, expected {low:.1f} to {high:.1f}"
             )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """Interval that holds the mean score of `new_seeds` further runs with probability `level`."""
-
-    estimate: float
-    low: float
-    high: float
-    standard_error: float
-    df: float
-    new_seeds: int
-    level: float = LEVEL
-
-    def agrees(self, score: float) -> bool:
-        """Whether a new mean score lies in the interval."""
-        return self.low <= score <= self.high
-
-
-def prediction(
-    published: Sequence[np.ndarray],
-    examples: Sequence[int],
-    new_seeds: int = 1,
-    level: float = LEVEL,
-) -> Prediction:
+def prediction_interval(
+    published: Sequence[float], examples: int, new_seeds: int = 1, level: float = LEVEL
+) -> tuple[float, float]:
     """Where the mean score of new runs on the same examples is expected, given published seeds.
 
-    Published and new runs are scored on the same examples, so that only seeds vary: on one task
-    mean +- t(S - 1) sd sqrt(1 / S + 1 / k) for S published and k new seeds. Over several tasks the
-    mean of the tasks, with Satterthwaite's degrees of freedom. The sd counts as at least 100 / n,
-    one changed answer.
+    Published and new runs are scored on the same examples, so that only seeds vary:
+    mean +- t(S - 1) sd sqrt(1 / S + 1 / k) for S published and k new seeds. The sd counts as at
+    least 100 / n, one changed answer.
 
     Args:
-        published: For each task (seeds,) scores in percent.
-        examples: Number of examples n of each task.
+        published: Scores in percent, one per seed.
+        examples: Number of examples n.
         new_seeds: Seeds k that the new score averages.
         level: Of the interval, in (0, 1).
 
+    Returns:
+        The ends of the interval, within 0 and 100.
+
     Raises:
-        ValueError: If a task has fewer than two published seeds, or `new_seeds` is below 1.
+        ValueError: If there are fewer than two published seeds, or `new_seeds` is below 1.
     """
-    scores = [np.asarray(seeds, float) for seeds in published]
-    if not scores or min(len(seeds) for seeds in scores) < 2 or new_seeds < 1:
+    seeds = len(published)
+    if seeds < 2 or new_seeds < 1:
         raise ValueError(
-            f"a prediction needs two published seeds and one new seed, "
-            f"got {[len(seeds) for seeds in scores]} and {new_seeds}"
+            f"a prediction needs two published seeds and one new seed, got {seeds} and {new_seeds}"
         )
-    parts = []
-    for seeds, count in zip(scores, examples, strict=True):
-        sd = max(float(seeds.std(ddof=1)), 100.0 / count)
-        variance = sd**2 * (1 / len(seeds) + 1 / new_seeds) / len(scores) ** 2
-        parts.append(Part(variance, len(seeds) - 1))
-    variance, df = pooled(parts)
-    mean, error = float(np.mean([seeds.mean() for seeds in scores])), math.sqrt(variance)
-    half_width = -float(stdtrit(df, (1 - level) / 2)) * error
-    low, high = max(mean - half_width, 0.0), min(mean + half_width, 100.0)
-    return Prediction(mean, low, high, error, df, new_seeds, level)
+    mean = float(np.mean(published))
+    sd = max(float(np.std(published, ddof=1)), 100.0 / examples)
+    t_quantile = -float(stdtrit(seeds - 1, (1 - level) / 2))
+    half_width = t_quantile * sd * math.sqrt(1 / seeds + 1 / new_seeds)
+    return max(mean - half_width, 0.0), min(mean + half_width, 100.0)

@@ -13,8 +13,9 @@ import pandas as pd
 import PIL.Image
 from IPython.display import HTML, Image, Markdown, display
 from matplotlib.axes import Axes
+from scipy.special import softmax
 
-from repro.analysis import changes
+from repro.analysis import comparisons
 from repro.config.cells import Cell
 from repro.data import ptp_labels
 from repro.report import figures, text
@@ -90,17 +91,17 @@ def change(cells: list[Cell]) -> HTML | Markdown:
         cells: The plan of the notebook. Without changes, or without a finished plain table, a
             sentence says what to do.
     """
-    if not changes.changed(cells):
+    if not comparisons.is_changed(cells):
         return Markdown(
             "Nothing is changed. Edit `overrides` or `recipe` in the cell *parameters*, for "
             'example `overrides: dict = {"beta": 0.0}`, and choose *Run > Run All Cells* again.'
         )
-    if not changes.finished(changes.plain_cells(cells)):
+    if not comparisons.all_done(comparisons.plain_cells(cells)):
         return Markdown(
             "The plain table is not there to compare with. Run this notebook once with "
             '`overrides: dict = {}` and `recipe: str = "authors"`, then with the change again.'
         )
-    frame = changes.of(cells)
+    frame = comparisons.compare_with_plain(cells)
     rows = {
         (row["task"], row["method"]): {
             "plain": f"{row['plain']:.1f}",
@@ -122,7 +123,7 @@ def change(cells: list[Cell]) -> HTML | Markdown:
 def _interval(row: dict[Any, Any]) -> str:
     if np.isnan(row["difference"]):
         return "other examples are scored"
-    return f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+    return f"{row['difference']:+.1f} {text.interval(row['ci_low'], row['ci_high'])}"
 
 
 def curves(frame: pd.DataFrame) -> np.ndarray | Markdown:
@@ -170,50 +171,44 @@ def _label_panels(axes: list[Axes], name: str, values: list[str]) -> None:
     axes[0].set_ylabel(name)
 
 
-def examples(found: "Predictions", count: int = 2) -> HTML:
+def examples(predictions: "Predictions", count: int = 2) -> HTML:
     """Some training examples of each PTP label with the teacher's soft labels.
 
     Args:
-        found: As `explore.teacher_predictions` returns it.
+        predictions: As `explore.teacher_predictions` returns it.
         count: Examples per PTP label; their confidences are spread evenly.
     """
-    labels = ptp_labels.labels(found.logits, found.gold, found.cuts)
-    confidence = ptp_labels.confidence(found.logits)
+    labels = ptp_labels.labels(predictions.logits, predictions.gold, predictions.cuts)
+    confidence = ptp_labels.confidence(predictions.logits)
     blocks = []
     for place, label in enumerate(ptp_labels.LABELS):
         members = np.flatnonzero(labels == place)
         members = members[np.argsort(-confidence[members], kind="stable")]
         chosen = members[np.linspace(0, len(members) - 1, min(count, len(members))).astype(int)]
-        blocks += [_example(found, row, label) for row in chosen]
+        blocks += [_example(predictions, row, label) for row in chosen]
     frame = pd.DataFrame(blocks).set_index("PTP label")
-    notes = f"PTP's thresholds: {found.cuts[0]:.2f} (correct) and {found.cuts[1]:.2f} (wrong)."
+    correct, wrong = predictions.cuts
+    notes = f"PTP's thresholds: {correct:.2f} (correct) and {wrong:.2f} (wrong)."
     return HTML(
-        f"<b>Training examples of {found.task.name}, by PTP label</b>{frame.to_html()}"
+        f"<b>Training examples of {predictions.task.name}, by PTP label</b>{frame.to_html()}"
         f"<p>{notes}</p>"
     )
 
 
-def _example(found: "Predictions", row: int, label: str) -> dict[str, str]:
-    names = found.task.labels
+def _example(predictions: "Predictions", row: int, label: str) -> dict[str, str]:
+    names = predictions.task.labels
     return {
         "PTP label": label,
-        "text": " / ".join(found.texts[row]),
-        "gold": names[found.gold[row]],
-        "teacher (T = 1)": soft_label(found.logits[row], names, 1.0),
-        f"soft label (T = {found.temperature:g})": soft_label(
-            found.logits[row], names, found.temperature
+        "text": " / ".join(predictions.texts[row]),
+        "gold": names[predictions.gold[row]],
+        "teacher (T = 1)": soft_label(predictions.logits[row], names, 1.0),
+        f"soft label (T = {predictions.temperature:g})": soft_label(
+            predictions.logits[row], names, predictions.temperature
         ),
     }
 
 
 def soft_label(logits: np.ndarray, names: tuple[str, ...], temperature: float) -> str:
     """The softened distribution in words, e.g. "negative 0.20, positive 0.80"."""
-    shares = softmax(logits, temperature)
+    shares = softmax(np.asarray(logits, float) / temperature)
     return ", ".join(f"{name} {share:.2f}" for name, share in zip(names, shares, strict=True))
-
-
-def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(logits / temperature) over the last axis."""
-    scaled = np.asarray(logits, float) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)

@@ -2,7 +2,6 @@
 
 import textwrap
 
-import numpy as np
 import pandas as pd
 
 from repro.analysis.inference import NOT_ADJUSTED
@@ -29,22 +28,6 @@ _CHECKPOINTS = {
     "best_inner": "best score on a held-out tenth of train",
 }
 _MARKS = {"better": "*", "worse": "*", NOT_ADJUSTED: "?"}  # of verdicts on differences
-_COSTS = {  # columns of `runs.costs`, and what they are called
-    "parameters": "parameters",
-    "training_flops": "training",
-    "latency_ms": "latency",
-}
-# column, what it is called, the unit that its values are divided by, and their format
-_SHOWN_COSTS = (
-    ("parameters", "parameters (M)", 1e6, "{:.3f}"),
-    ("trained", "trained (M)", 1e6, "{:.3f}"),
-    ("megabytes", "file (MB)", 1, "{:.2f}"),
-    ("effective_layers", "layers run", 1, "{:.0f}"),
-    ("training_flops", "training (10¹² operations)", 1e12, "{:.2f}"),
-    ("training_seconds", "training (s)", 1, "{:.1f}"),
-    ("latency_ms", "latency (ms)", 1, "{:.2f}"),
-    ("throughput", "answers per second", 1, "{:,.0f}"),
-)
 _PARAMETERS = {
     "layers": "encoder layers only",
     "with_embeddings": "with embeddings and pooler",
@@ -133,6 +116,11 @@ def with_spread(mean: float, sd: float, plus_minus: str = "±") -> str:
     if pd.isna(mean):
         return ""
     return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f}{plus_minus}{sd:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Format the ends of an interval of differences, in points: "[-0.3, +2.7]"."""
+    return f"[{low:+.1f}, {high:+.1f}]"
 
 
 def parameter_counts(frame: pd.DataFrame) -> list[str]:
@@ -266,7 +254,7 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
         reach 0.05. Under five seeds there are no marks. "[ours]": not compared in the paper.
     """
     values = [
-        f"{row['difference']:+.1f} [{row['ci_low']:+.1f}, {row['ci_high']:+.1f}]"
+        f"{row['difference']:+.1f} {interval(row['ci_low'], row['ci_high'])}"
         + _MARKS.get(row["verdict"], "")
         + ("" if pd.isna(row["paper"]) else f" ({row['paper']:+.1f})")
         for row in pairs.to_dict("records")
@@ -277,40 +265,6 @@ def pair_view(pairs: pd.DataFrame) -> pd.DataFrame:
     )
     wide = named.pivot(index="pair", columns="task", values="value")
     return wide.reindex(index=list(dict.fromkeys(named["pair"])), columns=task_names(pairs))
-
-
-def costs_view(costs: pd.DataFrame) -> pd.DataFrame:
-    """Show what each row costs, averaged over tasks, in readable units.
-
-    Args:
-        costs: As `runs.costs.measure` returns them.
-    """
-    mean = costs.groupby("method", sort=False).mean(numeric_only=True)
-    return pd.DataFrame(
-        {name: (mean[column] / unit).map(form.format) for column, name, unit, form in _SHOWN_COSTS}
-    )
-
-
-def beside_costs(pairs: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """Show what each difference costs: one row per pair, the difference, then ratios of costs.
-
-    Args:
-        pairs: Comparisons as `comparisons.of` returns them.
-        costs: As `runs.costs.measure` returns them.
-
-    Returns:
-        The column of the average from `pair_view`, and for each cost the first method's divided by
-        the second's, e.g. "×0.50"; "" where the second has none.
-    """
-    view = pair_view(pairs)
-    shown = view[[view.columns[-1]]].rename(columns={view.columns[-1]: "difference"})
-    spent = costs.groupby("method")[list(_COSTS)].mean()
-    named = pairs[["method", "against"]].drop_duplicates()
-    for column, name in _COSTS.items():
-        first, second = (spent[column].reindex(named[k]).to_numpy() for k in ("method", "against"))
-        ratios = first / np.where(second == 0, np.nan, second)
-        shown[name] = ["" if np.isnan(ratio) else f"×{ratio:.2f}" for ratio in ratios]
-    return shown
 
 
 def claims_view(frame: pd.DataFrame) -> pd.DataFrame:

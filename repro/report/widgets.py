@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
 from repro.data import ptp_labels
 from repro.errors import InputError
 from repro.models.layers import LAYER_MAPS, SHARINGS, SPS6_ORDERS, Use, effective_layers, layer_map
 from repro.report.figures import LABEL_COLOURS, OURS, PASTELS, THEIRS
-from repro.report.notebook import soft_label, softmax
+from repro.report.notebook import soft_label
 
 if TYPE_CHECKING:
     from ipywidgets import Widget
@@ -80,7 +81,7 @@ def temperature(models: "Models") -> "Widget":
         for place, name in enumerate(models.task.labels):
             rows.append(f"<tr><td style='{_CELL}'>{name}</td><td>")
             for owner, logits, colour in (("teacher", teacher, OURS), ("student", student, THEIRS)):
-                share = softmax(logits, T)[place]
+                share = softmax(np.asarray(logits, float) / T)[place]
                 rows.append(
                     f"<div style='display: flex'><div style='width: {20 * share:.2f}em; "
                     f"background: {colour}; height: 1.2em'></div>&nbsp;{owner} {share:.3f}</div>"

@@ -19,10 +19,10 @@ from repro.models import export
 from repro.models.classifier import Classifier
 from repro.runs import compute, machine, reshaped
 from repro.runs.engine import missing_stages, run_stages
-from repro.runs.pool import Inline
 from repro.runs.progress import Progress
 from repro.runs.specs import GivenOutputs, load_splits
 from repro.runs.stages import Plan, check_depth
+from repro.runs.workers import Inline
 
 _NARROW = 128  # encoders of up to so many dimensions train in one thread
 

@@ -18,9 +18,8 @@ from repro.config.cells import Cell
 from repro.config.profiles import PROFILES
 from repro.errors import FullError, InputError, ReproError, one_of
 from repro.runs import machine, results
-from repro.runs.pool import Inline, Processes
 from repro.runs.progress import Progress, clock, mode
-from repro.runs.ray import Cluster
+from repro.runs.workers import Cluster, Inline, Processes
 
 if TYPE_CHECKING:
     from repro.runs.stages import Plan, Stage

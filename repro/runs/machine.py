@@ -1,9 +1,11 @@
-"""What a number was computed on and with: hardware, versions, and the code itself."""
+"""The machine: what a number was computed on and with, and what a run would miss here."""
 
 import ctypes
 import hashlib
 import os
 import platform
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import files, paths
+from repro.errors import ReproError
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of mallopt(3)
 _CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
@@ -102,3 +105,59 @@ def keep_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(_MMAP_THRESHOLD, 32 << 20)  # the largest value allowed
         library.mallopt(_TRIM_THRESHOLD, (2 << 30) - 1)
+
+
+def check_installation() -> Iterator[tuple[bool, str]]:
+    """Yield (whether it is fine, one line) for everything that a run may need: `make doctor`."""
+    from repro.data.pypi_encoders import ENCODERS
+
+    fine = sys.version_info[:2] in ((3, 11), (3, 12))
+    yield fine, f"Python {platform.python_version()} (3.11 or 3.12)"
+    libraries = ("torch", "transformers", "datasets", "papermill")
+    yield True, ", ".join(f"{name} {version(name)}" for name in libraries)
+    yield True, _hardware()
+    yield from _check_glue()
+    yield from map(_check_encoder, ENCODERS)
+    if shutil.which("latexmk"):
+        yield True, "latexmk"
+    else:
+        yield False, "no latexmk: make paper writes no PDF; install latexmk with a LaTeX"
+    cache = paths.cache().resolve()
+    folder = next(path for path in (cache, *cache.parents) if path.exists())
+    free = shutil.disk_usage(folder).free / 2**30
+    yield free > 5, f"{free:.0f} GiB free for the cache (demo 0.2, cpu 5, paper 40 per seed)"
+
+
+def _hardware() -> str:
+    import torch
+
+    from repro.training.loop import resolve_precision
+
+    gpu = "no GPU (the paper profile wants one)"
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_name()
+    precision = resolve_precision("auto")
+    return f"{platform.system()}, {cores()} cores, {gpu}; precision auto means {precision}"
+
+
+def _check_glue() -> Iterator[tuple[bool, str]]:
+    from repro.config.tasks import GLUE
+
+    folder = paths.glue()
+    if folder is None:
+        yield True, "GLUE_DIR is not set: real GLUE comes from the hub; the demo profile needs none"
+        return
+    for task in GLUE:
+        splits = [folder / task.name / f"{split}.tsv" for split in ("train", "dev")]
+        complete = all(path.is_file() for path in splits)
+        state = "is there" if complete else "lacks train.tsv or dev.tsv"
+        yield complete, f"GLUE_DIR: {task.name} {state}"
+
+
+def _check_encoder(name: str) -> tuple[bool, str]:
+    from repro.data.encoders import locate
+
+    try:
+        return True, f"encoder {name}, SHA-256 {locate(name).sha256[:16]}…"
+    except ReproError as error:
+        return False, str(error)

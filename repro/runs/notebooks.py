@@ -1,14 +1,19 @@
-"""Run notebooks through papermill.
+"""Run notebooks through papermill, or open working copies of them in JupyterLab.
 
 papermill only warns about unknown parameters and accepts any type (5e-5 typed as "5e-5" is a
 string); here both are errors. Executed copies are written atomically and contain no local paths.
+
+Jupyter's settings, keys and logs are below the cache: nothing is written to the home folder.
 """
 
+import json
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import warnings
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +24,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 from repro import errors, paths
-from repro.errors import InputError, MissingError, ReproError, one_of
+from repro.errors import InputError, MissingError, ReproError, on_disk, one_of
 from repro.files import visible, write_atomic
 from repro.runs import progress
 
@@ -34,6 +39,10 @@ _KERNEL_OPTIONS = (
     "--IPKernelApp.exec_lines="
     "__import__('signal').signal(15, __import__('signal').default_int_handler)",
 )
+# JupyterLab would ask whether it may look for news on the internet.
+_DISABLED_EXTENSIONS = {
+    "disabledExtensions": {"@jupyterlab/apputils-extension:announcements": True}
+}
 
 
 class _ThisPython(AsyncKernelManager):
@@ -210,3 +219,96 @@ def _store(executed: Path, target: Path) -> None:
         notebook.metadata.get("papermill", {}).pop(key, None)
     text = nbformat.writes(notebook).replace(f"{paths.base()}/", "") + "\n"
     write_atomic(target, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def working_copies(folder: Path) -> list[str]:
+    """Copy the notebooks that have no working copy yet.
+
+    Args:
+        folder: Where the copies are.
+
+    Returns:
+        The names of earlier copies whose code or text differs from the notebook: they were edited,
+        or the notebook is newer. They are kept.
+    """
+    different = []
+    with on_disk(folder):
+        for source in visible(paths.NOTEBOOKS.rglob("*.ipynb")):
+            copy = folder / source.relative_to(paths.NOTEBOOKS)
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, copy)
+            elif _sources(copy) != _sources(source):
+                different.append(copy.name)
+    return different
+
+
+def _sources(notebook: Path) -> list[str]:
+    """The cells without their outputs; none if the file cannot be read."""
+    try:
+        return [cell.source for cell in nbformat.read(notebook, as_version=4).cells]
+    except (ValueError, nbformat.reader.NotJSONError):
+        return []
+
+
+def lab_environment() -> dict[str, str]:
+    """Environment variables that keep Jupyter, IPython and matplotlib inside the cache."""
+    jupyter = Path(os.path.abspath(paths.cache() / "jupyter"))
+    folders = {
+        name: str(jupyter / name.split("_")[1].lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    }
+    settings = jupyter / "config" / "labconfig" / "page_config.json"
+    with on_disk(settings):
+        settings.parent.mkdir(parents=True, exist_ok=True)
+        settings.write_text(json.dumps(_DISABLED_EXTENSIONS))
+    return private_folders() | folders
+
+
+def lab_command(folder: Path, port: str = "") -> list[str]:
+    """The command that starts JupyterLab.
+
+    Args:
+        folder: What it shows.
+        port: Of the server; "" for 8888, or the next one that is free.
+
+    Raises:
+        InputError: If it is not a port.
+    """
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise InputError(f"PORT must be from 1 to 65535, got {port!r}")
+    options = [f"--ServerApp.root_dir={folder}", "--allow-root"]  # containers run as root
+    options.append("--LanguageServerManager.autodetect=False")  # npm would write to the home folder
+    options += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0"] if port else []
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        options.append("--no-browser")
+    return [sys.executable, "-m", "jupyterlab", *options]
+
+
+def start_lab(port: str = "") -> None:
+    """Replace this process by JupyterLab on the working copies in lab/: `make lab`.
+
+    Args:
+        port: As for `lab_command`.
+    """
+    folder = paths.base() / "lab"
+    words = lab_command(folder, port)
+    different = working_copies(folder)
+    print(f"working copies of the notebooks: {paths.shown(folder)}")
+    for name in different:
+        print(f"  {name} differs from the notebook of this version; delete it to get a new copy")
+    paths.use_absolute_folders()
+    os.environ.update(lab_environment())
+    sys.stdout.flush()
+    os.chdir(folder)
+    os.execv(words[0], words)
+
+
+if __name__ == "__main__":
+    try:
+        start_lab(*sys.argv[1:2])
+    except ReproError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

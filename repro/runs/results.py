@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from repro import paths
 from repro.config.cells import Cell, digest
-from repro.config.recipe import Recipe
 from repro.errors import MissingError, of_disk
 from repro.files import set_aside, sha256
 from repro.runs import remote
@@ -156,6 +155,15 @@ def _unpack(file: Path, modified: int) -> "dict[str, pd.DataFrame]":
     }
 
 
+def logits(frame: "pd.DataFrame") -> "np.ndarray":
+    """The logits (examples, classes) of predictions.
+
+    Args:
+        frame: As `predictions` returns it.
+    """
+    return frame.filter(regex=r"^logit_\d+$").to_numpy()
+
+
 def logits_sha256(frame: "pd.DataFrame") -> str:
     """SHA-256 of labels and logits, which unlike a file's does not depend on how they are stored.
 
@@ -164,9 +172,8 @@ def logits_sha256(frame: "pd.DataFrame") -> str:
     Args:
         frame: As `predictions` returns it.
     """
-    labels = frame["label"].to_numpy("<i8").tobytes()
-    logits = frame.filter(regex=r"^logit_\d+$").to_numpy("<f4").tobytes()
-    return hashlib.sha256(labels + logits).hexdigest()
+    labels = frame["label"].to_numpy("<i8")
+    return hashlib.sha256(labels.tobytes() + logits(frame).astype("<f4").tobytes()).hexdigest()
 
 
 def write(cell: Cell, result: dict[str, Any], labels: "np.ndarray", logits: "np.ndarray") -> None:
@@ -234,10 +241,20 @@ def command(cell: Cell) -> str:
     """The command that computes this cell alone."""
     words = ["python", "-m", "repro", "run", cell.table, "--profile", cell.profile]
     words += ["--method", cell.row, "--tasks", cell.task, "--seed", str(cell.seed)]
-    if cell.recipe != Recipe():
-        words += ["--recipe", cell.recipe.name]
-    if cell.tuned:
-        words += ["--tuned"]
-    for name, value in cell.given.items():
-        words += ["--set", f"{name}={value}"]
+    words += option_words(cell.recipe.name, cell.given, bool(cell.tuned))
     return shlex.join(words)
+
+
+def option_words(recipe: str, settings: dict[str, Any], tuned: bool = False) -> list[str]:
+    """The words --recipe, --tuned and --set of a command, as far as they are needed.
+
+    Args:
+        recipe: Name of the recipe.
+        settings: Changed settings.
+        tuned: Whether students have the best settings of their sweeps.
+    """
+    words = [] if recipe == "authors" else ["--recipe", recipe]
+    words += ["--tuned"] if tuned else []
+    for name, value in settings.items():
+        words += ["--set", f"{name}={value}"]
+    return words

@@ -49,7 +49,7 @@ def logits(cell: Cell, split: glue.Split) -> np.ndarray:
 
 
 def _check_dev_predictions(cell: Cell, dev_logits: np.ndarray) -> None:
-    stored = results.predictions(cell).filter(regex=r"^logit_\d+$").to_numpy()
+    stored = results.logits(results.predictions(cell))
     if stored.shape != dev_logits.shape:
         raise InputError(
             f"cell {cell.id} was scored on {len(stored)} dev examples, the data now have "

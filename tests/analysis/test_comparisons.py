@@ -1,19 +1,22 @@
-"""Comparisons of two methods from synthetic results: numbers by hand, and their sentences."""
+"""Comparisons from synthetic results: numbers by hand, their sentences, changed tables."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import t
 from synthetic import finish, finished, right
+from tiny_cells import BUDGET
 
 from repro.analysis import comparisons, tables
+from repro.analysis.example_scores import example_scores
 from repro.analysis.groups import groups
 from repro.analysis.inference import combine, difference
 from repro.config import cells as experiments
 from repro.config import printed
 from repro.config.tables import TABLES
 from repro.errors import InputError, MissingError
-from repro.report import latex, sentences, text
+from repro.report import costs, latex, notebook, sentences, text
+from repro.runs import results
 
 
 @pytest.fixture(autouse=True)
@@ -168,29 +171,12 @@ def test_differences_stand_beside_what_they_cost():
         "training_flops": [0.0, 3.0, 6.0] * 2,
         "latency_ms": [1.0, 2.0, 2.0, 3.0, 6.0, 6.0],
     }
-    view = text.beside_costs(pairs, pd.DataFrame(spent))
+    view = costs.beside_differences(pairs, pd.DataFrame(spent))
     assert view["difference"].tolist() == text.pair_view(pairs)["Avg"].tolist()
     assert list(view.index) == ["SPS-1 – BERT3", "SPS-2 – SPS-1", "SPS-2 – BERT3"]
     assert view["parameters"].tolist() == ["×1.00", "×0.50", "×0.50"]
     assert view["training"].tolist() == ["", "×2.00", ""]  # BERT3 has none
     assert view["latency"].tolist() == ["×2.00", "×1.00", "×2.00"]
-
-
-def test_costs_are_shown_in_readable_units():
-    spent = {
-        "method": ["A", "A"],
-        "parameters": [1_000_000, 2_000_000],
-        "trained": [500_000, 500_000],
-        "megabytes": [4.0, 8.0],
-        "effective_layers": [6, 6],
-        "training_flops": [1e12, 2e12],
-        "training_seconds": [10.0, 11.0],
-        "latency_ms": [0.5, 0.7],
-        "throughput": [1000.0, 3000.0],
-    }
-    (row,) = text.costs_view(pd.DataFrame(spent)).to_dict("records")
-    expected = ["1.500", "0.500", "6.00", "6", "1.50", "10.5", "0.60", "2,000"]
-    assert list(row.values()) == expected
 
 
 def test_marks_follow_the_verdicts():
@@ -211,3 +197,83 @@ def test_mixed_precision_is_noted():
     (note,) = text.mixed_note(frame)
     assert "2 ways" in note and "bfloat16" in note and note in sentences.differences(frame)
     assert "bfloat16" in latex.latex("comparisons4", frame)
+
+
+def write(cells, rng, examples=40):
+    """Results with random predictions, as a run writes them."""
+    labels = np.arange(examples) % 2
+    for cell in cells:
+        logits = rng.normal(size=(examples, 2)).astype(np.float32)
+        accuracy = 100.0 * (logits.argmax(axis=1) == labels).mean()
+        result = {
+            "metrics": {"accuracy": accuracy, "f1": 0.0},
+            "data": {"train": "t", "dev": "d"},
+            "backbone": {"sha256": "s"},
+        }
+        results.write(cell, result, labels, logits)
+
+
+@pytest.fixture
+def changed_table(own_folders):
+    """Table 4 with a changed beta, and the plain table, with random predictions."""
+    changed = experiments.plan("table4", "demo", "RTE,QNLI", 2, overrides={"beta": 0.0})
+    rng = np.random.default_rng(0)
+    write(changed, rng)
+    write(comparisons.plain_cells(changed), rng)
+    return changed
+
+
+def test_the_plain_cells_are_those_of_the_same_table_tasks_and_seeds(changed_table):
+    assert comparisons.plain_cells(changed_table) == experiments.plan(
+        "table4", "demo", "RTE,QNLI", 2
+    )
+    assert comparisons.is_changed(changed_table)
+    assert not comparisons.is_changed(comparisons.plain_cells(changed_table))
+
+
+def test_a_changed_recipe_is_a_change():
+    assert comparisons.is_changed(
+        experiments.plan("table4", "demo", "RTE", 1, "authors+layer_map=uniform")
+    )
+
+
+def test_each_row_is_compared_with_itself_on_the_same_examples(changed_table):
+    frame = comparisons.compare_with_plain(changed_table)
+    assert frame["method"].unique().tolist() == ["BERT3", "SPS-1", "SPS-2"]
+    assert frame["task"].unique().tolist() == ["mini-RTE", "mini-QNLI", "Avg"]
+    after, before = groups(changed_table), groups(comparisons.plain_cells(changed_table))
+    key = ("SPS-2", "mini-QNLI")
+    scores = [
+        example_scores("accuracy", group.labels, group.predicted)
+        for group in (before[key], after[key])
+    ]
+    expected = difference(*scores)
+    (row,) = frame[(frame["method"] == key[0]) & (frame["task"] == key[1])].to_dict("records")
+    assert row["difference"] == pytest.approx(row["changed"] - row["plain"])
+    assert (row["ci_low"], row["ci_high"]) == (expected.low, expected.high)
+    average = frame[(frame["method"] == "SPS-2")].set_index("task")["difference"]
+    assert average["Avg"] == pytest.approx((average["mini-RTE"] + average["mini-QNLI"]) / 2)
+
+
+def test_other_examples_give_no_difference(own_folders):
+    changed = experiments.plan("table4", "demo", "RTE", 1, overrides=BUDGET)
+    rng = np.random.default_rng(0)
+    write(changed, rng)
+    write(comparisons.plain_cells(changed), rng, examples=30)
+    frame = comparisons.compare_with_plain(changed)
+    assert frame["difference"].isna().all() and frame["plain"].notna().all()
+    assert "other examples are scored" in notebook.change(changed).data
+
+
+def test_the_notebook_shows_plain_changed_and_difference(changed_table):
+    page = notebook.change(changed_table).data
+    for words in ("plain", "changed", "difference [95 % interval]", "2 seeds", "SPS-2"):
+        assert words in page
+
+
+def test_the_notebook_says_what_to_do_without_a_comparison(own_folders):
+    changed = experiments.plan("table4", "demo", "RTE", 1, overrides={"beta": 0.0})
+    assert "Nothing is changed" in notebook.change(comparisons.plain_cells(changed)).data
+    assert "The plain table is not there" in notebook.change(changed).data
+    with pytest.raises(MissingError):
+        comparisons.compare_with_plain(changed)

@@ -18,7 +18,6 @@ from statsmodels.stats.multitest import multipletests
 from repro.analysis import inference
 from repro.analysis.example_scores import example_scores, pooled_ratio_scores, ratio_scores
 from repro.analysis.inference import Estimate, Part
-from repro.analysis.published import prediction
 from repro.data import metrics
 from repro.errors import InputError
 
@@ -79,14 +78,13 @@ def test_moments_match_the_variance_components():
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("level", [0.8, 0.95])
-def test_p_is_below_alpha_exactly_where_the_interval_excludes_0(seed, level):
+def test_p_is_below_alpha_exactly_where_the_interval_excludes_0(seed):
     first, second = answers(seed=seed), answers(seed=seed + 100)
-    found = inference.difference(first, second, level)
+    found = inference.difference(first, second)
     edge = np.sign(found.estimate) * (abs(found.estimate) - (found.high - found.low) / 2)
-    assert (found.p < 1 - level) == (found.low > 0 or found.high < 0)
-    shifted = inference.difference(first + edge, second, level)  # one end of the interval is now 0
-    assert shifted.p == pytest.approx(1 - level, abs=1e-6)
+    assert (found.p < inference.ALPHA) == (found.low > 0 or found.high < 0)
+    shifted = inference.difference(first + edge, second)  # one end of the interval is now 0
+    assert shifted.p == pytest.approx(inference.ALPHA, abs=1e-6)
 
 
 def test_one_seed_is_a_t_test_over_examples():
@@ -95,7 +93,6 @@ def test_one_seed_is_a_t_test_over_examples():
     expected = stats.ttest_1samp((second - first)[0], 0)
     assert (found.p, found.df) == pytest.approx((expected.pvalue, 59))
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
-    assert not found.covers_seeds
 
 
 def test_with_equal_examples_only_seeds_count():
@@ -104,7 +101,6 @@ def test_with_equal_examples_only_seeds_count():
     expected = stats.ttest_1samp(by_seed, 0)
     assert found.p == pytest.approx(expected.pvalue, rel=1e-6)
     assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
-    assert found.covers_seeds
 
 
 def test_equal_seeds_are_no_more_than_one_seed():
@@ -182,11 +178,9 @@ def test_scores_that_cannot_be_analysed_are_refused(scores):
         inference.mean_score(scores)
 
 
-def test_differences_need_the_same_seeds_and_a_level():
+def test_differences_need_the_same_seeds():
     with pytest.raises(ValueError, match=r"same seeds and examples.*\(3, 9\).*\(2, 9\)"):
         inference.difference(np.zeros((3, 9)), np.zeros((2, 9)))
-    with pytest.raises(ValueError, match="level must lie"):
-        inference.mean_score(answers(), level=95)
 
 
 # scores of single examples
@@ -312,38 +306,6 @@ def test_a_detectable_difference_is_found_four_times_in_five():
     draws = 30 * rng.normal(size=(500, 1, 2000)) + size
     found = [inference.difference(np.zeros((1, 2000)), one).p < 0.05 for one in draws]
     assert np.mean(found) == pytest.approx(0.8, abs=0.06)
-
-
-# one score per seed
-
-
-def test_prediction_of_one_task_is_the_textbook_interval():
-    scores = np.array([70.0, 73.0, 71.0, 69.0, 72.0])
-    found = prediction([scores], [300], new_seeds=3)
-    half = stats.t.ppf(0.975, 4) * scores.std(ddof=1) * np.sqrt(1 / 5 + 1 / 3)
-    assert (found.low, found.high) == pytest.approx((71 - half, 71 + half))
-    assert found.agrees(71) and not found.agrees(71 + 1.01 * half)
-
-
-@pytest.mark.parametrize("tasks", [1, 4])
-@pytest.mark.parametrize("new_seeds", [1, 5])
-def test_prediction_holds_new_runs(tasks, new_seeds):
-    rng, agreed = np.random.default_rng(tasks), []
-    for _ in range(1000):
-        published = 70 + 3 * rng.normal(size=(tasks, 5))
-        new = 70 + 3 * rng.normal(size=(tasks, new_seeds)).mean()
-        agreed.append(prediction(list(published), [300] * tasks, new_seeds).agrees(new))
-    assert 0.925 < np.mean(agreed) < 0.99
-
-
-def test_prediction_allows_for_one_changed_answer_where_seeds_agree():
-    found = prediction([np.full(5, 80.0)], [200])
-    assert found.agrees(80.5) and not found.agrees(83)
-
-
-def test_prediction_needs_two_published_seeds():
-    with pytest.raises(ValueError, match=r"two published seeds.*\[1\] and 1"):
-        prediction([np.array([70.0])], [300])
 
 
 # simulations

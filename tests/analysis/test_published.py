@@ -5,8 +5,10 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from synthetic import finish, finished, noisy
 from tiny_cells import BUDGET
 
@@ -360,3 +362,30 @@ def test_the_committed_results_agree(profile, tmp_path, monkeypatch):
     assert verdict.tables > 0
     size = sum(path.stat().st_size for name in names for path in (tmp_path / name).rglob("*.*"))
     assert size / 1e6 <= publishing.LIMIT
+
+
+def test_the_prediction_interval_is_the_textbook_one():
+    scores = [70.0, 73.0, 71.0, 69.0, 72.0]
+    half = stats.t.ppf(0.975, 4) * np.std(scores, ddof=1) * np.sqrt(1 / 5 + 1 / 3)
+    expected = pytest.approx((71 - half, 71 + half))
+    assert published.prediction_interval(scores, 300, new_seeds=3) == expected
+
+
+@pytest.mark.parametrize("new_seeds", [1, 5])
+def test_the_prediction_interval_holds_new_runs(new_seeds):
+    rng, agreed = np.random.default_rng(1), []
+    for _ in range(1000):
+        scores, new = (70 + 3 * rng.normal(size=seeds) for seeds in (5, new_seeds))
+        low, high = published.prediction_interval(scores, 300, new_seeds)
+        agreed.append(low <= new.mean() <= high)
+    assert 0.925 < np.mean(agreed) < 0.99
+
+
+def test_the_prediction_interval_allows_for_one_changed_answer_where_seeds_agree():
+    low, high = published.prediction_interval([80.0] * 5, 200)
+    assert low < 79.5 < 80.5 < high < 83
+
+
+def test_the_prediction_interval_needs_two_published_seeds():
+    with pytest.raises(ValueError, match="two published seeds and one new seed, got 1 and 1"):
+        published.prediction_interval([70.0], 300)

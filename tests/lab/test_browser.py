@@ -17,7 +17,7 @@ import pytest
 from tiny_cells import BUDGET
 
 from repro import paths
-from repro.runs import lab
+from repro.runs import notebooks
 
 pytestmark = pytest.mark.browser
 ERRORS = (
@@ -48,10 +48,10 @@ def server(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    lab.working_copies(folder / "notebooks")
-    words = lab.command(folder / "notebooks", str(port))
+    notebooks.working_copies(folder / "notebooks")
+    words = notebooks.lab_command(folder / "notebooks", str(port))
     words += ["--no-browser", "--IdentityProvider.token=test"]
-    environment = os.environ | lab.environment()
+    environment = os.environ | notebooks.lab_environment()
     environment |= {"HOME": str(folder / "home"), "PYTHONPATH": f"{folder}:{paths.ROOT}"}
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(words, env=environment, stdout=log, stderr=log)
@@ -225,4 +225,4 @@ def test_the_widgets_answer(open_notebook):
 
 def test_python_of_the_kernel(server):
     """The kernel is of this environment."""
-    assert lab.command(server[1])[0] == sys.executable
+    assert notebooks.lab_command(server[1])[0] == sys.executable

@@ -19,7 +19,7 @@ from repro.models import export, onnx_file
 from repro.models.classifier import Classifier
 from repro.models.layers import effective_layers
 from repro.models.sps import ADAPTERS, share
-from repro.report import student_card
+from repro.report import student_report
 
 LABELS = ["blue", "green", "red"]
 
@@ -142,7 +142,7 @@ def facts() -> dict:
 def test_a_report_says_that_a_student_has_learnt_too_little(most_frequent, warns):
     known = facts()
     known["scores"]["most_frequent"] = most_frequent
-    report = student_card.report(known)
+    report = student_report.report(known)
     assert ("The student is not clearly above the most frequent class" in report) is warns
 
 
@@ -154,7 +154,7 @@ def test_plain_transformers_loads_a_folder(tmp_path, kind, shared):
     folder = tmp_path / 'a "folder"'
     folder.mkdir()
     export.write(stock, read, folder, shared)
-    (folder / "README.md").write_text(student_card.card(facts(), folder.name, shared))
+    (folder / "README.md").write_text(student_report.card(facts(), folder.name, shared))
     expected = export.predict(stock, read, [("A text.",)], 3)[0]
     label, probability = run_card(folder)[0].split()
     assert label == LABELS[expected.argmax()]
@@ -218,6 +218,6 @@ def test_onnxruntime_has_our_logits(tmp_path, kind):
         expected, batch = export.reference(stock, texts, tokens)
         found = onnx_file.run(folder / onnx_file.NAME, batch)
         assert_equal(found, expected)
-    (folder / "README.md").write_text(student_card.card(facts(), folder.name, onnx=True))
+    (folder / "README.md").write_text(student_report.card(facts(), folder.name, onnx=True))
     predicted = int(export.predict(stock, read, [("A text.",)], 3).argmax())
     assert run_card(folder)[-1] == f"[{predicted}]"

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from tiny_cells import BUDGET, tiny
 
 from repro.errors import InputError
@@ -95,8 +96,8 @@ def test_examples_have_soft_labels_and_ptp_labels(found):
     page = notebook.examples(found).data
     assert "soft label (T = 10)" in page
     assert notebook.soft_label(np.array([0.0, 0.0]), ("no", "yes"), 2.0) == "no 0.50, yes 0.50"
-    hot = notebook.softmax(np.array([0.0, 10.0]), 10.0)[1]
-    assert hot == pytest.approx(1 / (1 + np.exp(-1)))
+    soft = notebook.soft_label(np.array([0.0, 10.0]), ("no", "yes"), 10.0)
+    assert soft == f"no {1 / (1 + np.e):.2f}, yes {np.e / (1 + np.e):.2f}"
 
 
 def test_thresholds_move_labels_from_confident_to_unconfident(found):
@@ -143,7 +144,7 @@ def test_the_temperature_widget_shows_both_models(models):
     for name, text in zip(models.task.columns, TEXTS, strict=True):
         page = move(box, name, text)
     teacher, student = models.logits(TEXTS)
-    expected = notebook.softmax(teacher, 10.0)[0], notebook.softmax(student, 10.0)[0]
+    expected = [softmax(np.asarray(logits, float) / 10.0)[0] for logits in (teacher, student)]
     assert f"teacher {expected[0]:.3f}" in page and f"student {expected[1]:.3f}" in page
     assert move(box, "T", 100.0).count(" 0.50") >= 2
 
@@ -166,6 +167,6 @@ def test_the_wiring_is_that_of_the_network(layers):
 
 
 def test_code_is_shown_without_its_docstring():
-    listing = notebook.code(notebook.softmax).data
-    assert "powers = np.exp" in listing and "over the last axis" not in listing
-    assert "repro.report.notebook.softmax" in listing
+    listing = notebook.code(notebook.soft_label).data
+    assert "shares = softmax(" in listing and "softened distribution" not in listing
+    assert "repro.report.notebook.soft_label" in listing

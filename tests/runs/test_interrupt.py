@@ -13,7 +13,7 @@ import pytest
 from repro import paths
 from repro.errors import KilledError, ReproError
 from repro.runs import cache
-from repro.runs.pool import Processes
+from repro.runs.workers import Processes
 
 SECONDS = 5.0  # on a machine that imports torch in two; see `soon`
 LONG = [

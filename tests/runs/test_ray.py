@@ -22,8 +22,7 @@ from repro.analysis import comparisons, tables
 from repro.config.cells import plan
 from repro.errors import MissingError, ReproError, TrainingError
 from repro.files import write_atomic
-from repro.runs import compute, engine, machine, results
-from repro.runs import ray as ray_engine
+from repro.runs import compute, engine, machine, results, workers
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 NODE = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 80 * 2**20}
@@ -142,7 +141,7 @@ def fails_or_dies(run_stage, stage):
 
 def test_failed_cells_are_named_in_one_line_and_the_others_finish(on_cluster, monkeypatch):
     cells = plan("table1", "demo", "RTE,MRPC,QNLI", 1, "authors", BUDGET)
-    monkeypatch.setattr(ray_engine, "_RETRIES", 1)
+    monkeypatch.setattr(workers, "_RETRIES", 1)
     monkeypatch.setattr(compute, "run_stage", partial(fails_or_dies, compute.run_stage))
     with pytest.raises(ReproError) as raised:
         engine.run_cells(cells, "ray")
@@ -161,13 +160,13 @@ def test_failed_cells_are_named_in_one_line_and_the_others_finish(on_cluster, mo
 
 
 def test_every_kind_of_stage_has_resources():
-    assert ray_engine.NEEDS.keys() == {*compute.COMPUTE, *compute.ELSEWHERE}
-    assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in ray_engine.NEEDS.values())
+    assert workers.NEEDS.keys() == {*compute.COMPUTE, *compute.ELSEWHERE}
+    assert all(need.cpus >= 1 and 0 <= need.gpus <= 1 for need in workers.NEEDS.values())
 
 
 @pytest.mark.parametrize(("cpus", "gpus", "slots"), [(8, 0, 8), (8, 1, 4), (2, 4, 2), (0, 0, 1)])
 def test_slots_are_limited_by_the_scarcer_resource(cpus, gpus, slots):
-    assert ray_engine._slots({"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}) == slots
+    assert workers._slots({"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}) == slots
 
 
 def test_workers_get_absolute_paths(own_folders, monkeypatch):
@@ -175,7 +174,7 @@ def test_workers_get_absolute_paths(own_folders, monkeypatch):
     monkeypatch.setenv("GLUE_DIR", "glue")
     monkeypatch.setenv("HF_HOME", "~/hf")
     monkeypatch.setenv("REPRO_CHECKPOINT_STEPS", "7")
-    variables = ray_engine.environment()
+    variables = workers.cluster_environment()
     assert variables["HF_HOME"] == os.path.expanduser("~/hf")
     assert variables["REPRO_CHECKPOINT_STEPS"] == "7"
     assert variables["GLUE_DIR"] == str(own_folders / "glue")
@@ -187,34 +186,34 @@ def test_workers_get_absolute_paths(own_folders, monkeypatch):
 def test_with_a_remote_each_node_has_its_own_cache(monkeypatch):
     monkeypatch.setenv("REPRO_REMOTE", "s3://bucket/peakd")
     monkeypatch.setenv("REPRO_CACHE", "")  # the same as not set
-    variables = ray_engine.environment()
+    variables = workers.cluster_environment()
     assert variables["REPRO_REMOTE"] == "s3://bucket/peakd"
     assert "REPRO_CACHE" not in variables
-    assert ray_engine._create_probe() == ""
+    assert workers._create_probe() == ""
 
 
 def test_a_node_that_does_not_see_the_cache_is_refused(own_folders):
-    probe = ray_engine._create_probe()
-    ray_engine._check_node(probe, machine.code())
+    probe = workers._create_probe()
+    workers._check_node(probe, machine.code())
     Path(probe).unlink()
-    ray_engine._check_node.cache_clear()
+    workers._check_node.cache_clear()
     with pytest.raises(
         MissingError,
         match=r"does not see .*/cache; put REPRO_CACHE on a folder that all nodes share",
     ):
-        ray_engine._check_node(probe, machine.code())
+        workers._check_node(probe, machine.code())
 
 
 def test_the_probe_of_a_killed_driver_is_removed_by_the_next_driver(own_folders):
     dead = subprocess.run(
-        [sys.executable, "-c", "from repro.runs import ray; print(ray._create_probe())"],
+        [sys.executable, "-c", "from repro.runs import workers as w; print(w._create_probe())"],
         env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
         capture_output=True,
         text=True,
     )
     left = Path(dead.stdout.strip())
     assert [*paths.cache().iterdir()] == [left]
-    ours = Path(ray_engine._create_probe())
+    ours = Path(workers._create_probe())
     assert [*paths.cache().iterdir()] == [ours] != [left]
 
 
@@ -222,13 +221,13 @@ def test_a_node_with_other_code_is_refused():
     with pytest.raises(
         MissingError, match="another version of this package, of Python or of its libraries"
     ):
-        ray_engine._check_node("", "another")
+        workers._check_node("", "another")
 
 
 def test_without_ray_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingError, match="not installed; run: make ray"):
-        ray_engine.Cluster(1)
+        workers.Cluster(1)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +238,7 @@ def test_an_address_without_a_cluster_is_refused(ray, monkeypatch, address, reas
     with pytest.raises(
         MissingError, match=f"no Ray cluster at RAY_ADDRESS={address}: .*{reason}.*; start one"
     ):
-        ray_engine.Cluster(1)
+        workers.Cluster(1)
 
 
 def test_further_arguments_reach_the_function(monkeypatch):
@@ -265,13 +264,13 @@ def test_further_arguments_reach_the_function(monkeypatch):
         shutdown=lambda: None,
     )
     monkeypatch.setitem(sys.modules, "ray", fake_ray)
-    monkeypatch.setattr(ray_engine, "_check_node", lambda *_: None)
+    monkeypatch.setattr(workers, "_check_node", lambda *_: None)
     stage = SimpleNamespace(kind="student", key="k")
-    with ray_engine.Cluster(2) as cluster:
+    with workers.Cluster(2) as cluster:
         future = cluster.submit(lambda *args, **kwargs: (args, kwargs), stage, 1, a=2)
     assert future.result() == ((stage, 1), {"a": 2})
     assert submitted == [
-        {"name": "student k", "num_cpus": 1, "num_gpus": 0.0, "max_retries": ray_engine._RETRIES}
+        {"name": "student k", "num_cpus": 1, "num_gpus": 0.0, "max_retries": workers._RETRIES}
     ]
 
 
@@ -282,7 +281,7 @@ def test_usage_statistics_are_off_unless_enabled(monkeypatch, given, expected):
     if given:
         monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", given)
     with pytest.raises(MissingError):
-        ray_engine.Cluster(1)
+        workers.Cluster(1)
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == expected
 
 
@@ -290,5 +289,5 @@ def test_rays_sigterm_handler_is_replaced(monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     fake_ray = SimpleNamespace(init=lambda **_: signal.signal(signal.SIGTERM, lambda *_: None))
     monkeypatch.setitem(sys.modules, "ray", fake_ray)
-    ray_engine._connect(1)
+    workers._connect(1)
     assert signal.getsignal(signal.SIGTERM) is before

@@ -1,27 +1,128 @@
-"""An executor on a Ray cluster: the one at RAY_ADDRESS, or one of this machine's cores without it.
+"""Executors of stages: this process, worker processes that share the cores, or a Ray cluster.
 
-Ray is imported in this module only. When a worker or its node is lost, Ray runs the stage again on
-another node.
+`Cluster` uses the Ray cluster at RAY_ADDRESS, or one of this machine's cores without it; Ray is
+imported only there. When a worker or its node is lost, Ray runs the stage again on another node.
 """
 
+import atexit
 import importlib
+import multiprocessing
 import os
 import platform
 import signal
 import socket
+import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from repro import paths
-from repro.errors import MissingError, ReproError
+from repro.errors import KilledError, MissingError, ReproError
 from repro.files import temporary
 from repro.runs import machine, remote
 
+_SPAWN = multiprocessing.get_context("spawn")  # a forked torch would share its parent's threads
 _RETRIES = 3  # after a lost worker or node; an error that the stage raises is not retried
 _OBJECT_STORE = 80 * 2**20  # bytes; small, because artefacts are exchanged through the cache
+
+
+class Inline(Executor):
+    """Runs each call at once, in this process."""
+
+    slots = limit = 1
+
+    def __init__(self) -> None:
+        import torch
+
+        machine.keep_memory()
+        if torch.get_num_threads() > machine.cores():  # torch does not know a container's quota
+            torch.set_num_threads(machine.cores())
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Call fn; its result or error is in the future that is returned."""
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Processes(ThreadPoolExecutor):
+    """A pool of worker processes in which a killed process fails its own call and no other.
+
+    Each thread drives a `ProcessPoolExecutor` of one process. (One pool of several processes would
+    fail all calls in flight.) The workers end with this process, however it ends: they wait for
+    the other end of a pipe to close.
+    """
+
+    def __init__(self, workers: int) -> None:
+        # A new process inherits the signal mask of its thread: Ctrl-C is this process's to handle.
+        block = (signal.SIG_BLOCK, {signal.SIGINT})
+        super().__init__(workers, initializer=signal.pthread_sigmask, initargs=block)
+        self.slots = workers
+        self.limit = workers + 1  # one call waits, so that no worker idles between two calls
+        self._lifeline, self._parent_end = _SPAWN.Pipe(duplex=False)
+        self._own, self._pools = threading.local(), list[ProcessPoolExecutor]()
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Call fn in a worker process.
+
+        The future raises KilledError if the process is killed meanwhile.
+        """
+        return super().submit(self._call, fn, *args, **kwargs)
+
+    def _call(self, fn: Callable, *args: Any, **kwargs: Any) -> Any:
+        try:
+            future = self._pool().submit(fn, *args, **kwargs)
+        except BrokenProcessPool:  # the process died while it was idle
+            self._own.pool = None
+            future = self._pool().submit(fn, *args, **kwargs)
+        try:
+            return future.result()
+        except BrokenProcessPool:
+            self._own.pool = None
+            raise KilledError(
+                f"the process that computed {' '.join(map(str, args))} was killed from outside "
+                "(out of memory? then ENGINE=serial needs less)"
+            ) from None
+
+    def _pool(self) -> ProcessPoolExecutor:
+        """This thread's pool of one process."""
+        if getattr(self._own, "pool", None) is None:
+            settings = (self.slots, self._lifeline)
+            self._own.pool = ProcessPoolExecutor(
+                1, mp_context=_SPAWN, initializer=_start_worker, initargs=settings
+            )
+            self._pools.append(self._own.pool)
+        return self._own.pool
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None:
+            self._parent_end.close()  # ends the workers now; trainings resume from checkpoints
+        self.shutdown(cancel_futures=kind is not None)
+        for pool in self._pools:
+            pool.shutdown(cancel_futures=kind is not None)
+
+
+def _start_worker(workers: int, lifeline: Connection) -> None:
+    """Divide the cores' threads between the workers, and end with the parent."""
+    threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
+    atexit.register(os._exit, 0)  # all results are on disk; tearing torch down would take a second
+    import torch
+
+    machine.keep_memory()
+    torch.set_num_threads(max(1, machine.cores() // workers))
+
+
+def _end_with_parent(lifeline: Connection) -> None:
+    """The kernel closes the other end of the pipe however the parent dies."""
+    lifeline.poll(None)
+    os._exit(1)
 
 
 class Need(NamedTuple):
@@ -64,7 +165,7 @@ class Cluster(Executor):
         resources = self._ray.cluster_resources()
         self._has_gpu, self.slots = resources.get("GPU", 0.0) > 0, _slots(resources)
         self._probe, self._code = _create_probe(), machine.code()
-        self._task = self._ray.remote(_run)
+        self._task = self._ray.remote(_run_on_node)
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
         """Run `fn(stage, ...)` with the resources that NEEDS lists for the stage's kind.
@@ -119,7 +220,7 @@ def _connect(workers: int) -> Any:
         handler = signal.getsignal(signal.SIGTERM)
         ray.init(
             address=address,
-            runtime_env={"env_vars": environment()},
+            runtime_env={"env_vars": cluster_environment()},
             log_to_driver=False,
             logging_level="ERROR",
             **options,
@@ -141,7 +242,7 @@ def _check_port(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def environment() -> dict[str, str]:
+def cluster_environment() -> dict[str, str]:
     """The environment variables of the workers: where data, cache, remote and this code are."""
     folders = ("GLUE_DIR", "HF_HOME", "HF_HUB_CACHE", "HF_DATASETS_CACHE", "REPRO_REMOTE")
     variables = {name: paths.folder(name) for name in folders if os.environ.get(name)}
@@ -162,7 +263,7 @@ def _create_probe() -> str:
     return os.path.abspath(temporary(paths.cache() / "ray"))
 
 
-def _run(work: Callable[[], Any], threads: int, probe: str, code: str) -> Any:
+def _run_on_node(work: Callable[[], Any], threads: int, probe: str, code: str) -> Any:
     """What a worker does for a stage."""
     import torch
 

@@ -3,10 +3,14 @@
 import json
 from typing import Any
 
-from repro.analysis.student_report import METRICS
+import numpy as np
+
+from repro.analysis.example_scores import example_scores
+from repro.analysis.inference import Estimate, difference, mean_score
 from repro.config.profiles import PROFILES
 from repro.config.tasks import OWN
 
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # with the names that reports show
 _INTERVALS = (
     "Scores in percent on the dev examples, with 95 % intervals over examples. They do not cover "
     "the variation between seeds: train with several to compare methods."
@@ -51,11 +55,45 @@ print(logits.argmax(axis=1))
 """
 
 
+def scores(labels: np.ndarray, teacher: np.ndarray, student: np.ndarray) -> dict[str, Any]:
+    """Accuracy and macro F1 with 95 % intervals over examples.
+
+    There is one training of each model, so the intervals do not cover the variation between seeds.
+
+    Args:
+        labels: Gold class ids (examples,).
+        teacher: The teacher's class ids (examples,).
+        student: The student's class ids (examples,).
+
+    Returns:
+        Per model ("teacher", "student") and for "difference", student minus teacher: per metric
+        "score", "low" and "high", in percent or points; and "most_frequent", the accuracy of the
+        most frequent class.
+    """
+    counts = np.unique_counts(labels).counts
+    by_model: dict[str, Any] = {"most_frequent": 100.0 * float(counts.max()) / len(labels)}
+    for metric in METRICS:
+        of_teacher, of_student = (
+            example_scores(metric, labels, predicted[None]) for predicted in (teacher, student)
+        )
+        for name, estimate in (
+            ("teacher", mean_score(of_teacher)),
+            ("student", mean_score(of_student)),
+            ("difference", difference(of_teacher, of_student)),
+        ):
+            by_model.setdefault(name, {})[metric] = _as_dict(estimate)
+    return by_model
+
+
+def _as_dict(estimate: Estimate) -> dict[str, float]:
+    return {"score": estimate.estimate, "low": estimate.low, "high": estimate.high}
+
+
 def report(facts: dict[str, Any]) -> str:
     """The report of a teacher and its student.
 
     Args:
-        facts: The output of `runs.distil.facts`, with "scores" from `analysis.student_report`.
+        facts: The output of `runs.distil.facts`, with "scores" from `scores`.
     """
     return f"# {_title(facts)}\n\n{_table(facts)}\n\n{_INTERVALS}\n\n{_notes(facts)}\n"
 
@@ -124,10 +162,17 @@ def _table(facts: dict[str, Any]) -> str:
 
 
 def _notes(facts: dict[str, Any]) -> str:
+    return "\n".join(f"- {line}" for line in (*_data_notes(facts), *_training_notes(facts)))
+
+
+def _data_notes(facts: dict[str, Any]) -> list[str]:
+    """What the models were trained and scored on, with warnings about it."""
     dev, train, setting = facts["dev"], facts["train"], facts["setting"]
+    name = "student" if facts["kind"] == "student" else "teacher"
     labels = ", ".join(f"`{label}`" for label in facts["labels"])
     lines = []
-    name = "student" if facts["kind"] == "student" else "teacher"
+    if not facts["task"].startswith(OWN):
+        lines.append(f"Task: {facts['task']} ({PROFILES[facts['profile']].data}).")
     if facts["scores"][name]["accuracy"]["low"] <= facts["scores"]["most_frequent"]:
         lines.append(
             f"**The {name} is not clearly above the most frequent class.** It was trained for "
@@ -140,16 +185,21 @@ def _notes(facts: dict[str, Any]) -> str:
         f"{dev['examples']:,} dev examples (`{dev['fingerprint']}`).",
         f"Encoder: {facts['encoder']} (SHA-256 of its weights `{facts['encoder_sha256']}`).",
     ]
-    if not facts["task"].startswith(OWN):
-        lines.insert(0, f"Task: {facts['task']} ({PROFILES[facts['profile']].data}).")
     if dev["also_in_train"]:
         lines.append(
             f"**{dev['also_in_train']:,} of the dev texts are also in train**: the scores are "
             "too high for new texts."
         )
+    return lines
+
+
+def _training_notes(facts: dict[str, Any]) -> list[str]:
+    """The models, and how they were trained."""
+    is_student, setting = facts["kind"] == "student", facts["setting"]
+    lines = []
     if facts["given_teacher"]:
         lines.append(f"Teacher: {facts['given_teacher']}, fine-tuned before.")
-    if facts["kind"] == "student":
+    if is_student:
         effective = facts["effective_layers"]
         runs = f", which run as {effective}" if effective != facts["layers"] else ""
         lines.append(f"Student: {facts['layers']} stored layers{runs}; method {facts['method']}.")
@@ -157,7 +207,7 @@ def _notes(facts: dict[str, Any]) -> str:
         counts = ", ".join(f"{count:,}" for count in facts["ptp_label_counts"])
         lines.append(f"Training examples per PTP label: {counts}.")
     rates = {name: setting[name]["learning_rate"] for name in facts["trainings"]}
-    if facts["kind"] == "student":
+    if is_student:
         rates |= {"student": facts["learning_rate"]}
     budgets = [
         f"{name} {setting[name]['epochs']} epochs at {rate:g}" for name, rate in rates.items()
@@ -167,4 +217,4 @@ def _notes(facts: dict[str, Any]) -> str:
         f"{facts['precision']} on {facts['device']}; {sum(facts['seconds'].values()):.0f} seconds; "
         f"{', '.join(f'{name} {version}' for name, version in facts['versions'].items())}."
     )
-    return "\n".join(f"- {line}" for line in lines)
+    return lines

@@ -52,17 +52,3 @@ def _averages(claim: paper_claims.Fields) -> float:
         for method, against in pairs
     ]
     return sum(gains) / len(gains)
-
-
-def markdown() -> str:
-    """The numbers that do not add up as a Markdown table, for REPRODUCIBILITY.md."""
-    lines = [
-        "| number | where | printed | from the entries | from the printed averages |",
-        "|---|---|---|---|---|",
-    ]
-    for row in sums().query("not adds_up").to_dict("records"):
-        averages = "" if math.isnan(row["averages"]) else f"{row['averages']:.4g} "
-        exact = f"{row['exact']:.5g}"
-        line = f"| {row['what']} | {row['where']} | {row['printed']} | {exact} | {averages}|"
-        lines.append(line)
-    return "\n".join(lines)
