@@ -30,6 +30,7 @@ from repro.config.profiles import override
 from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
 from repro.errors import InputError, MissingError, ReproError, on_disk
 from repro.files import visible
+from repro.runs.results import option_words
 
 if TYPE_CHECKING:
     from repro.runs.engine import Workers
@@ -304,9 +305,7 @@ def _no_sweep(missing: list[Cell], recipe: str, overrides: dict[str, Any]) -> st
     first = missing[0]
     command = ["python", "-m", "repro", "sweep", first.table, "--profile", first.profile]
     command += ["--method", first.row, "--task", first.task]
-    command += [] if recipe == "authors" else ["--recipe", recipe]
-    for name, value in overrides.items():
-        command += ["--set", f"{name}={value}"]
+    command += option_words(recipe, overrides)
     names = [*dict.fromkeys(f"{cell.row} on {cell.task}" for cell in missing)]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"no sweep of {', '.join(names[:3])}{more}; run: {shlex.join(command)}"
