@@ -206,7 +206,6 @@ bench: .venv/.bench .venv/.minilm  ## repeat all measurements (about 2 hours; le
 	@$(BIN)/python benchmarks/tables.py
 	@$(BIN)/python benchmarks/gates.py
 	@.venv/bench/bin/python benchmarks/speed.py
-	@$(BIN)/python benchmarks/precision.py
 	@$(BIN)/python benchmarks/coverage.py
 	@$(BIN)/python benchmarks/where.py MRPC
 	@$(BIN)/python benchmarks/where.py SST-2

@@ -31,6 +31,7 @@ LABELS = (  # of the steps, in the order of config.tables.STEPS
     "PTP alone",
     "PTP with SPS",
 )
+METRICS = ("accuracy", "f1")
 ABSENT = "No results are published yet."
 HEADLINES = (
     ("comparisons2", "PeaBERT1", "BERT1-PatientKD"),
@@ -93,25 +94,10 @@ def techniques() -> str:
     return markdown(["technique", "MRPC", "SST-2", ""], rows)
 
 
-def precision() -> str:
-    """bfloat16 against float32."""
-    rows = [
-        [
-            point["method"],
-            point["task"],
-            f"{point['bfloat16 - float32']:+.1f}",
-            f"{point['low']:+.1f} to {point['high']:+.1f}",
-            f"{point['same answer']:.0%}",
-        ]
-        for point in benchmark("precision")["points"]
-    ]
-    return markdown(["method", "task", "difference", "95 % interval", "same answer"], rows)
-
-
-def gates() -> str:
-    """What the demo's baselines had to show."""
+def gates(name: str) -> str:
+    """What baselines had to show: those of the demo, "gates", or of cpu, "gates_glue"."""
     rows = []
-    for gate in pd.read_csv(MEASURED / "gates.csv").to_dict("records"):
+    for gate in pd.read_csv(MEASURED / f"{name}.csv").to_dict("records"):
         interval = "" if pd.isna(gate["low"]) else f" {text.interval(gate['low'], gate['high'])}"
         value = f"{gate['value']:.1f}{interval}"
         rows.append([gate["gate"], value, f"{gate['needed']:g}", "yes" if gate["passed"] else "no"])
@@ -124,9 +110,22 @@ def teachers() -> str:
     last = frame[frame["epoch"] == frame["epoch"].max()]
     rows = []
     for (optimizer, rate), runs in last.groupby(["optimizer", "rate"]):
-        shown_scores = [f"{runs[n].mean():.1f} ± {runs[n].std():.1f}" for n in ("accuracy", "f1")]
+        shown_scores = [f"{runs[n].mean():.1f} ± {runs[n].std():.1f}" for n in METRICS]
         rows.append([str(optimizer), f"{rate:g}", f"{runs['loss'].mean():.2f}", *shown_scores])
     return markdown(["optimiser", "learning rate", "loss", "accuracy", "F1"], rows)
+
+
+def students() -> str:
+    """Held-out scores of students of profile cpu, by learning rate and epochs."""
+    frame = pd.read_csv(MEASURED / "students.csv")
+    names = [f"{run.epochs} epochs, {run.rate:g}" for run in frame.itertuples()]
+    runs = frame.assign(run=names)
+    by_run = runs.pivot_table(index=["task", "method"], columns="run", values="best", sort=False)
+    rows = [
+        [task, method, *("" if pd.isna(score) else f"{score:.1f}" for score in scores)]
+        for (task, method), scores in zip(by_run.index, by_run.to_numpy(), strict=True)
+    ]
+    return markdown(["task", "student", *by_run.columns], rows)
 
 
 def part_of_table2() -> str:
@@ -172,18 +171,31 @@ def headlines() -> str:
     return markdown(["", "ours", "95 % interval", "paper"], rows) if rows else ABSENT
 
 
-def comparisons() -> str:
-    """Every average difference of Tables 2, 4 and 5."""
+def comparisons(profile: str = "demo", task: str = "Avg") -> str:
+    """The differences of Tables 2, 4 and 5 on a task, as far as they are published."""
     rows = []
     for number in (2, 4, 5):
-        frame = published.read_table(f"comparisons{number}", "demo", "textbook")
+        frame = published.read_table(f"comparisons{number}", profile, "textbook")
         if frame is None:
-            return ABSENT
-        for pair in frame[frame["task"] == "Avg"].to_dict("records"):
+            continue
+        for pair in frame[frame["task"] == task].to_dict("records"):
             name = f"Table {number}: {pair['method']} vs {pair['against']}"
             name += " [ours]" if pair["compared_by"] == "us" else ""
             rows.append([name, *shown(pair), pair["verdict"], printed(pair)])
-    return markdown(["", "ours", "95 % interval", "verdict", "paper, on GLUE"], rows)
+    head = ["", "ours", "95 % interval", "verdict", "paper, on GLUE"]
+    return markdown(head, rows) if rows else ABSENT
+
+
+def scores(profile: str, task: str) -> str:
+    """The scores of the published Table 2 on a task: mean and sd over seeds."""
+    frame = published.read_table("table2", profile, "textbook")
+    if frame is None:
+        return ABSENT
+    rows = [
+        [row.method, f"{row.mean:.1f} ± {row.sd:.1f}", f"{row.paper:.1f}"]
+        for row in frame[frame["task"] == task].itertuples()
+    ]
+    return markdown(["", "ours, dev", "paper, test"], rows)
 
 
 def steps() -> str:
@@ -280,13 +292,16 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("REPRODUCIBILITY.md", "decisions"): recipe.markdown,
     ("REPRODUCIBILITY.md", "sums"): sums,
     ("docs/benchmarks.md", "means"): techniques,
-    ("docs/benchmarks.md", "precision"): precision,
     ("docs/benchmarks.md", "grid"): lambda: by_its_benchmark("grid"),
-    ("docs/calibration.md", "gates"): gates,
+    ("docs/calibration.md", "gates"): lambda: gates("gates"),
     ("docs/real-glue.md", "teachers"): teachers,
+    ("docs/real-glue.md", "students"): students,
+    ("docs/real-glue.md", "gates"): lambda: gates("gates_glue"),
     ("docs/report.md", "claims"): claims,
     ("docs/report.md", "untested"): untested,
     ("docs/results.md", "comparisons"): comparisons,
+    ("docs/results.md", "real_scores"): lambda: scores("cpu", "SST-2"),
+    ("docs/results.md", "real_comparisons"): lambda: comparisons("cpu", "SST-2"),
     ("docs/results.md", "steps"): steps,
     ("docs/results.md", "equal"): equal_depth,
     ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),

@@ -211,12 +211,6 @@ def test_the_quoted_numbers_are_those_of_the_files(document, name):
     )
 
 
-def test_every_interval_of_the_quoted_precision_includes_0():
-    """As the text beside it says."""
-    points = QUOTED.benchmark("precision")["points"]
-    assert all(point["low"] < 0 < point["high"] for point in points)
-
-
 def test_every_marked_block_is_made_from_a_file():
     marks = {
         (document, name)

@@ -1,5 +1,6 @@
 """Paired comparisons: of two methods, and of a changed table with the plain one."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -33,9 +34,9 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         COLUMNS; no row for a table without pairs.
         compared_by: "paper", or "us" for a pair that the paper does not compare. difference: method
         minus against, mean over seeds, in points, with its 95 % interval over seeds and examples
-        and p (`inference`). p_holm: p adjusted over all rows of the table; verdict follows from it.
-        detectable: the minimum detectable difference at 80 % power. paper: the difference of the
-        printed scores. computed: code, versions and precision of both methods' cells.
+        and p (`inference`). p_holm: p adjusted over all comparisons of the table; verdict follows
+        from it. detectable: the minimum detectable difference at 80 % power. paper: the difference
+        of the printed scores. computed: code, versions and precision of both methods' cells.
 
     Raises:
         MissingError, InputError: As `groups.groups`.
@@ -50,9 +51,14 @@ def of(cells: list[Cell]) -> pd.DataFrame:
         for pair, (name, gain) in zip(both, by_task.items(), strict=True):
             rows.append(_row(name, [pair], gain))
         rows.append(_row("Avg", both, combine(list(by_task.values()))))
-    for row, p_holm in zip(rows, holm([row["p"] for row in rows]).tolist(), strict=True):
-        row["p_holm"] = p_holm
-        row["verdict"] = verdict(row["difference"], row["p"], p_holm, row["seeds"])
+    # with one task an average repeats the row before it, and is not a comparison of its own
+    one_task = len({cell.task for cell in compared}) == 1
+    repeated = [one_task and row["task"] == "Avg" for row in rows]
+    tested = [math.nan if again else row["p"] for row, again in zip(rows, repeated, strict=True)]
+    adjusted = holm(tested).tolist()
+    for number, row in enumerate(rows):
+        row["p_holm"] = adjusted[number - repeated[number]]
+        row["verdict"] = verdict(row["difference"], row["p"], row["p_holm"], row["seeds"])
     return with_types(pd.DataFrame(rows, columns=list(COLUMNS))).round(DIGITS)
 
 

@@ -86,7 +86,7 @@ def publish(profile_name: str, replace: bool = False, allow_dirty: bool = False)
 def _not_made(profile_name: str) -> list[str]:
     """Lines that name what the published run lacks, with the commands that make it."""
     lines = []
-    if not (paths.published_figures() / profile_name / "paper.tex").is_file():
+    if not any((paths.published_figures() / profile_name).rglob("paper.tex")):
         lines.append(f"no document was published; make it with: make paper PROFILE={profile_name}")
     if not (paths.published_results() / profile_name / "models").is_dir():
         lines.append(
@@ -174,9 +174,12 @@ def _fill(
         for path in visible((source / "notebooks").glob("*.ipynb"))
         if path.name.removesuffix(".ipynb").partition(".")[2] in shown_variants
     ]
-    left_out = [path for path in notebooks if not _without_examples(path, source.name)]
-    _copy([path for path in notebooks if path not in left_out], target / "notebooks")
-    return [path.name for path in left_out]
+    left_out = [
+        path.name
+        for path in notebooks
+        if not _copy_notebook(path, target / "notebooks", source.name)
+    ]
+    return left_out
 
 
 def _copy_figures(source: Path, target: Path) -> None:
@@ -216,13 +219,27 @@ def _pack(parts: list[Path], target: Path) -> None:
     )
 
 
-def _without_examples(notebook: Path, profile_name: str) -> bool:
-    """Check that an executed notebook shows no sentences of GLUE, whose licences forbid copies.
+def _copy_notebook(path: Path, folder: Path, profile_name: str) -> bool:
+    """Copy an executed notebook without sentences of GLUE, whose licences forbid copies.
 
-    The demo's sentences are generated. A notebook on real GLUE must not read any task's data.
+    The demo's sentences are generated. On real GLUE, cells that call `explore` lose their outputs,
+    and a notebook that reads a task's data itself or has widgets is not copied.
+
+    Returns:
+        Whether it was copied.
     """
-    sources = ("".join(cell["source"]) for cell in _read(notebook)["cells"])
-    return profile_name == "demo" or not any("repro.data" in text for text in sources)
+    notebook = _read(path)
+    if profile_name != "demo":
+        sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+        if any(name in source for source in sources for name in ("repro.data", "widgets")):
+            return False
+        for cell, source in zip(notebook["cells"], sources, strict=True):
+            if "explore." in source and cell["cell_type"] == "code":
+                note = ["Not published: this output shows sentences of GLUE.\n"]
+                cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": note}]
+    folder.mkdir(exist_ok=True)
+    (folder / path.name).write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n")
+    return True
 
 
 def _sizes(profile_name: str, results: Path, figures: Path) -> str:

@@ -10,7 +10,7 @@ from tiny_cells import BUDGET
 from repro.analysis import comparisons, tables
 from repro.analysis.example_scores import example_scores
 from repro.analysis.groups import groups
-from repro.analysis.inference import combine, difference
+from repro.analysis.inference import combine, difference, holm
 from repro.config import cells as experiments
 from repro.config import printed
 from repro.config.tables import TABLES
@@ -116,6 +116,15 @@ def test_holm_is_over_all_rows_of_the_table():
     assert len(frame) == 15
     assert frame["p_holm"].min() == pytest.approx(min(1, 15 * frame["p"].min()), abs=2e-3)
     assert (frame["p_holm"] >= frame["p"]).all()
+
+
+def test_the_average_of_one_task_is_not_a_second_comparison():
+    cells = experiments.plan("table4", "demo", "RTE", 5)
+    frame = comparisons.of(finish(cells, right(BERT3=60, SPS1=70, SPS2=75), rows=100))
+    of_task, average = (frame[frame["task"] == name] for name in ("mini-RTE", "Avg"))
+    assert list(of_task["p_holm"]) == list(average["p_holm"])
+    assert of_task["p_holm"].max() <= 3 * of_task["p"].max()  # three pairs
+    assert np.allclose(of_task["p_holm"], holm(of_task["p"].tolist()), atol=1e-3)
 
 
 def test_the_same_cells_give_the_same_bytes(folder):

@@ -220,14 +220,36 @@ def test_a_publish_that_fails_leaves_the_old_one(run, monkeypatch):
     assert all([path.name for path in root.iterdir()] == ["demo"] for root in roots)
 
 
-def test_notebooks_that_read_glue_are_not_published(tmp_path):
-    for name, source in [("plain", "1 + 1"), ("reads", "from repro.data import glue")]:
-        text = json.dumps({"cells": [{"cell_type": "code", "source": [source], "outputs": []}]})
-        (tmp_path / f"{name}.ipynb").write_text(text)
-    shown = publishing._without_examples
-    assert shown(tmp_path / "plain.ipynb", "cpu")
-    assert not shown(tmp_path / "reads.ipynb", "cpu")
-    assert shown(tmp_path / "reads.ipynb", "demo")
+SENTENCE = "a sentence of GLUE"
+
+
+@pytest.mark.parametrize(
+    ("source", "profile", "copied", "shown"),
+    [
+        ("1 + 1", "cpu", True, True),
+        ("notebook.examples(explore.teacher_predictions(cells[0]))", "demo", True, True),
+        ("notebook.examples(explore.teacher_predictions(cells[0]))", "cpu", True, False),
+        ("from repro.data import glue", "demo", True, True),
+        ("from repro.data import glue", "cpu", False, False),
+        ("widgets.thresholds(predictions)", "cpu", False, False),
+    ],
+)
+def test_no_published_notebook_shows_sentences_of_glue(tmp_path, source, profile, copied, shown):
+    output = {"output_type": "stream", "name": "stdout", "text": [SENTENCE]}
+    cell = {"cell_type": "code", "source": [source], "outputs": [output]}
+    (tmp_path / "one.ipynb").write_text(json.dumps({"cells": [cell]}))
+    folder = tmp_path / "published"
+    assert publishing._copy_notebook(tmp_path / "one.ipynb", folder, profile) == copied
+    assert (folder / "one.ipynb").is_file() == copied
+    assert (copied and SENTENCE in (folder / "one.ipynb").read_text()) == shown
+
+
+def test_the_notebooks_show_examples_only_where_they_call_explore():
+    """As `_copy_notebook` assumes."""
+    for path in (paths.ROOT / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text())["cells"]:
+            source = "".join(cell["source"])
+            assert "examples(" not in source or "explore." in source, path
 
 
 # a partial run
