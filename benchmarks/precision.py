@@ -40,20 +40,20 @@ def main(seeds: int) -> None:
     answers = {precision: group.predicted for precision, group in by_precision.items()}
     labels = by_precision["float32"].labels
     gain = difference(*(example_scores("accuracy", labels, answers[p]) for p in PRECISIONS))
-    found = {"seeds": seeds, "bfloat16 - float32": gain.estimate}
-    found |= {"low": gain.low, "high": gain.high, "bound": BOUND}
-    found["within the bound"] = bool(gain.low > -BOUND and gain.high < BOUND)
-    found["same answer"] = float((answers["float32"] == answers["bfloat16"]).mean())
+    report = {"seeds": seeds, "bfloat16 - float32": gain.estimate}
+    report |= {"low": gain.low, "high": gain.high, "bound": BOUND}
+    report["within the bound"] = bool(gain.low > -BOUND and gain.high < BOUND)
+    report["same answer"] = float((answers["float32"] == answers["bfloat16"]).mean())
     for precision, group in by_precision.items():
         scores = {
             metric: [result["metrics"][metric] for result in group.results]
             for metric in ("accuracy", "f1")
         }
-        found[precision] = {
+        report[precision] = {
             metric: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
             for metric, values in scores.items()
         }
-    OUT.write_text(json.dumps(found, indent=1) + "\n")
+    OUT.write_text(json.dumps(report, indent=1) + "\n")
     print(OUT.read_text())
 
 

@@ -31,7 +31,7 @@ def candidates(
     """What is trained: a description, and the stages, the student last."""
     PROFILES["cpu"] = replace(PROFILES["cpu"], search_rates=rates)
     changed = {"student.epochs": epochs}
-    found = []
+    runs = []
     for cell in plan("table2", "cpu", task, 1, "textbook", changed):
         if cell.row in rows:
             resolved = resolve(cell)
@@ -39,8 +39,8 @@ def candidates(
             before = [s for s in resolved.own if s.kind in ("teacher", "outputs")]
             for rate, student in zip(rates, students, strict=True):
                 about = {"task": task, "method": cell.row, "epochs": epochs, "rate": rate}
-                found.append((about, [*before, student]))
-    return found
+                runs.append((about, [*before, student]))
+    return runs
 
 
 def main() -> None:

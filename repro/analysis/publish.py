@@ -174,12 +174,8 @@ def _fill(
         for path in visible((source / "notebooks").glob("*.ipynb"))
         if path.name.removesuffix(".ipynb").partition(".")[2] in shown_variants
     ]
-    left_out = [
-        path.name
-        for path in notebooks
-        if not _copy_notebook(path, target / "notebooks", source.name)
-    ]
-    return left_out
+    folder = target / "notebooks"
+    return [path.name for path in notebooks if not _copy_notebook(path, folder, source.name)]
 
 
 def _copy_figures(source: Path, target: Path) -> None:
