@@ -218,8 +218,9 @@ def _pack(parts: list[Path], target: Path) -> None:
 def _copy_notebook(path: Path, folder: Path, profile_name: str) -> bool:
     """Copy an executed notebook without sentences of GLUE, whose licences forbid copies.
 
-    The demo's sentences are generated. On real GLUE, cells that call `explore` lose their outputs,
-    and a notebook that reads a task's data itself or has widgets is not copied.
+    The demo's sentences are generated. On real GLUE, cells that call `explore`, except for training
+    curves, lose their outputs, and a notebook that reads a task's data itself or has widgets is not
+    copied.
 
     Returns:
         Whether it was copied.
@@ -230,7 +231,7 @@ def _copy_notebook(path: Path, folder: Path, profile_name: str) -> bool:
         if any(name in source for source in sources for name in ("repro.data", "widgets")):
             return False
         for cell, source in zip(notebook["cells"], sources, strict=True):
-            if "explore." in source and cell["cell_type"] == "code":
+            if "explore." in source.replace("explore.curves", "") and cell["cell_type"] == "code":
                 note = ["Not published: this output shows sentences of GLUE.\n"]
                 cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": note}]
     folder.mkdir(exist_ok=True)

@@ -227,6 +227,7 @@ SENTENCE = "a sentence of GLUE"
     ("source", "profile", "copied", "shown"),
     [
         ("1 + 1", "cpu", True, True),
+        ("notebook.figure(notebook.curves(explore.curves(cells)))", "cpu", True, True),
         ("notebook.examples(explore.teacher_predictions(cells[0]))", "demo", True, True),
         ("notebook.examples(explore.teacher_predictions(cells[0]))", "cpu", True, False),
         ("from repro.data import glue", "demo", True, True),
