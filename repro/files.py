@@ -5,6 +5,7 @@ half of it. Nothing depends on file times, so a wrong clock does no harm.
 """
 
 import hashlib
+import json
 import os
 import re
 import socket
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from repro.errors import InputError, on_disk
 
@@ -134,3 +136,16 @@ def verified(path: Path, expected: str = "", remedy: str = "") -> str:
             f"{path} has SHA-256 {received}, expected {expected}; nothing was loaded; {remedy}"
         )
     return received
+
+
+def digest(data: Any, length: int = 8) -> str:
+    """Hash plain data.
+
+    Args:
+        data: Anything that JSON can represent.
+        length: Number of hex digits to return, at most 64.
+
+    Returns:
+        The first hex digits of the SHA-256 of the data as JSON with sorted keys.
+    """
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]

@@ -25,11 +25,11 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from repro import paths
-from repro.config.cells import Cell, digest, variant
+from repro.config.cells import Cell, variant
 from repro.config.profiles import override
 from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
 from repro.errors import InputError, MissingError, ReproError, on_disk
-from repro.files import visible
+from repro.files import digest, visible
 from repro.runs.results import option_words
 
 if TYPE_CHECKING:

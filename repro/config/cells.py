@@ -1,7 +1,5 @@
 """The cells of a table: what to run, with everything that determines each number. No torch."""
 
-import hashlib
-import json
 import re
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -10,6 +8,7 @@ from repro.config.profiles import PROFILES, Budget, Setting, changes, override, 
 from repro.config.recipe import TEXTBOOK, Recipe, parse
 from repro.config.tables import Method, table
 from repro.errors import InputError
+from repro.files import digest
 
 _LONGEST = 100  # characters of a variant's name, since a file name has at most 255
 
@@ -76,19 +75,6 @@ class Cell:
         """Settings that a user changed from the profile's, by dotted name."""
         changed = changes(self.setting, PROFILES[self.profile].setting_for(self.recipe))
         return {name: value for name, value in changed.items() if name not in self.tuned}
-
-
-def digest(data: Any, length: int = 8) -> str:
-    """Hash plain data.
-
-    Args:
-        data: Anything that JSON can represent.
-        length: Number of hex digits to return, at most 64.
-
-    Returns:
-        The first hex digits of the SHA-256 of the data as JSON with sorted keys.
-    """
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:length]
 
 
 def plan(

@@ -11,12 +11,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from repro.config.cells import digest
 from repro.data import pypi_encoders
 from repro.data.hub import hub_answers, hub_missing
 from repro.data.pypi_encoders import ENCODERS, FILES, WEIGHTS
 from repro.errors import InputError, MissingError, one_of
-from repro.files import verified
+from repro.files import digest, verified
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

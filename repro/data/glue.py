@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from repro import paths
-from repro.config.cells import digest
 from repro.config.tasks import Task
 from repro.data.hub import hub_answers, hub_missing
 from repro.errors import InputError, MissingError, one_of
+from repro.files import digest
 
 SPLITS = ("train", "dev")
 TEST = "test"  # GLUE only; its labels are not public

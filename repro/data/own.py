@@ -16,11 +16,10 @@ import numpy as np
 import pandas as pd
 from pandas.errors import ParserWarning
 
-from repro.config.cells import digest
 from repro.config.tasks import OWN, own_path
 from repro.data.glue import Split
 from repro.errors import InputError, MissingError, one_of
-from repro.files import write_atomic
+from repro.files import digest, write_atomic
 
 # With fewer training examples there are not two full batches; with fewer dev examples, a single one
 # counts for more than 5 points.

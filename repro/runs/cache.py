@@ -19,9 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from repro import paths
-from repro.config.cells import digest
 from repro.errors import of_disk, on_disk
-from repro.files import process_space, set_aside, sha256, verified, write_atomic
+from repro.files import digest, process_space, set_aside, sha256, verified, write_atomic
 from repro.runs import remote
 from repro.training.states import UNREADABLE, write_tensors
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from repro.config.cells import digest
 from repro.config.profiles import PROFILES
 from repro.config.tasks import task
 from repro.data import encoders, glue
 from repro.data.encode import Encoded, encode
+from repro.files import digest
 from repro.methods.finetune import FineTuning
 from repro.models import classifier
 from repro.models.classifier import Classifier

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from repro import paths
-from repro.config.cells import Cell, digest
+from repro.config.cells import Cell
 from repro.errors import MissingError, of_disk
-from repro.files import set_aside, sha256
+from repro.files import digest, set_aside, sha256
 from repro.runs import remote
 
 if TYPE_CHECKING:

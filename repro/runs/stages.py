@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any
 
 from repro import methods
-from repro.config.cells import Cell, digest
+from repro.config.cells import Cell
 from repro.config.profiles import PROFILES, Budget
 from repro.config.tasks import task
 from repro.data import encoders
 from repro.errors import InputError
+from repro.files import digest
 from repro.methods import ptp
 from repro.models.layers import effective_layers, layer_map
 from repro.runs.code_version import code_version

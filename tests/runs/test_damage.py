@@ -18,7 +18,7 @@ from repro.analysis import tables
 from repro.config import cells
 from repro.data import encoders
 from repro.errors import DiskError, InputError, MissingError, ReproError
-from repro.files import sha256, write_atomic
+from repro.files import digest, sha256, write_atomic
 from repro.runs import cache, engine, finish, results, stages
 from repro.runs.cache import Artefact
 from repro.training.checkpoints import Checkpoint
@@ -171,7 +171,7 @@ def test_a_pickle_in_place_of_a_model_is_never_opened(tmp_path, monkeypatch, dum
         with path.open("wb") as file:
             dump(Evil(tmp_path / "owned"), file)
     record = {"sha256": sha256(target.with_suffix(".safetensors")), "meta": {}}
-    target.write_text(json.dumps(record | {"seal": cells.digest(record, 64)}))
+    target.write_text(json.dumps(record | {"seal": digest(record, 64)}))
     training = SimpleNamespace()
     Checkpoint(cache.partial("teacher", "k")).on_start(training)
     assert vars(training) == {}  # nothing was restored
