@@ -5,6 +5,8 @@
 2. SPS on narrower encoders: an encoder is compressed by WID or HomoDistil on the task (seed 0) and
    exported. It is then the encoder of Table 4: its teacher and its three-layer students are trained
    like those of any other encoder.
+3. A teacher trained with Compacter: three-layer students of a teacher whose encoder stayed frozen,
+   beside those of the fine-tuned teacher.
 
 mini-MRPC is left out, because the baselines do not tell depths apart there. An int8 PeaBERT is in
 int8.py.
@@ -14,10 +16,12 @@ results/combinations.csv below this folder: average differences in points with 9
 """
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from repro import paths
 from repro.analysis.comparisons import gains
@@ -25,14 +29,19 @@ from repro.analysis.groups import Group, groups
 from repro.analysis.inference import combine
 from repro.config.cells import Cell, plan
 from repro.models import export
+from repro.runs import cache, compute, machine, reshaped, results
+from repro.runs.cache import Artefact
 from repro.runs.distil import stock_model
-from repro.runs.engine import run_cells
-from repro.runs.stages import resolve
+from repro.runs.engine import missing_stages, open_workers, run_cells, run_stages
+from repro.runs.finish import finish
+from repro.runs.stages import Plan, Stage, resolve
+from repro.training.loop import predict
 
 OUT = Path(__file__).parent / "results" / "combinations.csv"
 TASKS = ("RTE", "SST-2", "QNLI")
 STARTED = ("DistilBERT3", "TinyBERT3", "MiniLM3", "MiniLMv2-3")
 NARROWED = ("WID", "HomoDistil")
+TAUGHT = ("BERT3-PatientKD", "PeaBERT3")
 
 
 def main(seeds: int) -> None:
@@ -50,7 +59,12 @@ def main(seeds: int) -> None:
         cells = students_of(source, seeds)
         run_cells(cells)
         by_key |= groups(cells)
+    taught = students_of_adapters(related)
+    own_teacher = [cell for cell in related if cell.row in (*TAUGHT, "BERT-base", "Compacter")]
+    run_cells(own_teacher)
+    by_key |= groups([*taught, *own_teacher])
     pairs = [(f"{row}+PTP", row) for row in STARTED]
+    pairs += [("Compacter", "BERT-base"), *((f"{row} of Compacter", row) for row in TAUGHT)]
     for method in NARROWED:
         rows = [f"{row} on {method}" for row in ("BERT3", "SPS-1", "SPS-2")]
         pairs += [(rows[1], rows[0]), (rows[2], rows[1])]
@@ -68,6 +82,61 @@ def students_of(source: Cell, seeds: int) -> list[Cell]:
     task = source.task.removeprefix("mini-")
     cells = plan("table4", "demo", task, seeds, "textbook", {"backbone": str(folder)})
     return [replace(cell, row=f"{cell.row} on {source.row}") for cell in cells]
+
+
+def students_of_adapters(related: list[Cell]) -> list[Cell]:
+    """The students TAUGHT of a teacher trained with Compacter; trains those that are missing."""
+    adapted = [cell for cell in related if cell.row == "Compacter"]
+    run_cells(adapted)
+    outputs = {(cell.task, cell.seed): adapted_outputs(resolve(cell)) for cell in adapted}
+    cells = [
+        replace(cell, row=f"{cell.row} of Compacter") for cell in related if cell.row in TAUGHT
+    ]
+    plans = [with_teacher(resolve(cell), outputs) for cell in cells]
+    missing = missing_stages(stage for taught in plans for stage in taught.stages)
+    with open_workers("processes") as pool:
+        for _, error in run_stages(missing, pool):
+            if error is not None:
+                raise error
+    for taught in plans:
+        if not results.done(taught.cell):
+            finish(taught)
+    return cells
+
+
+def with_teacher(fine_tuned: Plan, outputs: dict[tuple[str, int], Stage]) -> Plan:
+    """The same plan with other outputs of the teacher, by task and seed."""
+
+    def replaced(stage: Stage) -> Stage:
+        if stage.kind == "outputs":
+            return outputs[fine_tuned.cell.task, stage.parent("teacher").spec.training.seed]
+        return replace(stage, parents=tuple(map(replaced, stage.parents)))
+
+    stages, own = (
+        tuple(replaced(stage) for stage in every if stage.kind != "teacher")
+        for every in (fine_tuned.stages, fine_tuned.own)
+    )
+    return replace(fine_tuned, stages=stages, own=own)
+
+
+def adapted_outputs(adapted: Plan) -> Stage:
+    """A stage with the predictions and states of a model with adapters, computed here."""
+    spec = adapted.stage("outputs").spec
+    stage = Stage(spec, (adapted.trained,), f"outputs of {adapted.cell.id}")
+
+    def outputs() -> Artefact:
+        start, data = time.perf_counter(), compute.load_data(spec.inputs)
+        model = reshaped.load_model(adapted.trained)
+        logits, states = predict(model, data.train_tokens, precision=spec.precision, states=True)
+        dev_logits, _ = predict(model, data.dev_tokens, precision=spec.precision)
+        assert states is not None
+        tensors = {"train.logits": torch.from_numpy(logits), "train.cls": states}
+        tensors |= {"dev.logits": torch.from_numpy(dev_logits)}
+        seconds = time.perf_counter() - start
+        return Artefact(tensors, {"seconds": seconds} | machine.description())
+
+    cache.get(stage.kind, stage.key, outputs)
+    return stage
 
 
 def compared(by_key: dict[tuple[str, str], Group], new: str, old: str) -> dict:
