@@ -145,10 +145,11 @@ publish: .venv/.base  ## replace the published results of PROFILE by yours, veri
 	@$(REPRO) publish --profile "$${PROFILE:-demo}" $${REPLACE:+--replace} $${ALLOW_DIRTY:+--allow-dirty}
 
 submission: setup  ## the zip file for GLUE's test server, from PROFILE, TASKS and METHOD=PeaBERT3 (seed 0)
-	@$(REPRO) submission --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --method "$${METHOD:-PeaBERT3}"
+	@$(REPRO) submission --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --method "$${METHOD:-PeaBERT3}" \
+		--recipe "$${RECIPE:-authors}"
 
 mrpc: setup  ## MRPC's test score, from its public labels, and its dev score
-	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-1}"
+	@$(REPRO) mrpc-test --profile "$${PROFILE:-demo}" --seeds "$${SEEDS:-0}" --recipe "$${RECIPE:-authors}"
 
 test: .venv/.dev  ## run every test, offline
 	@$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -269,23 +269,6 @@ def untested() -> str:
     return markdown(["reason", "claims"], [[name, str(count)] for name, count in reasons.items()])
 
 
-def flips() -> str:
-    """The range of the headline difference when one decision is changed at a time."""
-    frame = published.read_table("decisions", "demo")
-    if frame is None:
-        return ABSENT
-    average = frame[frame["task"] == "Avg"]
-    changed = average[average["acts"] == "yes"]
-    (default,) = average[average["option"] == "none"]["difference"]
-    values = {
-        "with the `authors` recipe": default,
-        f"lowest of {len(changed)} changes": changed["difference"].min(),
-        f"highest of {len(changed)} changes": changed["difference"].max(),
-    }
-    rows = [[name, f"{value:+.1f}"] for name, value in values.items()]
-    return markdown(["PeaBERT3 vs BERT3-PatientKD", "points"], rows)
-
-
 BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "table2"): part_of_table2,
     ("README.md", "results"): headlines,
@@ -307,7 +290,6 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),
     ("docs/tables.md", "speed"): lambda: by_its_benchmark("speed"),
     ("docs/tables.md", "verdicts"): verdicts,
-    ("docs/tables.md", "flips"): flips,
 }
 
 

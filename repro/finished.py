@@ -32,6 +32,7 @@ def submission(
     method: Annotated[str, typer.Option(metavar="ROW", help="a row of table2")] = "PeaBERT3",
     seed: OneSeed = 0,
     tasks: Tasks = "",
+    recipe_name: RecipeName = "authors",
 ) -> None:
     """Write the zip file for GLUE's test server.
 
@@ -39,15 +40,17 @@ def submission(
     """
     from repro.analysis import glue_test
 
-    target, predictions = glue_test.submit(profile, method, seed, tasks)
+    target, predictions = glue_test.submit(profile, method, seed, tasks, recipe_name)
     typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {paths.shown(target)}")
 
 
-def mrpc_test(profile: Profile = "demo", seeds: Seeds = 1) -> None:
+def mrpc_test(
+    profile: Profile = "demo", seeds: Seeds = 0, recipe_name: RecipeName = "authors"
+) -> None:
     """Score Table 2's methods on MRPC's public test labels."""
     from repro.analysis import glue_test
 
-    target, frame = glue_test.score_mrpc(profile, seeds)
+    target, frame = glue_test.score_mrpc(profile, seeds, recipe_name)
     typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {paths.shown(target)}")
 
 

@@ -23,7 +23,7 @@ from repro.analysis.groups import Group, groups, origin
 from repro.analysis.inference import mean_score
 from repro.analysis.tables import summary, table_frame
 from repro.config import printed
-from repro.config.cells import Cell, plan
+from repro.config.cells import Cell, plan, variant
 from repro.config.printed import DIGITS
 from repro.config.profiles import glue_profile, profile
 from repro.config.tasks import task
@@ -75,7 +75,7 @@ FILES = (
 
 
 def submit(
-    profile_name: str, row: str, seed: int, tasks: str = ""
+    profile_name: str, row: str, seed: int, tasks: str = "", recipe: str = "authors"
 ) -> tuple[Path, dict[str, list[str]]]:
     """Write the zip for one row of Table 2, whose numbers in the paper are the server's.
 
@@ -84,9 +84,11 @@ def submit(
         row: The name of the row.
         seed: The seed of the models.
         tasks: Comma-separated; "" for all four.
+        recipe: Name of the recipe.
 
     Returns:
-        results/<profile>/submission-<row>-s<seed>.zip, and the predictions in it by task.
+        results/<profile>/submission-<row>-s<seed>.zip, with the recipe in its name if it is not
+        the authors', and the predictions in it by task.
 
     Raises:
         InputError: If a name is unknown or the profile is not on GLUE.
@@ -94,7 +96,7 @@ def submit(
     """
     if not 0 <= seed < 100:
         raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
-    cells = plan("table2", glue_profile(profile_name).name, tasks, seed + 1)
+    cells = plan("table2", glue_profile(profile_name).name, tasks, seed + 1, recipe)
     rows = list(dict.fromkeys(cell.row for cell in cells))
     if row not in rows:
         raise one_of("method of table2", row, rows)
@@ -103,7 +105,8 @@ def submit(
     from repro.runs import test_set  # imports torch
 
     predictions = {cell.task: test_set.label_strings(cell) for cell in cells}
-    zip_path = paths.results(profile_name) / f"submission-{row}-s{seed}.zip"
+    name = ".".join(filter(None, (f"submission-{row}-s{seed}", variant(recipe))))
+    zip_path = paths.results(profile_name) / f"{name}.zip"
     write_zip(zip_path, predictions)
     return zip_path, predictions
 
@@ -167,27 +170,32 @@ def _check_finished(cells: list[Cell]) -> None:
 _METRICS = {"f1": "F1", "accuracy": "acc"}  # the paper prints F1
 
 
-def score_mrpc(profile_name: str, seeds: int = 1) -> tuple[Path, pd.DataFrame]:
+def score_mrpc(
+    profile_name: str, seeds: int = 0, recipe: str = "authors"
+) -> tuple[Path, pd.DataFrame]:
     """Score every row of Table 2 on MRPC's test pairs, and write the table.
 
     Args:
         profile_name: A profile on GLUE.
-        seeds: The number of seeds.
+        seeds: The number of seeds; 0 for the recipe's.
+        recipe: Name of the recipe.
 
     Returns:
-        results/<profile>/mrpc_test.csv, and its content: see `mrpc_table`.
+        results/<profile>/mrpc_test.csv, with the recipe in its name if it is not the authors', and
+        its content: see `mrpc_table`.
 
     Raises:
         InputError: If the profile is not on GLUE, or the public labels are of other pairs.
         MissingError: If a cell has no result, or the public labels are not in GLUE_DIR.
     """
-    cells = plan("table2", glue_profile(profile_name).name, "MRPC", seeds)
+    cells = plan("table2", glue_profile(profile_name).name, "MRPC", seeds, recipe)
     _check_finished(cells)
     from repro.runs import test_set  # imports torch
 
     test_set.predict_mrpc(cells)
     frame = mrpc_table(cells)
-    return tables.write_table("mrpc_test", profile_name, frame, cells), frame
+    target = tables.write_table("mrpc_test", profile_name, frame, cells, variant(recipe))
+    return target, frame
 
 
 def mrpc_table(cells: list[Cell]) -> pd.DataFrame:

@@ -222,7 +222,9 @@ def _store(executed: Path, target: Path) -> None:
 
 
 def working_copies(folder: Path) -> list[str]:
-    """Copy the notebooks that have no working copy yet.
+    """Copy the notebooks that have no working copy yet, except the course's masters.
+
+    Masters have solutions and hidden tests, and are edited in place with nbgrader.
 
     Args:
         folder: Where the copies are.
@@ -234,6 +236,8 @@ def working_copies(folder: Path) -> list[str]:
     different = []
     with on_disk(folder):
         for source in visible(paths.NOTEBOOKS.rglob("*.ipynb")):
+            if source.is_relative_to(paths.NOTEBOOKS / "course" / "source"):
+                continue
             copy = folder / source.relative_to(paths.NOTEBOOKS)
             if not copy.exists():
                 copy.parent.mkdir(parents=True, exist_ok=True)

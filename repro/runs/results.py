@@ -228,7 +228,9 @@ def test_predictions(cell: Cell) -> "pd.DataFrame":
 
 def test_command(cell: Cell) -> str:
     """The command that computes the test predictions of this seed and those before it."""
-    return f"python -m repro mrpc-test --profile {cell.profile} --seeds {cell.seed + 1}"
+    words = ["python", "-m", "repro", "mrpc-test", "--profile", cell.profile]
+    words += ["--seeds", str(cell.seed + 1), *option_words(cell.recipe.name, cell.given)]
+    return shlex.join(words)
 
 
 def sealed(row: dict[str, Any]) -> dict[str, Any]:

@@ -141,7 +141,8 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     else:
         student = _student(cell, inputs, structure, depth, parents)
     search_seed_stages: tuple[Stage, ...] = ()
-    if cell.recipe.hyperparameters == "searched":  # decision D13
+    own_rate = isinstance(student.spec, Reshaped) and student.spec.loss.rate > 0
+    if cell.recipe.hyperparameters == "searched" and not own_rate:  # decision D13
         search, search_seed_stages = _search(cell, student, given)
         stages += search
         rated = _at_rate(student.spec, 0.0, student.spec.selection)

@@ -235,6 +235,12 @@ def test_missing_test_predictions_are_named_with_the_command(scored):
         glue_test.mrpc_table(scored)
 
 
+def test_the_command_names_the_recipe():
+    cell = plan("table2", "cpu", "MRPC", 2, "textbook")[-1]
+    expected = "python -m repro mrpc-test --profile cpu --seeds 2 --recipe textbook"
+    assert results.test_command(cell) == expected
+
+
 def test_other_tasks_are_refused(own_folders):
     with pytest.raises(InputError, match="cells of MRPC only"):
         glue_test.mrpc_table(finish(plan("table2", "cpu", "RTE", 1)))

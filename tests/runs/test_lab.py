@@ -30,6 +30,13 @@ def test_every_notebook_gets_a_working_copy_once(tmp_path):
     assert {path.name: path.read_bytes() for path in paths.NOTEBOOKS.glob("*.ipynb")} == sources
 
 
+def test_the_masters_of_the_course_are_not_copied(tmp_path):
+    """They have the solutions and the hidden tests."""
+    notebooks.working_copies(tmp_path)
+    assert list((paths.NOTEBOOKS / "course" / "source").rglob("*.ipynb"))
+    assert not list(tmp_path.rglob("source/**/*.ipynb"))
+
+
 def test_a_damaged_copy_is_kept_and_named(tmp_path):
     (tmp_path / "table1.ipynb").write_text("{")
     assert notebooks.working_copies(tmp_path) == ["table1.ipynb"]

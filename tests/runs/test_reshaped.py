@@ -52,6 +52,17 @@ def test_widths_and_counts(done, row, hidden, start):
     assert stage.spec.loss.from_teacher == start
 
 
+@pytest.mark.parametrize(
+    ("row", "rate"), [("WID", 5e-4), ("Compacter", 3e-3), ("Compacter++", 3e-3), ("HomoDistil", 0)]
+)
+def test_a_method_with_a_learning_rate_of_its_own_keeps_it(row, rate):
+    """No grid of a profile, which is for fine-tuning a whole encoder, has Compacter's rate."""
+    searched = {cell.row: cell for cell in tiny("related", "textbook") if cell.row in ROWS}
+    plan = stages.resolve(searched[row])
+    assert plan.trained.spec.training.learning_rate == rate  # 0: the search's
+    assert plan.trained.has("search") == (rate == 0)
+
+
 @pytest.mark.parametrize("row", ["WID", "HomoDistil"])
 def test_a_narrowed_student_is_exported_as_a_plain_model(done, row):
     stock, _ = distil.stock_model(stages.resolve(done[row]))  # its logits are checked there

@@ -189,20 +189,22 @@ def test_the_real_files_agree(monkeypatch):
     assert (len(labels), int(labels.sum())) == (1725, 1147)
 
 
-def test_the_command_writes_a_table_that_verifies(glue, repro, monkeypatch):
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("authors", "mrpc_test.csv"), ("textbook", "mrpc_test.textbook.csv")]
+)
+def test_the_command_writes_a_table_that_verifies(glue, repro, monkeypatch, recipe, name):
     monkeypatch.setenv("GLUE_DIR", str(glue))
-    cells = finish(plan("table2", "cpu", "MRPC", 1))
+    cells = finish(plan("table2", "cpu", "MRPC", 1, recipe))
     monkeypatch.setattr(
         test_set, "logits", lambda cell, split: noisy(cell, test_set.public_labels(split))
     )
-    code, out, err = repro("mrpc-test", "--profile", "cpu")
+    code, out, err = repro("mrpc-test", "--profile", "cpu", "--seeds", "1", "--recipe", recipe)
     assert (code, err) == (0, "")
-    assert "always equivalent" in out and out.splitlines()[-1].endswith("mrpc_test.csv")
+    assert "always equivalent" in out and out.splitlines()[-1].endswith(name)
     verdict = verify("cpu")
     assert (verdict.findings, verdict.tables) == ([], 1)
     labels = test_set.public_labels(data.load(task("MRPC"), "test"))
     results.write_test(cells[-1], labels, np.stack([labels, 1 - labels], axis=1).astype(float))
     assert any(
-        "mrpc_test.csv: row (PeaBERT3, test, f1), column mean" in line
-        for line in verify("cpu").findings
+        f"{name}: row (PeaBERT3, test, f1), column mean" in line for line in verify("cpu").findings
     )
