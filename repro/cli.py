@@ -134,14 +134,16 @@ def run(
 
 @app.command()
 def within(
-    minutes: Annotated[float, typer.Argument(metavar="MINUTES", help="for all of it")],
+    minutes: Annotated[
+        float, typer.Argument(metavar="MINUTES", help="time limit, packing included")
+    ],
     profile: Profile = "base",
     tasks: Tasks = "",
-    seeds: Seeds = 0,
+    seeds: Annotated[int, number("--seeds", "how many seeds of --tasks; 0: 5")] = 0,
     recipe_name: RecipeName = "textbook",
     workers: Workers = 0,
 ) -> None:
-    """Compute what fits into some minutes, and pack it.
+    """Compute what fits into MINUTES, and pack the results.
 
     Tables 2, 4, 5 and the baselines: RTE and MRPC first, then more seeds, then QNLI and SST-2. For
     a GPU that is lent for a short time.
@@ -225,7 +227,7 @@ def sweep(
     method: SweptRow = "PeaBERT3",
     layers: Annotated[int, number("--layers", "0: as the method's name says")] = 0,
     task: OneTask = "RTE",
-    budget: Annotated[int, number("--budget", "trials")] = 20,
+    budget: Annotated[int, number("--budget", "number of trials")] = 20,
     sampler: Annotated[str, typer.Option(metavar="NAME", help="tpe, random or grid")] = "tpe",
     pruner: Annotated[str, typer.Option(metavar="NAME", help="none, median or halving")] = "median",
     seed: OneSeed = 0,
@@ -234,7 +236,7 @@ def sweep(
     engine: Engine = "processes",
     workers: Workers = 0,
 ) -> None:
-    """Search the best settings of one student, for --tuned.
+    """Search for the best settings of one student.
 
     Its trials are scored on an inner split of train.
     """

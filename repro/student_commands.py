@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def distill(
     train: _Data,
     dev: _Data,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="for the student and the report")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder for the student and its report")],
     text: _Text = "text",
     label: Annotated[str, typer.Option(metavar="NAME", help="the label column")] = "label",
     encoder: Annotated[
@@ -40,10 +40,12 @@ def distill(
     method: Annotated[str, typer.Option(metavar="NAME", help=", ".join(METHODS))] = "pea-kd",
     layers: Annotated[int, number("--layers", "layers that the student stores")] = 3,
     epochs: Annotated[
-        int, number("--epochs", "of each training; 0: as suits encoder and data")
+        int, number("--epochs", "epochs of each training; 0: chosen from encoder and data")
     ] = 0,
     seed: OneSeed = 0,
-    recipe: Annotated[str, typer.Option(metavar="NAME", help="how the paper is read")] = RECIPE,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME", help="authors, textbook, or either with +option=value")
+    ] = RECIPE,
     changes: Changes = None,
 ) -> None:
     """Train a teacher on your texts and distil it.
@@ -74,7 +76,9 @@ def distill(
 
 
 def predict(
-    student: Annotated[str, typer.Argument(metavar="DIR", help="of distill or of export")],
+    student: Annotated[
+        str, typer.Argument(metavar="DIR", help="a folder that distill or export wrote")
+    ],
     data: _Data,
     text: _Text = "text",
     out: Annotated[Path, typer.Option(metavar="FILE", help="a CSV file")] = Path("predictions.csv"),

@@ -45,8 +45,6 @@ from repro.config.tasks import task
 from repro.errors import MissingError
 
 Groups = dict[tuple[str, str], Group]  # by row and the paper's name of the task
-DIRECTIONS = ("reproduced", "not reproduced", INCONCLUSIVE, NOT_ADJUSTED, "not testable here")
-SIZES = ("reproduced in size", "refuted in size", INCONCLUSIVE, "not comparable", "")
 COLUMNS = tuple(
     "id section statement unit printed recomputed adds_up ours ci_low ci_high seeds p p_holm "
     "direction size reason profile".split()
@@ -64,9 +62,9 @@ def judge_claims(profile_name: str, variant: str = "") -> pd.DataFrame:
 
     Returns:
         COLUMNS, one row per claim. ci_low, ci_high, p: 95 % interval and test over seeds and
-        examples. p_holm: p adjusted over all tested claims. direction: one of DIRECTIONS, by
-        p_holm. size: one of SIZES, by the interval. A claim whose table was not run, or not on all
-        its tasks, is "not testable here"; its reason has the command that makes the table.
+        examples. p_holm: see `adjusted_p`. direction: see `direction`. size: see `size`. A claim
+        whose table was not run, or not on all its tasks, is "not testable here"; its reason has the
+        command that makes the table.
 
     Raises:
         MissingError: If the profile has no table, or cells of a table are missing.
@@ -81,7 +79,7 @@ def judge_claims(profile_name: str, variant: str = "") -> pd.DataFrame:
         our_value(claim, finished.get(claim["table"], {}), profile_name, options)
         for claim in claims
     ]
-    adjusted = holm([result.get("p", math.nan) for result in results]).tolist()
+    adjusted = adjusted_p(claims, results, profile_name)
     rows = []
     for claim, result, p_holm in zip(claims, results, adjusted, strict=True):
         result["p_holm"] = p_holm
@@ -96,6 +94,28 @@ def judge_claims(profile_name: str, variant: str = "") -> pd.DataFrame:
         }
         rows.append(claim | result | judged)
     return tables.with_types(pd.DataFrame(rows, columns=list(COLUMNS))).round(DIGITS)
+
+
+def adjusted_p(claims: list[Fields], results: list[Fields], profile_name: str) -> list[float]:
+    """Adjust p values over all claims that the profile can test, so also over those not run.
+
+    Otherwise a verdict would be easier if fewer tables were run. A claim that was not run counts
+    like one with p = 1.
+
+    Args:
+        claims: Rows of `ledger`.
+        results: Their outputs of `our_value`.
+        profile_name: The profile.
+
+    Returns:
+        The adjusted p value of each claim; NaN if it was not tested.
+    """
+    p_values = np.array([result.get("p", math.nan) for result in results])
+    testable = [
+        claim["kind"] in DIFFERENCES and not _untestable(claim, profile_name) for claim in claims
+    ]
+    family = np.where(np.isnan(p_values) & testable, 1.0, p_values)
+    return np.where(np.isnan(p_values), math.nan, holm(family)).tolist()
 
 
 def _finished(table: str, profile_name: str, variant: str = "") -> Groups:
@@ -233,7 +253,8 @@ def direction(claim: Fields, result: Fields) -> str:
         result: The output of `our_value`, with p_holm.
 
     Returns:
-        One of DIRECTIONS; for a parameter count, whether it agrees with the printed one. "" for a
+        "reproduced", "not reproduced", "inconclusive", "inconclusive after adjustment" or "not
+        testable here"; for a parameter count, whether it agrees with the printed one. "" for a
         score, which claims no direction.
     """
     if "reason" in result:
@@ -257,7 +278,7 @@ def size(claim: Fields, result: Fields, profile_name: str) -> str:
         profile_name: The profile.
 
     Returns:
-        One of SIZES. "reproduced in size": the interval contains the printed value and, for a
+        "reproduced in size": the interval contains the printed value and, for a
         gain, excludes 0; for a score, it is no wider than SCORE_MARGIN on either side. "refuted in
         size": it excludes the printed value. "not comparable": the tasks are miniatures. "": the
         claim is a count, or not testable.

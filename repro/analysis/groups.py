@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from repro import paths
 from repro.analysis.example_scores import example_scores
 from repro.config.cells import Cell
 from repro.config.printed import DIGITS
@@ -158,10 +157,10 @@ def check_same_origin(members: list[Group]) -> None:
         for result in group.results
     }
     if len(origins) > 1:
-        cells_folder = paths.results(members[0].cells[0].profile) / "cells"
+        cells = [cell for group in members for cell in group.cells]
         raise InputError(
             f"the results of {members[0].task} come from {len(origins)} versions of its data or "
-            f"encoder; remove {cells_folder} and run again"
+            f"encoder; run: {make_command(cells)} (it computes the outdated cells again)"
         )
 
 

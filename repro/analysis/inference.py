@@ -31,13 +31,12 @@ VERDICT_SEEDS = 5  # no verdict on a method with fewer seeds
 FAMILIES = {
     "comparisons": "all comparisons of the table: each pair on each task and on average",
     "decisions": "the average change of each decision that can act",
-    "ledger": "all claims of the ledger that are tested",
+    "ledger": "all claims about differences that the profile can test, run or not",
     "ptp_difficulty": "all labels of all tasks, and all examples of each task",
 }
 NO_VERDICT = f"no verdict: fewer than {VERDICT_SEEDS} seeds"
 INCONCLUSIVE, NOT_ADJUSTED = "inconclusive", "inconclusive after adjustment"
 _SMALLEST_P = 1e-12  # smaller p values are reported as this one
-_UNBOUNDED = (-math.inf, math.inf)
 
 
 class Part(NamedTuple):
@@ -71,7 +70,7 @@ class Estimate:
     example_part: Part
     seeds: int
     examples: int
-    limits: tuple[float, float] = _UNBOUNDED
+    limits: tuple[float, float] = (-math.inf, math.inf)
 
     @property
     def standard_error(self) -> float:
@@ -112,10 +111,9 @@ def mean_score(scores: np.ndarray) -> Estimate:
 def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Second minus first, for two methods with the same seeds on the same examples.
 
-    Also for differences of differences: the arguments may be `second - first` of two pairs.
-
     Args:
-        first, second: (seeds, examples) in percent, from `example_scores.py`.
+        first, second: (seeds, examples) in percent, from `example_scores.py`. The interval stays
+            within -100 and 100.
 
     Raises:
         ValueError: If the shapes differ, or as `mean_score`.
@@ -126,19 +124,22 @@ def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
             f"both methods need the same seeds and examples, "
             f"got shapes {first.shape} and {second.shape}"
         )
-    return mean_difference(second - first)
+    return mean_difference(second - first, limits=(-100.0, 100.0))
 
 
-def mean_difference(gains: np.ndarray) -> Estimate:
+def mean_difference(
+    gains: np.ndarray, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Estimate:
     """The mean of differences that have been taken, such as the average gain of several pairs.
 
     Args:
         gains: (seeds, examples) in points, differences of example scores.
+        limits: Of the interval.
 
     Raises:
         ValueError: As `mean_score`.
     """
-    return _crossed(np.asarray(gains, float), _UNBOUNDED)
+    return _crossed(np.asarray(gains, float), limits)
 
 
 def _crossed(scores: np.ndarray, limits: tuple[float, float]) -> Estimate:
@@ -316,10 +317,10 @@ def verdict(difference: float, p: float, p_holm: float, seeds: int) -> str:
     return NOT_ADJUSTED if p < ALPHA else INCONCLUSIVE
 
 
-def detectable(estimate: Estimate, power: float = 0.8, alpha: float = 0.05) -> float:
-    """The smallest true difference that a two-sided test finds with this power, in points.
+def detectable(estimate: Estimate) -> float:
+    """The smallest true difference that a two-sided test at ALPHA finds with power 0.8, in points.
 
-    (quantile(alpha / 2) + quantile(1 - power)) standard errors.
+    (quantile(ALPHA / 2) + quantile(1 - 0.8)) standard errors.
     """
     parts = estimate.seed_part, estimate.example_part
-    return (_quantile(alpha / 2, *parts) + _quantile(1 - power, *parts)) * estimate.standard_error
+    return (_quantile(ALPHA / 2, *parts) + _quantile(0.2, *parts)) * estimate.standard_error

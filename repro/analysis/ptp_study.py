@@ -192,13 +192,13 @@ def _gain(before: Group, after: Group, member: np.ndarray) -> dict[str, float]:
             group.predicted == group.labels for group in (before, after)
         )  # (seeds, n)
         gain = correct_after.astype(float) - correct_before
-        estimate = mean_difference(pooled_ratio_scores(gain * member, member))
+        estimate = mean_difference(pooled_ratio_scores(gain * member, member), (-100.0, 100.0))
         values |= {
             "before": 100 * correct_before[member].mean(),
             "after": 100 * correct_after[member].mean(),
             "difference": estimate.estimate,
-            "ci_low": max(estimate.low, -100.0),
-            "ci_high": min(estimate.high, 100.0),
+            "ci_low": estimate.low,
+            "ci_high": estimate.high,
             "p": estimate.p,
         }
     return {key: float(value) for key, value in values.items()}

@@ -32,8 +32,8 @@ class Agreement:
         cells: How many cells both have.
         identical: How many of those have the same predictions, to the last bit.
         same_environment: Whether processor type, device, threads, precision and versions are equal.
-        scores: How many scores (means over the run's seeds) were compared with a prediction
-            interval of the published seeds; 0 if there are fewer than two published seeds.
+        scores: How many scores (means over the run's seeds that are published too) were compared
+            with a prediction interval of the published seeds; 0 if these are fewer than two.
         outside: One text for each score outside its interval.
     """
 

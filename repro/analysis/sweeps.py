@@ -27,6 +27,7 @@ from optuna.trial import FrozenTrial, TrialState
 from repro import paths
 from repro.config.cells import Cell, variant
 from repro.config.profiles import override
+from repro.config.recipe import parse
 from repro.config.sweeps import CONTINUOUS, Sweep, check_preset, settings
 from repro.errors import InputError, MissingError, ReproError, on_disk
 from repro.files import digest, visible
@@ -170,7 +171,7 @@ def _open_study(sweep: Sweep, key: str) -> optuna.Study:
         "table": cell.table,
         "method": cell.row,
         "task": cell.task,
-        "variant": variant(sweep.recipe, sweep.fixed),
+        "variant": variant(parse(sweep.recipe).name, sweep.fixed),
         "cell": cell.as_dict(),
         "computation": computation,
     }.items():
@@ -246,7 +247,8 @@ def best(profile_name: str, variant_name: str = "") -> dict[tuple[str, str, str]
 
     Args:
         profile_name: The profile.
-        variant_name: The output of `cells.variant` for the recipe and the changed settings.
+        variant_name: The output of `cells.variant` for the recipe's own name, `Recipe.name`, and
+            the changed settings.
 
     Returns:
         Settings by dotted name, for each (table, method, task). Of several sweeps of a student, the
@@ -286,9 +288,10 @@ def tuned(
     """
     students = [cell for cell in cells if cell.method.kind == "student"]
     if not students:
-        raise InputError(f"{cells[0].table} has no student to tune; omit tuned")
+        rows = ", ".join(dict.fromkeys(cell.row for cell in cells))
+        raise InputError(f"there is no student to tune in {rows}; omit --tuned (TUNED=1)")
     check_preset(students[0].recipe, recipe)
-    best_settings = best(students[0].profile, variant(recipe, overrides))
+    best_settings = best(students[0].profile, variant(parse(recipe).name, overrides))
     missing = [cell for cell in students if (cell.table, cell.row, cell.task) not in best_settings]
     if missing:
         raise MissingError(_no_sweep(missing, recipe, overrides or {}))

@@ -39,6 +39,7 @@ _NUMBERS = set(
     "printed recomputed ours t1 t2 before after agreement agreement_low agreement_high chance "
     "kappa constant training_seconds megabytes latency_ms throughput".split()
 )
+OF_THE_PAPER = [name for name in TABLES if name.removeprefix("table").isdigit()]
 PRINTED = "as printed"  # the backbone, data and recipe of a row that is copied from the paper
 
 # CSV files beside the tables, and the make target that writes each
@@ -47,6 +48,7 @@ DERIVED |= dict.fromkeys(("ptp_labels", "ptp_difficulty", "ptp_agreement"), "ptp
 DERIVED |= {entry.comparisons: name for name, entry in TABLES.items() if entry.pairs}
 DERIVED |= {entry.costs: name for name, entry in TABLES.items() if entry.costs}
 LEDGER = "ledger"  # made from the cells of several tables
+TARGETS = DERIVED | {LEDGER: "claims"}
 EXTRAS = ("decisions", LEDGER, "ptp_labels", "ptp_difficulty")  # reported if they are there
 
 THRESHOLDS = np.arange(51, 100) / 100  # of `threshold_sweep`
@@ -192,10 +194,10 @@ def table1(cells: list[Cell]) -> pd.DataFrame:
 
 def _share(has_label: list[np.ndarray]) -> dict[str, Any]:
     """The columns of one PTP label. has_label: of each task, (seeds, examples), 0 or 100."""
-    shares = np.mean([task.mean(axis=1) for task in has_label], axis=0)  # (seeds,)
-    examples = np.mean([task.shape[1] for task in has_label])
-    count = round(float(shares.mean() * examples / 100), DIGITS)
-    return summary(shares, combine([mean_score(task) for task in has_label])) | {"count": count}
+    shares = np.mean([part.mean(axis=1) for part in has_label], axis=0)  # (seeds,)
+    counts = [part.sum(axis=1).mean() / 100 for part in has_label]  # tasks differ in size
+    count = round(float(np.mean(counts)), DIGITS)
+    return summary(shares, combine([mean_score(part) for part in has_label])) | {"count": count}
 
 
 def assigned(group: Group, rule: str) -> tuple[np.ndarray, list[tuple[float, float]]]:
@@ -308,7 +310,8 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
     if not path.is_file():
         raise MissingError(
             f"no {name}{variant and f' ({variant})'} for profile {profile_name}: "
-            f"{path} is missing; run: make {DERIVED.get(name, name)} PROFILE={profile_name}"
+            f"{path} is missing; run: make {TARGETS.get(name, name)} "
+            f"{make_options(profile_name, variant)}"
         )
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
 
@@ -330,21 +333,25 @@ def read_all(
 
     Args:
         profile_name: A profile.
-        tables: Comma-separated numbers or names.
+        tables: Comma-separated numbers or names of the paper's tables.
         variant: Of all of them; "textbook" for those of the textbook recipe.
 
     Raises:
+        InputError: If one is no table of the paper.
         MissingError: A table or a file made with it is missing; the message names all of them.
     """
     parts = [part.strip() for part in tables.split(",") if part.strip()]
-    names = [table(f"table{part}" if part.isdigit() else part).name for part in parts]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys(f"table{part}" if part.isdigit() else part for part in parts))
+    for name in names:
+        if name not in OF_THE_PAPER:
+            raise one_of("table of the report", name, OF_THE_PAPER)
     names += [name for name, target in DERIVED.items() if target in names]
     missing = [name for name in names if not table_path(name, profile_name, variant).is_file()]
     if missing:
+        targets = " ".join(dict.fromkeys(TARGETS.get(name, name) for name in missing))
         raise MissingError(
             f"no {', '.join(missing)} for profile {profile_name} in {paths.results(profile_name)}; "
-            f"run: make tables {make_options(profile_name, variant)}"
+            f"run: make {targets} {make_options(profile_name, variant)}"
         )
     names += [name for name in EXTRAS if table_path(name, profile_name, variant).is_file()]
     return {name: read_table(name, profile_name, variant) for name in names}

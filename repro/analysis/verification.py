@@ -226,10 +226,8 @@ def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
             findings.append(f"cannot be recomputed, {which} are damaged")
         else:
             findings += _differences(path, maker.make(planned), maker.key, maker.measured)
-    except MissingError as error:  # names the file
-        return [str(error)]
     except ReproError as error:
-        return [f"{shown(path)}: cannot be recomputed: {error}"]
+        findings = [f"cannot be recomputed: {error}"]
     return [f"{shown(path)}: {line}" for line in findings]
 
 

@@ -26,7 +26,6 @@ class Task:
         tsv_label: Their label column.
         tsv_labels: Their labels, in the order of the ids, if they differ from `labels`.
         embedded: Whether the examples come with the package.
-        training_note: Shown with every number of the task.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Task:
     tsv_label: str = "label"
     tsv_labels: tuple[str, ...] = ()
     embedded: bool = False
-    training_note: str = ""
 
     @property
     def paper_name(self) -> str:

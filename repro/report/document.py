@@ -36,14 +36,14 @@ _CAPTIONS = {
     "teacher seed.",
     "ptp_difficulty": "Dev accuracy of the three-layer SPS student by the PTP label from its "
     r"teacher, before and after PTP, and paired differences with 95\,\% intervals.",
-    "thresholds": "PTP labels by confidence threshold. Dotted: the thresholds in use.",
+    "thresholds": "PTP labels by confidence threshold. Dotted: the thresholds in use, if they "
+    "are the same in all runs.",
 }
 _SCORES = (
-    r"Table~\ref{tab:NAME} as a figure: mean and 95\,\% interval over seeds and dev "
-    "examples, beside the paper's scores."
+    r"Table~\ref{{tab:{name}}} as a figure: mean and 95\,\% interval over {covered}, "
+    "beside the paper's scores."
 )
 _DRAWN: dict[str, Callable[[pd.DataFrame], Any]] = {
-    "thresholds": figures.thresholds,
     "decisions": study_figures.decisions,
     "ledger": study_figures.claims,
     "ptp_labels": study_figures.ptp_labels,
@@ -139,7 +139,7 @@ def document(profile_name: str, frames: dict[str, pd.DataFrame], variant: str = 
         if name not in _ONLY_DRAWN:
             parts.append(rf"\input{{{name}}}")
         if not name.startswith("comparisons"):
-            parts.append(_figure(name, _CAPTIONS.get(name, _SCORES.replace("NAME", name))))
+            parts.append(_figure(name, _CAPTIONS.get(name) or _scores_caption(name, frames[name])))
     # the appendix fills the page below the last of them
     parts = [*parts[:-1], _FLUSH, parts[-1], _FLUSH]
     recipe = f" and recipe {variant}" if variant else ""
@@ -147,6 +147,12 @@ def document(profile_name: str, frames: dict[str, pd.DataFrame], variant: str = 
     start = [*_PREAMBLE, rf"\section*{{{title}}}"]
     appendix = (Path(__file__).parent / "appendix.tex").read_text(encoding="utf-8")
     return "\n".join([*start, *parts, appendix, r"\end{document}", ""])
+
+
+def _scores_caption(name: str, frame: pd.DataFrame) -> str:
+    several = frame["seeds"].max() > 1
+    covered = "seeds and dev examples" if several else "dev examples only (one seed)"
+    return _SCORES.format(name=name, covered=covered)
 
 
 def _figure(name: str, caption: str) -> str:
@@ -180,7 +186,9 @@ def write_figures(
     written = figures.save(diagrams.figure1(recipe.sps6_order), folder, "figure1")
     written += figures.save(figure2, folder, "figure2")
     for name, frame in frames.items():
-        if not name.startswith("comparisons"):
+        if name == "thresholds":
+            written += figures.save(figures.thresholds(frame, recipe.ptp_thresholds), folder, name)
+        elif not name.startswith("comparisons"):
             written += figures.save(_DRAWN.get(name, figures.of_table)(frame), folder, name)
     return written
 

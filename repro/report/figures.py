@@ -290,16 +290,19 @@ def _label_bars(ax: Axes, part: pd.DataFrame, classes: list[str]) -> None:
     ax.tick_params(length=0)
 
 
-def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarray:
+def thresholds(
+    frame: pd.DataFrame, rule: str = "two", axes: np.ndarray | None = None
+) -> np.ndarray:
     """Plot the share of each PTP label over the confidence threshold (decision D1).
 
     Args:
         frame: The table "thresholds".
+        rule: The thresholds in use, decision D1: "two" (t1, t2) or "one" (t1 for both); "median"
+            has others in each run, which are not marked.
         axes: (2, tasks): correct predictions above, wrong ones below; new ones by default.
 
     Returns:
-        The axes. Dotted lines mark the thresholds in use: t1 for correct predictions, t2 for
-        wrong ones.
+        The axes. Dotted lines mark the thresholds in use.
     """
     names = list(dict.fromkeys(frame["task"]))
     if axes is None:
@@ -308,10 +311,13 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
     labels_by_row = (LABELS[:2], LABELS[2:])  # correct, wrong
     line: dict[str, Any] = {"palette": LABEL_COLOURS, "legend": False, "lw": 1.5}
     for column, name in zip(panels.T, names, strict=True):
-        for ax, labels, threshold in zip(column, labels_by_row, task(name).thresholds, strict=True):
+        t1, t2 = task(name).thresholds
+        in_use = (t1, t2 if rule == "two" else t1)
+        for ax, labels, threshold in zip(column, labels_by_row, in_use, strict=True):
             part = frame[(frame["task"] == name) & frame["label"].isin(labels)]
             sns.lineplot(part, x="t", y="share", hue="label", ax=ax, **line)
-            ax.axvline(threshold, color=GREY, ls=":", lw=1.0)
+            if rule != "median":
+                ax.axvline(threshold, color=GREY, ls=":", lw=1.0)
             ax.set(xlim=(0.5, 1.0), xlabel="", ylabel="")
             ax.set_xticks([0.5, 0.75, 1.0], ["0.5", "0.75", "1"])
             ax.grid(axis="y")
@@ -321,10 +327,12 @@ def thresholds(frame: pd.DataFrame, axes: np.ndarray | None = None) -> np.ndarra
         row[0].set_ylim(0, 1.05 * frame.loc[frame["label"].isin(labels), "share"].max())
     panels[0][0].set_ylabel("correct (% of train)")
     panels[1][0].set_ylabel("wrong (% of train)")
-    handles = [plt.Line2D([], [], color=colour, lw=2) for colour in LABEL_COLOURS.values()]
+    handles = [plt.Line2D([], [], color=c, lw=2, label=k) for k, c in LABEL_COLOURS.items()]
+    if rule != "median":
+        marked = "$t_1$, $t_2$ in use" if rule == "two" else "$t_1$ in use"
+        handles.append(plt.Line2D([], [], color=GREY, ls=":", lw=1, label=marked))
     figure_of(panels).legend(
-        [*handles, plt.Line2D([], [], color=GREY, ls=":", lw=1)],
-        [*LABELS, "$t_1$, $t_2$ in use"],
+        handles=handles,
         loc="outside lower center",
         ncols=5,
         handlelength=1.4,

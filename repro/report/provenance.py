@@ -13,6 +13,7 @@ from repro.analysis.cell_checks import check_cell, damaged
 from repro.analysis.tables import PRINTED
 from repro.analysis.verification import check_table, plan_of
 from repro.config.cells import Cell
+from repro.config.profiles import profile
 from repro.config.recipe import parse as parse_recipe
 from repro.config.tables import TABLES, table
 from repro.config.tasks import TASKS, task
@@ -24,7 +25,7 @@ _WIDTH = 100
 # in the order of their computation
 _STAGES = ("teacher", "outputs", "words", *files.OWN_STAGES)
 _METRICS = {
-    "share": "share of the training examples that the teacher's predictions give this PTP label",
+    "share": "share of the training examples with this PTP label",
     "accuracy": "accuracy, the share of correct predictions",
     "f1": "F1 of class 1",
 }
@@ -153,11 +154,13 @@ def _number(row: dict[str, Any]) -> list[str]:
     """The number with its spread, interval, printed counterpart and metric."""
     spread = "one seed: no sd"
     if pd.notna(row["sd"]):
-        spread = f"sd {row['sd']:g} between {row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        spread = f"sd {row['sd']:g} between {row['seeds']} seeds"
     paper = "prints no such number"
     if pd.notna(row["paper"]):
         split = table(row["table"]).paper_split or "own"
         paper = f"{row['paper']:g} on its {split} split; difference {row['delta']:+g}"
+        if profile(row["profile"]).task_prefix:
+            paper = f"{row['paper']:g} on GLUE's {split} split; not comparable with a miniature"
     average = row["task"] == "Avg"
     if average and row["metric"] != "share":
         metric = f"{row['metric']} tasks' scores within each seed, then the mean over seeds"
@@ -222,7 +225,9 @@ def _cell(cell: Cell, result: dict[str, Any] | None) -> list[str]:
     if "best_step" in selection:
         checkpoint += f", step {selection['best_step']} of {selection['steps']}"
     if selection.get("best_score") is not None:
-        checkpoint += f", score {selection['best_score']:.4f}"
+        on_loss = selection["rule"] == "lowest_dev_loss"  # whose score is minus the loss
+        value = abs(selection["best_score"])
+        checkpoint += f", {'dev loss' if on_loss else 'score'} {value:.4f}"
     if "last_score" in selection:
         checkpoint += f"; score of the last step: {selection['last_score']:.4f}"
     versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())

@@ -80,7 +80,9 @@ def differences(pairs: pd.DataFrame) -> list[str]:
         elif finding == INCONCLUSIVE:
             finding += f" (minimum detectable difference {row['detectable']:.1f} points)"
         paper = _paper(row["paper"], "+.1f")
-        if paper and row["compared_by"] != "paper":
+        if paper and not table(row["table"]).paper_split:
+            paper = f"; published scores differ by {row['paper']:+.1f}"
+        elif paper and row["compared_by"] != "paper":
             paper = f"; not compared in the paper, whose scores differ by {row['paper']:+.1f}"
         sentences.append(
             f"{row['method']} vs. {row['against']}: {row['difference']:+.1f} points, 95 % interval "

@@ -13,7 +13,7 @@ from repro.config.tasks import OWN
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1"}  # with the names that reports show
 _INTERVALS = (
     "Scores in percent on the dev examples, with 95 % intervals over examples. They do not cover "
-    "the variation between seeds: train with several to compare methods."
+    "the variation between seeds: to compare methods, train with several seeds."
 )
 _LOAD = """\
 from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -8,7 +8,6 @@ from repro.analysis.inference import NOT_ADJUSTED
 from repro.config.profiles import profile
 from repro.config.recipe import Recipe, parse
 from repro.config.tables import TABLES, table
-from repro.config.tasks import TASKS, task
 from repro.data.ptp_labels import LABELS
 
 PRINTED_MARK = "†"  # marks rows whose scores the paper copied from other papers
@@ -111,11 +110,11 @@ def heading(part: pd.DataFrame) -> str:
     return f"{name} ({_METRICS[metric]})"
 
 
-def with_spread(mean: float, sd: float, plus_minus: str = "±") -> str:
+def with_spread(mean: float, sd: float) -> str:
     """Format a mean with its standard deviation: "58.4±1.2", "58.4" for one seed, "" for NaN."""
     if pd.isna(mean):
         return ""
-    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f}{plus_minus}{sd:.1f}"
+    return f"{mean:.1f}" if pd.isna(sd) else f"{mean:.1f}±{sd:.1f}"
 
 
 def interval(low: float, high: float) -> str:
@@ -164,9 +163,12 @@ def notes(
         f"recipe: {first['recipe']}.",
         _checkpoints(per_task),
     ]
+    one_class = per_task[per_task["one_class"] > 0]
+    if first["table"] == "table1":  # its rows are labels of the same teachers
+        one_class = one_class.assign(method="the teacher").drop_duplicates("task")
     collapsed = [
         f"{method} ({', '.join(part['task'])})"
-        for method, part in per_task[per_task["one_class"] > 0].groupby("method", sort=False)
+        for method, part in one_class.groupby("method", sort=False)
     ]
     if collapsed:
         sentences.append(
@@ -177,11 +179,6 @@ def notes(
     if len(run) < len(frame):
         sentences.append(f"{PRINTED_MARK} Copied from the paper, not run here.")
     sentences += mixed_note(run)
-    sentences += [
-        f"{name}: {task(name).training_note}."
-        for name in task_names(run)
-        if name in TASKS and task(name).training_note
-    ]
     return [*sentences, f"Profile {first['profile']}: {profile(first['profile']).note}."]
 
 

@@ -88,7 +88,7 @@ def temperature(models: "Models") -> "Widget":
                 )
             rows.append("</td></tr>")
         target = soft_label(teacher, models.task.labels, T)
-        return f"<table>{''.join(rows)}</table><p>What the student is taught: {target}.</p>"
+        return f"<table>{''.join(rows)}</table><p>Soft label that the student learns: {target}.</p>"
 
     slider = ipywidgets.FloatLogSlider(10.0, min=-0.5, max=2.0, step=0.05, description="T")
     return _box(show, {"T": slider, **_texts(models)})

@@ -55,7 +55,12 @@ def steps(
         recipe: The recipe.
         tasks: Comma-separated names, which replace STEPS by one step; "" for STEPS.
         seeds: How many, for `tasks`; 0 for 5.
+
+    Raises:
+        InputError: If seeds are given without tasks, or a name is unknown.
     """
+    if seeds and not tasks:
+        raise InputError(f"--seeds {seeds} needs --tasks, e.g. --tasks RTE,MRPC --seeds {seeds}")
     wanted = ((tasks, seeds or 5),) if tasks else STEPS
     return [
         Step(

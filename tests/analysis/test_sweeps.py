@@ -427,7 +427,7 @@ def test_a_tuned_plan_needs_a_sweep_of_every_student(swept):
         plan("RTE,MRPC")
     with pytest.raises(MissingError, match=r"run: python -m repro sweep table4 .*--set beta=3.0"):
         plan(overrides={"beta": 3.0})
-    with pytest.raises(InputError, match="table1 has no student"):
+    with pytest.raises(InputError, match="no student to tune in PTP labels"):
         plan(table="table1")
     with pytest.raises(InputError, match="decision D13"):
         plan(recipe="textbook")

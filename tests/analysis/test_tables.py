@@ -253,10 +253,12 @@ def test_unknown_names_are_refused(name, profile, variant, message):
 
 
 def test_missing_tables_are_named_with_the_command():
-    with pytest.raises(MissingError, match="make table2 PROFILE=cpu"):
-        tables.read_table("table2", "cpu")
+    with pytest.raises(MissingError, match=r"make table2 PROFILE=cpu RECIPE=textbook$"):
+        tables.read_table("table2", "cpu", "textbook")
+    with pytest.raises(MissingError, match=r"make claims PROFILE=cpu$"):
+        tables.read_table("ledger", "cpu")
     with pytest.raises(
-        MissingError, match=r"table1, table4, thresholds, comparisons4 .*make tables PROFILE=demo"
+        MissingError, match=r"table1, table4, thresholds, comparisons4 .*make table1 table4 PROFILE"
     ):
         tables.read_all("demo", "1, 4")
     with pytest.raises(InputError, match="table7"):
@@ -288,6 +290,17 @@ def test_table_1_by_hand():
     assert list(frame.columns) == [*COLUMNS, *MORE_COLUMNS, "gold", "count"]
     assert frame["paper"].isna().all()
     assert list(frame[frame["task"] == "Avg"]["mean"]) == [40.0, 30.0, 20.0, 10.0]
+
+
+def test_the_average_count_is_the_mean_of_the_tasks_counts():
+    """Not the mean share times the mean size: the tasks differ in size."""
+    small, large = plan("table1", "demo", "RTE,SST-2", 1)
+    finish([small], lambda cell, labels: 20 * np.eye(2)[labels], rows=10)
+    finish([large], lambda cell, labels: 20 * np.eye(2)[1 - labels], rows=30)
+    frame = tables.table1([small, large])
+    average = frame[frame["task"] == "Avg"].set_index("method")
+    assert average.loc["confidently correct", ["mean", "count"]].tolist() == [50.0, 5.0]
+    assert average.loc["confidently wrong", ["mean", "count"]].tolist() == [50.0, 15.0]
 
 
 def test_the_sweep_agrees_with_the_labels_at_every_threshold():

@@ -174,7 +174,11 @@ def test_thresholds_in_use_are_marked():
     sweep = tables.threshold_sweep(finished("table1", "RTE,MRPC", 1, rows=30))
     axes = figures.thresholds(sweep)
     assert axes.shape == (2, 2)
-    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [*task("mini-MRPC").thresholds]
+    t1, t2 = task("mini-MRPC").thresholds
+    assert [ax.lines[-1].get_xdata()[0] for ax in axes[:, 1]] == [t1, t2]
+    one = figures.thresholds(sweep, "one")  # decision D1 of the textbook recipe
+    assert [ax.lines[-1].get_xdata()[0] for ax in one[:, 1]] == [t1, t1]
+    assert len(figures.thresholds(sweep, "median")[0, 1].lines) == len(axes[0, 1].lines) - 1
 
 
 def test_threshold_lines_stay_within_their_panels():

@@ -51,7 +51,7 @@ def test_an_explanation_has_the_origin_of_a_number(table4, repro):
     for text in (
         f"number {row['mean']:g} %, sd {row['sd']:g} between 2 seeds",
         f"{row['ci_low']:g} to {row['ci_high']:g}, 95 % over seeds and examples",
-        "paper 68.6 on its dev split; difference",
+        "paper 68.6 on GLUE's dev split; not comparable with a miniature",
         "accuracy, the share of correct predictions",
         "split dev",
         "3 stored layers, 6 applied; 300,000 parameters",
