@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from repro import paths
+from repro.config.cells import check_seed
 from repro.config.profiles import PROFILES
 from repro.config.tables import TABLES
 from repro.errors import InputError, ReproError, on_disk
@@ -143,8 +144,7 @@ def _whole(flag: str, text: str) -> int:
 
 def _one_seed(text: str) -> int:
     seed = _whole("--seed", text)
-    if not 0 <= seed < 100:
-        raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
+    check_seed(seed)
     return seed
 
 

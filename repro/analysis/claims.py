@@ -207,7 +207,7 @@ def _untestable(claim: Fields, name: str) -> str:
         return "Table 2's baseline is BERT with Patient KD, not the original BERT"
     if claim["kind"] == "generality":
         return "about all encoders and tasks; each profile has one encoder and at most four tasks"
-    if claim["task"] in profile(name).cannot_tell:
+    if claim["task"] in profile(name).failed_gates:
         return (
             f"this instrument cannot tell: on this {claim['task']} students of all depths score "
             "alike (docs/calibration.md)"

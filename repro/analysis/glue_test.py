@@ -23,7 +23,7 @@ from repro.analysis.groups import Group, groups, origin
 from repro.analysis.inference import mean_score
 from repro.analysis.tables import summary, table_frame
 from repro.config import printed
-from repro.config.cells import Cell, plan, variant
+from repro.config.cells import Cell, check_seed, plan, variant
 from repro.config.printed import DIGITS
 from repro.config.profiles import glue_profile, profile
 from repro.config.tasks import task
@@ -94,8 +94,7 @@ def submit(
         InputError: If a name is unknown or the profile is not on GLUE.
         MissingError: If a cell has no result.
     """
-    if not 0 <= seed < 100:
-        raise InputError(f"seed must be a whole number from 0 to 99, got {seed}")
+    check_seed(seed)
     cells = plan("table2", glue_profile(profile_name).name, tasks, seed + 1, recipe)
     rows = list(dict.fromkeys(cell.row for cell in cells))
     if row not in rows:

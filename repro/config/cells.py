@@ -10,6 +10,7 @@ from repro.config.tables import Method, table
 from repro.errors import InputError
 from repro.files import digest
 
+MOST_SEEDS = 100
 _LONGEST = 100  # characters of a variant's name, since a file name has at most 255
 
 
@@ -18,7 +19,7 @@ class Cell:
     """One number of a table, for one task and seed.
 
     Attributes:
-        table: "table1" to "table5".
+        table: A name in `config.tables.TABLES`, or "own" for a user's own data.
         row: The row's printed name.
         task: The task's name, such as "mini-RTE".
         layers: Stored layers of the student; 0 for the teacher's own.
@@ -77,6 +78,12 @@ class Cell:
         return {name: value for name, value in changed.items() if name not in self.tuned}
 
 
+def check_seed(seed: int) -> None:
+    """Check the number of one seed; InputError if it is none."""
+    if type(seed) is not int or not 0 <= seed < MOST_SEEDS:
+        raise InputError(f"seed must be a whole number from 0 to {MOST_SEEDS - 1}, got {seed!r}")
+
+
 def plan(
     table_name: str,
     profile_name: str = "demo",
@@ -90,7 +97,7 @@ def plan(
     All arguments are literals, so that a notebook can store them.
 
     Args:
-        table_name: "table1" to "table5".
+        table_name: A name in `config.tables.TABLES`.
         profile_name: "demo", "cpu", "base" or "paper".
         tasks: Comma-separated names; "" for all four.
         seeds: Number of seeds, starting with seed 0; 0 for as many as decision D14 says.
@@ -101,9 +108,10 @@ def plan(
         InputError: If a name is unknown, or a value has another type than the setting.
     """
     declared, source, reading = table(table_name), profile(profile_name), parse(recipe)
-    if type(seeds) is not int or not 0 <= seeds <= 100:
+    if type(seeds) is not int or not 0 <= seeds <= MOST_SEEDS:
         raise InputError(
-            f"seeds must be a whole number from 1 to 100 (or 0: the recipe's), got {seeds!r}"
+            f"seeds must be a whole number from 1 to {MOST_SEEDS} (or 0: the recipe's), "
+            f"got {seeds!r}"
         )
     names = source.tasks(tuple(name.strip() for name in tasks.split(",") if name.strip()))
     setting = override(source.setting_for(reading), overrides or {})

@@ -74,6 +74,7 @@ def setting_for(
         max_length=min(_MAX_LENGTH, positions),
         train_cap=0,
         dev_cap=0,
+        label_noise=0.0,
     )
 
 
@@ -122,6 +123,9 @@ def cell(
     for name, value, lowest in (("layers", layers, 1), ("epochs", epochs, 0), ("seed", seed, 0)):
         if type(value) is not int or value < lowest:
             raise InputError(f"{name} must be a whole number from {lowest}, got {value!r}")
+    for name in ("train_cap", "dev_cap", "label_noise"):
+        if name in (changes or {}):
+            raise InputError(f"{name} has no effect on own data; change the files instead")
     profile, reading = profile_for(encoder, hidden), parse(recipe)
     setting = setting_for(profile, reading, encoder, hidden, positions, epochs, examples)
     chosen = override(setting, changes or {})

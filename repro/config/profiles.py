@@ -32,6 +32,8 @@ class Budget:
 
     def __post_init__(self) -> None:
         _check_positive(self, "learning_rate", "batch_size", "epochs")
+        if self.stop_epoch < 0:
+            raise InputError(f"stop_epoch must be 0 (all epochs) or more, got {self.stop_epoch}")
 
     @property
     def run_epochs(self) -> int:
@@ -105,7 +107,7 @@ class Profile:
         seconds_per_work: Seconds that one core takes for one layer and one example, forward and
             backward; only used to estimate the time of a run.
         task_prefix: "mini-" for the embedded tasks.
-        cannot_tell: The paper's names of tasks on which students of all depths score alike, i.e.
+        failed_gates: The paper's names of tasks on which students of all depths score alike, i.e.
             whose baselines failed their gate; a claim about such a task alone is not tested.
         adamw: Learning rates for AdamW that differ from `setting`, by dotted name. BertAdam has no
             bias correction, so at the same rate its first steps are larger than AdamW's.
@@ -118,7 +120,7 @@ class Profile:
     search_rates: tuple[float, ...]
     seconds_per_work: float
     task_prefix: str = ""
-    cannot_tell: tuple[str, ...] = ()
+    failed_gates: tuple[str, ...] = ()
     adamw: tuple[tuple[str, float], ...] = ()
 
     def setting_for(self, recipe: Recipe) -> Setting:
@@ -169,7 +171,7 @@ _PROFILES = (
                     beta=beta_for(64), max_length=64, label_noise=0.04, precision="float32",
                     evaluations_per_epoch=2),
             (2e-4, 5e-4, 1e-3), 1.3e-4, task_prefix="mini-",
-            cannot_tell=("MRPC",)),  # benchmarks/results/gates.csv
+            failed_gates=("MRPC",)),  # benchmarks/results/gates.csv
     Profile("cpu", "GLUE, first 8,000 training examples", _SIMILARITY,
             Setting("all-MiniLM-L6-v2",
                     Budget(2e-5, 32, 4), Budget(2e-5, 32, 4, 3), Budget(5e-5, 32, 4),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from repro.config.cells import Cell, variant
+from repro.config.cells import Cell, check_seed, variant
 from repro.config.cells import plan as plan_cells
 from repro.config.profiles import PROFILES, Setting, override, profile
 from repro.config.recipe import Recipe, parse
@@ -176,6 +176,7 @@ def plan(
     if "," in task or not task.strip():
         tasks = ", ".join(profile(profile_name).tasks())
         raise InputError(f"a sweep takes one task, got {task!r}; use one of: {tasks}")
+    check_seed(seed)
     cells = plan_cells(table, profile_name, task, seed + 1, recipe, overrides)
     cell = next(cell for cell in cells if (cell.row, cell.seed) == (row, seed))
     sweep = Sweep(cell, budget, sampler, pruner, recipe, overrides or {})

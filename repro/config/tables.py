@@ -1,4 +1,4 @@
-"""The paper's tables as data: rows, what each row trains, and the pairs to compare."""
+"""All tables as data: rows, what each row trains, and the pairs to compare."""
 
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the paper.
+    """One table.
 
     Attributes:
         name: "table1" to "table5", or a name of ours for a table beyond the paper.

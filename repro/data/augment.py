@@ -4,8 +4,8 @@ Each word that is no stop word is replaced with probability 0.4: a word of one p
 15 most probable words at its place, another by one of the 15 words with the nearest embedding.
 
 Ours: all words that a copy replaces are masked at once, where the original masks one at a time;
-neighbours are by the encoder's word embeddings, where it uses GloVe; candidates are the words of
-one piece in the task's text.
+neighbours are by the encoder's word embeddings, where it uses GloVe; candidates are the
+single-piece words of the task's text that are not stop words.
 """
 
 from collections.abc import Callable
@@ -52,13 +52,13 @@ def augment(
 
     Args:
         split: The examples as text.
-        tokens: The same as tokens.
-        tokenizer: The tokenizer that made them, with a mask token.
-        max_length: Its limit.
+        tokens: The same examples, tokenised.
+        tokenizer: The tokenizer of `tokens`; it needs a mask token.
+        max_length: The length in tokens at which `tokens` was truncated.
         embeddings: Word embeddings (ids, width) of the encoder.
         predict: Predicts masked words.
         copies: Copies per example.
-        seed: Of the choices.
+        seed: Seed of which words are replaced, and by which candidates.
     """
     words = _replaceable_words(split, tokenizer, max_length)
     rows = list(zip(tokens.examples, words, strict=True))

@@ -168,7 +168,7 @@ def load(name: str, layers: int = 0) -> "tuple[PreTrainedModel, PreTrainedTokeni
             local_files_only=True,
             output_loading_info=True,
         )
-    # a missing pooler is initialised by `models.classifier`
+    # a missing pooler is initialised by transformers, or by `models.classifier` without one
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputError(

@@ -37,7 +37,7 @@ class Split:
         texts: One or two strings per example.
         labels: Label ids (examples,) as int64; NO_LABEL in the test split.
         name: "train", "dev" or "test".
-        source: "embedded", "GLUE_DIR" or "hub".
+        source: "embedded", "GLUE_DIR", "hub", "own data", or "typed" in a widget.
     """
 
     texts: tuple[tuple[str, ...], ...]

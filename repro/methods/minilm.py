@@ -61,7 +61,7 @@ def relation_divergence(student: Tensor, teacher: Tensor, mask: Tensor) -> Tenso
     Args:
         student: r_s (batch, heads, tokens, tokens), scores before the softmax.
         teacher: r_t, of the same shape.
-        mask: (batch, tokens), whether a token is none of the padding.
+        mask: (batch, tokens), True for tokens and False for padding.
     """
     padding = ~mask[:, None, None]  # (batch, 1, 1, tokens)
     low = torch.finfo(student.dtype).min

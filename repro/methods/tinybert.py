@@ -8,7 +8,7 @@ states, no gold labels, the two stages one after the other. Ours: there is no ge
 so the student starts from the lowest layers of the encoder and has its width; the projection starts
 as the identity; the teacher's dropout is off (it stays on in the published script); the head is
 that of every student here (the published one is Linear(ReLU(pooled))); optimiser and learning
-rates are those of the profile's student; copies and epochs are scaled down (`epochs`).
+rates are those of the profile's student; copies and epochs are scaled down (`schedule`).
 """
 
 from dataclasses import dataclass, replace
@@ -97,7 +97,7 @@ def mean_squared_error(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor
     Args:
         student: (*places, features).
         teacher: The same shape.
-        real: (*places), which of them are no padding.
+        real: (*places), False for padding.
     """
     return (student[real] - teacher[real]).square().mean()
 

@@ -86,8 +86,9 @@ def layer_map(
         sharing: As for `effective_layers`.
         teacher_layers: The teacher's depth.
         rule: "authors", their code's table, with the teacher's index scaled to its depth, rounded,
-            and repeats dropped; "uniform", all effective layers but the last, evenly spaced;
-            "last", the teacher's layers below its top; or "none".
+            and repeats dropped (for student depths that it lacks, as "uniform"); "uniform", all
+            effective layers but the last, evenly spaced; "last", the teacher's layers below its
+            top; or "none".
         sps6_order: As for `effective_layers`.
 
     Returns:

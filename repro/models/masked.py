@@ -39,7 +39,7 @@ class Words(NamedTuple):
     """Predictions of words.
 
     Attributes:
-        student: Logits (tokens, words) at every token that is none of the padding.
+        student: Logits (tokens, words) at every token except padding.
         teacher: The same of the teacher; (0, 0) without one.
         places: (tokens,), which of the words each token is.
         chosen: (tokens,), whether the token is masked, so that its word is to be predicted.

@@ -20,7 +20,7 @@ class Observed(NamedTuple):
     """A forward pass with what happens inside.
 
     Attributes:
-        mask: (batch, tokens), whether a token is none of the padding.
+        mask: (batch, tokens), True for tokens and False for padding.
         hidden: State 0 is the embeddings, state l the output of layer l; each (batch, tokens,
             hidden).
         queries: Of each layer, (batch, heads, tokens, head size).

@@ -2,6 +2,7 @@
 
 It is a hash of the syntax trees of a few modules, without docstrings and comments, and of the
 versions of torch and transformers. It is part of the stage's key: changed code means another key.
+Syntax trees also differ between minor versions of Python: 3.11 and 3.12 have different keys.
 """
 
 import ast
@@ -30,7 +31,7 @@ SHARED = (
     "repro.training.optim",
     "repro.training.states",
 )
-# Modules that a method's own module depends on besides
+# Further modules that a method's module depends on
 OF_METHOD = {
     "repro.methods.compacter": ("repro.methods.finetune", "repro.models.narrow"),
     "repro.methods.homodistil": ("repro.models.narrow", "repro.models.observe"),
@@ -38,7 +39,7 @@ OF_METHOD = {
     "repro.methods.ptp": ("repro.data.ptp_labels",),
     "repro.methods.wid": ("repro.methods.finetune", "repro.models.narrow"),
 }
-# Modules that a kind of stage, which few methods use, depends on besides
+# Further modules that the rarer kinds of stage depend on
 _PHASES = ("data.augment", "models.masked", "models.observe", "models.pair", "runs.phases")
 OF_KIND = {
     "words": tuple(f"repro.{name}" for name in _PHASES),
@@ -89,6 +90,6 @@ def syntax_hash(source: str) -> str:
 
 @lru_cache(maxsize=256)
 def _source(module: str) -> str:
-    found = importlib.util.find_spec(module)
-    assert found is not None and found.origin is not None
-    return Path(found.origin).read_text(encoding="utf-8")
+    module_spec = importlib.util.find_spec(module)
+    assert module_spec is not None and module_spec.origin is not None
+    return Path(module_spec.origin).read_text(encoding="utf-8")

@@ -24,7 +24,8 @@ def measure(cells: list[Cell]) -> pd.DataFrame:
 
     Returns:
         The columns of `results.costs`, and:
-        trained: parameters that training changes, without the classifier.
+        trained: parameters of the kept model that were trained, without the classifier. Methods
+        that reduce the width train more, which they remove: `parameters.trained` of the result.
         training_flops: floating-point operations of the trainings of this student alone, all
         phases and the teacher beside it included; teacher, its outputs and a masked-language head
         are shared by all students and not counted. Those of the embeddings and of the heads are

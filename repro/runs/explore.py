@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from repro.config.cells import Cell, plan
+from repro.config.cells import Cell, check_seed, plan
 from repro.config.tasks import Task, task
 from repro.data import encoders, glue, ptp_labels
 from repro.data.encode import Encoded, encode
@@ -21,7 +21,7 @@ from repro.models.layers import Use
 from repro.runs import cache, compute
 from repro.runs.specs import load_splits
 from repro.runs.stages import resolve
-from repro.training.loop import predict
+from repro.training.loop import device, predict, to_device
 
 
 def student_cell(profile: str, name: str, seed: int, overrides: dict[str, Any]) -> Cell:
@@ -36,6 +36,7 @@ def student_cell(profile: str, name: str, seed: int, overrides: dict[str, Any]) 
     Raises:
         InputError: If it is not one task, or another value is unknown.
     """
+    check_seed(seed)
     cells = plan("table4", profile, name, seed + 1, "authors", overrides)
     chosen = [cell for cell in cells if (cell.row, cell.seed) == ("SPS-2", seed)]
     if len(chosen) != 1:
@@ -140,10 +141,10 @@ class Models:
             columns.
         """
         tokens = self._encode(texts)
-        inputs = tokens.batch([0])
-        output = self.student.encoder(**inputs, output_attentions=True)
-        weights = [layer[0] for layer in output.attentions]  # (heads, tokens, tokens)
-        words = self._tokenizer.convert_ids_to_tokens(inputs["input_ids"][0].tolist())
+        inputs = to_device(tokens.batch([0]), device())
+        output = self.student.to(device()).encoder(**inputs, output_attentions=True)
+        weights = [layer[0].cpu() for layer in output.attentions]  # (heads, tokens, tokens)
+        words = self._tokenizer.convert_ids_to_tokens(tokens.examples[0]["input_ids"])
         return list(words), torch.stack(weights).numpy()
 
     def _encode(self, texts: tuple[str, ...]) -> Encoded:

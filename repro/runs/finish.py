@@ -89,7 +89,9 @@ def outdated(plan: Plan) -> str:
         "dev data": (stored["data"]["dev"], spec.inputs.dev),
         "encoder": (stored["backbone"]["fingerprint"], spec.inputs.encoder_files),
         "precision": (stored["precision"], spec.training.precision),
-        "version of torch or transformers": (stored["versions"], machine.versions()),
+    } | {
+        f"version of {name}": (stored["versions"].get(name), version)
+        for name, version in machine.versions().items()
     }
     changed = [name for name, (before, after) in now.items() if before != after]
     return ", ".join(changed) or "code"

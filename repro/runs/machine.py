@@ -156,8 +156,10 @@ def _check_glue() -> Iterator[tuple[bool, str]]:
 
 def _check_encoder(name: str) -> tuple[bool, str]:
     from repro.data.encoders import locate
+    from repro.data.pypi_encoders import ENCODERS
 
     try:
-        return True, f"encoder {name}, SHA-256 {locate(name).sha256[:16]}…"
+        sha256, licence = locate(name).sha256, ENCODERS[name].licence
+        return True, f"encoder {name}, licence {licence}, SHA-256 {sha256[:16]}…"
     except ReproError as error:
         return False, str(error)

@@ -94,11 +94,11 @@ def run_notebook(source: Path, parameters: dict[str, Any], folder: Path, name: s
     """
     target = folder / f"{name or source.stem}.ipynb"
     checked = check_parameters(source, parameters)
-    failed = target.with_name(f"{source.stem}.failed.ipynb")
+    failed = target.with_name(f"{target.stem}.failed.ipynb")
     with tempfile.TemporaryDirectory() as scratch:
         executed = Path(scratch) / source.name
         try:
-            _execute(source, executed, checked)
+            _execute(source, executed, checked, failed.name)
         except (InputError, MissingError):
             raise  # the message is sufficient, and wrong input leaves the disk unchanged
         except ReproError:
@@ -145,8 +145,11 @@ def check_parameters(source: Path, parameters: dict[str, Any]) -> dict[str, Any]
     return checked
 
 
-def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
-    """Run the notebook in a kernel of this Python; its output appears here while it runs."""
+def _execute(source: Path, target: Path, parameters: dict[str, Any], failed: str) -> None:
+    """Run the notebook in a kernel of this Python; its output appears here while it runs.
+
+    Errors refer to the copy named `failed`.
+    """
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -168,9 +171,9 @@ def _execute(source: Path, target: Path, parameters: dict[str, Any]) -> None:
                 extra_arguments=list(_KERNEL_OPTIONS),
             )
     except papermill.PapermillExecutionError as error:
-        raise _one_line(error.ename, error.evalue, source) from None
+        raise _one_line(error.ename, error.evalue, source, failed) from None
     except DeadKernelError as error:
-        raise _one_line("DeadKernelError", f"{error} (out of memory?)", source) from None
+        raise _one_line("DeadKernelError", f"{error} (out of memory?)", source, failed) from None
     except RuntimeError as error:  # of Jupyter, before the first cell
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ReproError(
@@ -203,13 +206,13 @@ def _set_environment() -> None:
     os.environ["MATPLOTLIBRC"] = os.devnull  # a user's settings must not change the figures
 
 
-def _one_line(name: str, message: str, source: Path) -> ReproError:
+def _one_line(name: str, message: str, source: Path, failed: str) -> ReproError:
     """The package's own error unchanged, or any other error in one line."""
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, ReproError):
         return kind(message)
     first = (message.strip() or name).splitlines()[0]
-    return ReproError(f"{source.name} stopped with {name}: {first}; see {source.stem}.failed.ipynb")
+    return ReproError(f"{source.name} stopped with {name}: {first}; see {failed}")
 
 
 def _store(executed: Path, target: Path) -> None:

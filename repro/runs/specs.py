@@ -17,8 +17,8 @@ from repro.training.reshaping import Reshaping
 class Inputs:
     """Data and encoder of a stage.
 
-    The first six fields say how to load them; only the length limit and the fingerprints, which
-    say what was found when the stage was planned, are part of its key.
+    `train_cap` to `encoder` only say how to load them. The key has the task, the length limit, and
+    the fingerprints of what was found when the stage was planned.
     """
 
     task: str

@@ -38,7 +38,7 @@ class Hyperparameters:
         shuffle: Whether each epoch has a new order, drawn from seed and epoch (decision D16).
         seed: Seed of the initial head, of dropout and of the order of the data.
         precision: "float32" or "bfloat16" (forward passes; weights stay float32).
-        evaluations_per_epoch: How often the model is evaluated.
+        evaluations_per_epoch: How often the model is evaluated; see `Training.evaluation_due`.
         patience: Stop after so many evaluations without a gain; 0 to never stop (decision D8).
     """
 
@@ -107,7 +107,7 @@ class Training:
 
     @property
     def evaluation_due(self) -> bool:
-        """Whether this step ends one of the equal parts of an epoch, or the training."""
+        """Whether to evaluate: every so many steps, rounded down, and at the end."""
         every = max(1, self.steps_per_epoch // self.hyperparameters.evaluations_per_epoch)
         return self.progress.step % every == 0 or self.progress.step == self.last_step
 
@@ -164,7 +164,8 @@ def fit(
     """Train a model in place.
 
     Args:
-        model: A `models.classifier.Classifier`.
+        model: A `models.classifier.Classifier`, or a module with `only_words` whose output has
+            `float`, such as `models.pair.Pair`.
         data: The tokenised training split.
         rows: Indices (n,) of the examples to train on.
         objective: Weighted loss terms of a batch; their sum is minimised.
