@@ -10,12 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.analysis.groups import changed_settings
-from repro.config.cells import Cell, plan, variant
+from repro.config import own, sweeps
+from repro.config.cells import Cell, check_seed, plan, variant
 from repro.config.profiles import PRECISIONS, PROFILES, Budget, assignments, override
 from repro.config.recipe import TEXTBOOK, Recipe, parse
 from repro.config.tables import TABLES
 from repro.errors import InputError
 from repro.runs.results import command
+
+
+@pytest.mark.parametrize("name", ["train_cap", "dev_cap", "label_noise"])
+def test_settings_without_effect_on_own_data_are_refused(name):
+    with pytest.raises(InputError, match=f"{name} has no effect on own data"):
+        own.cell("own-1", "embedded", 64, 100, changes={name: 0}, examples=100)
+    assert own.cell("own-1", "embedded", 64, 100, examples=100).setting.label_noise == 0.0
+
+
+@pytest.mark.parametrize("seed", [-1, 100, True, 1.0])
+def test_a_seed_is_a_whole_number_below_100(seed):
+    with pytest.raises(InputError, match=rf"from 0 to 99, got {seed}"):
+        check_seed(seed)
+    with pytest.raises(InputError, match=rf"from 0 to 99, got {seed}"):
+        sweeps.plan("table2", seed=seed)
 
 
 def test_the_papers_tables():
@@ -253,6 +269,10 @@ def test_the_settings_are_restored_from_a_tables_settings_column(cell):
         ({"overrides": {"student.epochs": True}}, "setting epochs must be a int, got True"),
         ({"overrides": {"beta.x": 1}}, "setting beta has no parts, got 'beta.x'; remove '.x'"),
         ({"overrides": {"student.epochs": 0}}, "epochs must be above 0, got 0"),
+        (
+            {"overrides": {"student.stop_epoch": -1}},
+            "stop_epoch must be 0 (all epochs) or more, got -1",
+        ),
         ({"overrides": {"teacher.learning_rate": -1.0}}, "learning_rate must be above 0, got -1.0"),
         ({"overrides": {"alpha": 1.5}}, "alpha must lie in 0 .. 1, got 1.5"),
         ({"overrides": {"precision": "float16"}}, "'float16'; use one of: auto, float32, bfloat16"),
