@@ -123,8 +123,7 @@ sweep: setup  ## search one student's settings: TABLE METHOD LAYERS TASKS BUDGET
 		--pruner "$${PRUNER:-median}" --recipe "$${RECIPE:-authors}" --engine "$${ENGINE:-processes}" --workers "$${WORKERS:-0}"
 
 decisions: setup  ## the headline difference with each of the 21 open decisions changed in turn
-	@$(REPRO) sensitivity --profile "$${PROFILE:-demo}" --tasks "$$TASKS" --seeds "$${SEEDS:-1}" --engine "$${ENGINE:-processes}" \
-		--workers "$${WORKERS:-0}"
+	@$(REPRO) sensitivity $(OPTIONS)
 
 ptp: setup  ## PTP labels: their difficulty, and their agreement between teachers
 	@$(REPRO) ptp $(OPTIONS)

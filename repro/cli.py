@@ -261,6 +261,7 @@ def sensitivity(
     profile: Profile = "demo",
     tasks: Tasks = "",
     seeds: Seeds = 1,
+    recipe_name: RecipeName = "authors",
     engine: Engine = "processes",
     workers: Workers = 0,
 ) -> None:
@@ -271,9 +272,11 @@ def sensitivity(
     from repro.analysis import decisions, sidecar, tables
     from repro.runs.notebooks import table_notebook
 
-    plan = decisions.plan(profile, tasks, seeds)  # bad input is refused before a kernel starts
-    target = sidecar.target(tables.table_path("decisions", profile), plan)
-    parameters = _parameters(profile, engine, workers, tasks=tasks, seeds=seeds)
+    plan = decisions.plan(profile, tasks, seeds, recipe_name)  # refuses bad input
+    full = tables.table_path("decisions", profile, cells.variant(recipe_name))
+    target = sidecar.target(full, plan)
+    given = {"tasks": tasks, "seeds": seeds, "recipe": recipe_name}
+    parameters = _parameters(profile, engine, workers, **given)
     variant = sidecar.variant(target)
     table_notebook("decisions", profile, parameters, variant)
     typer.echo("\n" + decisions.view(tables.read_table("decisions", profile, variant)).to_string())

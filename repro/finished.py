@@ -39,9 +39,10 @@ def submission(
     Tasks that were not run are filled with a constant prediction.
     """
     from repro.analysis import glue_test
+    from repro.report import glue_text
 
     target, predictions = glue_test.submit(profile, method, seed, tasks, recipe_name)
-    typer.echo(f"{glue_test.submission_text(predictions)}\nwritten: {paths.shown(target)}")
+    typer.echo(f"{glue_text.submission_text(predictions)}\nwritten: {paths.shown(target)}")
 
 
 def mrpc_test(
@@ -49,9 +50,10 @@ def mrpc_test(
 ) -> None:
     """Score Table 2's methods on MRPC's public test labels."""
     from repro.analysis import glue_test
+    from repro.report import glue_text
 
     target, frame = glue_test.score_mrpc(profile, seeds, recipe_name)
-    typer.echo(f"{glue_test.mrpc_text(frame)}\n\nwritten: {paths.shown(target)}")
+    typer.echo(f"{glue_text.mrpc_text(frame)}\n\nwritten: {paths.shown(target)}")
 
 
 def show(

@@ -114,7 +114,7 @@ BAD = [
     (("mrpc-test", "--profile", "demo"), ("profile demo", "embedded", "cpu, base, paper")),
     (
         ("mrpc-test", "--profile", "cpu"),
-        ("7 of 7 cells", "table2-bert-base-mrpc-s0", "repro run table2"),
+        ("7 of 7 cells", "table2-bert-base-mrpc-s0", "run: make table2 PROFILE=cpu TASKS=MRPC"),
     ),
     (("packages", "bert"), ("'bert'", "minilm, mpnet")),
     (("check-reference", "nowhere"), ("nowhere", "reference.json")),

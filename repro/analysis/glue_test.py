@@ -6,8 +6,6 @@ were not run are filled with a constant. File names, header and labels are taken
 submission scripts, row counts and constants from GLUE's files. No zip has been uploaded yet.
 """
 
-import textwrap
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +17,13 @@ import pandas as pd
 from repro import paths
 from repro.analysis import tables
 from repro.analysis.example_scores import example_scores
-from repro.analysis.groups import Group, groups, origin
+from repro.analysis.groups import Group, groups, make_command, origin
 from repro.analysis.inference import mean_score
 from repro.analysis.tables import summary, table_frame
 from repro.config import printed
 from repro.config.cells import Cell, check_seed, plan, variant
 from repro.config.printed import DIGITS
-from repro.config.profiles import glue_profile, profile
+from repro.config.profiles import glue_profile
 from repro.config.tasks import task
 from repro.data import metrics
 from repro.errors import InputError, MissingError, one_of
@@ -100,7 +98,7 @@ def submit(
     if row not in rows:
         raise one_of("method of table2", row, rows)
     cells = [cell for cell in cells if (cell.row, cell.seed) == (row, seed)]
-    _check_finished(cells)
+    _check_finished(cells, " && ".join(map(results.command, cells)))
     from repro.runs import test_set  # imports torch
 
     predictions = {cell.task: test_set.label_strings(cell) for cell in cells}
@@ -141,32 +139,18 @@ def write_zip(zip_path: Path, predictions: dict[str, list[str]]) -> None:
     write_atomic(zip_path, fill)
 
 
-def submission_text(predictions: dict[str, list[str]]) -> str:
-    """One line per file of the zip: its label counts, or the constant that fills it."""
-    lines = []
-    for file in FILES:
-        content = f"not run: constant {file.constant}"
-        if file.task in predictions:
-            counts = Counter(predictions[file.task])
-            content = ", ".join(f"{label} x {counts[label]:,}" for label in file.labels)
-            content += ": the model predicts one label only" * (len(counts) == 1)
-        lines.append(f"{file.name:12}{file.rows:8,}  {content}")
-    return "\n".join(lines)
-
-
-def _check_finished(cells: list[Cell]) -> None:
+def _check_finished(cells: list[Cell], command: str) -> None:
     missing = [cell for cell in cells if not results.done(cell)]
     if missing:
         raise MissingError(
             f"{len(missing)} of {len(cells)} cells have no result (or a damaged one): "
-            f"{', '.join(cell.id for cell in missing)}; run: "
-            f"{' && '.join(map(results.command, missing))}"
+            f"{', '.join(cell.id for cell in missing)}; run: {command}"
         )
 
 
 # MRPC's test score
 
-_METRICS = {"f1": "F1", "accuracy": "acc"}  # the paper prints F1
+_METRICS = ("f1", "accuracy")  # the paper prints F1
 
 
 def score_mrpc(
@@ -188,7 +172,7 @@ def score_mrpc(
         MissingError: If a cell has no result, or the public labels are not in GLUE_DIR.
     """
     cells = plan("table2", glue_profile(profile_name).name, "MRPC", seeds, recipe)
-    _check_finished(cells)
+    _check_finished(cells, make_command(cells))
     from repro.runs import test_set  # imports torch
 
     test_set.predict_mrpc(cells)
@@ -255,36 +239,3 @@ def _score(metric: str, labels: np.ndarray, predicted: np.ndarray) -> dict[str, 
     constant = round(float(metrics.score(metric, labels, np.ones_like(labels))), DIGITS)
     columns = summary(metrics.score(metric, labels, predicted), estimate)
     return columns | {"metric": metric, "constant": constant}
-
-
-def mrpc_text(frame: pd.DataFrame) -> str:
-    """The output of `mrpc_table` as text of at most 120 columns, with notes on how to read it."""
-    wide = pd.DataFrame(index=pd.Index(frame["method"].drop_duplicates(), name="method"))
-    constants = []
-    for (split, metric), part in frame.groupby(["split", "metric"], sort=False):
-        wide[f"{split} {_METRICS[str(metric)]}"] = [
-            f"{row['mean']:.1f} [{row['ci_low']:.1f}, {row['ci_high']:.1f}]"
-            for row in part.to_dict("records")
-        ]
-        constants.append(f"{part['constant'].iloc[0]:.1f}")  # the same for every method
-        if part["paper"].notna().all():
-            wide["paper"] = [f"{value:.1f}" for value in part["paper"]]
-            constants.append("")
-    wide.loc["always equivalent"] = constants
-    first = frame.iloc[0]
-    seeds = f"{first['seeds']} seed" + ("s" if first["seeds"] > 1 else "")
-    covered = "examples and seeds" if first["seeds"] > 1 else "examples only"
-    chosen_on_dev = "The checkpoint was chosen on dev: the dev score is optimistic."
-    notes = [
-        f"Percent, {seeds}, 95 % interval over {covered}. Paper: F1 on GLUE's "
-        "test server, Table 2.",
-        "Test: GLUE's test pairs with the public labels of the corpus; nothing was chosen on them. "
-        + (chosen_on_dev if "dev" in first["checkpoint"] else ""),
-        'Always equivalent: the score of predicting "equivalent" for every pair. F1 is high even '
-        "so; see accuracy.",
-        f"Profile {first['profile']}: {first['data']}; encoder {first['backbone']} "
-        f"({first['precision']}); {profile(str(first['profile'])).note}.",
-    ]
-    wrapped = [line for note in notes for line in textwrap.wrap(note, 116, subsequent_indent="  ")]
-    title = f"MRPC on dev and on test, profile {first['profile']}"
-    return "\n".join([title, "", wide.to_string(), "", *wrapped])

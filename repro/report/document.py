@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from repro import paths
-from repro.analysis.tables import read_all
 from repro.config.recipe import Recipe
 from repro.config.tables import TABLES
 from repro.errors import ReproError
@@ -70,27 +69,6 @@ _PREAMBLE = (
 def folder_of(profile_name: str, variant: str = "") -> Path:
     """figures/<profile>, or figures/<profile>/<variant> for a run with changed settings."""
     return paths.figures(profile_name) / variant
-
-
-def write(profile_name: str, tables: str = "1,2,3,4,5", variant: str = "") -> list[Path]:
-    """Write LaTeX tables, figures and paper.tex to the folder of a profile.
-
-    Args:
-        profile_name: Name of the profile; its tables are read from results/<profile>.
-        tables: Comma-separated numbers of the paper's tables.
-        variant: Of the tables; "textbook" for those of the textbook recipe.
-
-    Returns:
-        The paths of the files. paper.pdf is made by `write_pdf`.
-
-    Raises:
-        MissingError: If a table does not exist; it names all that are missing.
-    """
-    frames = read_all(profile_name, tables, variant)
-    return [
-        *write_tables(profile_name, frames, variant),
-        *write_figures(profile_name, frames, variant),
-    ]
 
 
 def write_tables(

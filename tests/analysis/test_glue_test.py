@@ -17,6 +17,7 @@ from repro.analysis.glue_test import FILES
 from repro.config.cells import plan
 from repro.data import metrics
 from repro.errors import InputError, MissingError
+from repro.report import glue_text
 from repro.runs import results
 
 REAL = Path(os.environ.get("GLUE_DIR") or paths.ROOT.parent / "shared" / "glue")
@@ -161,7 +162,7 @@ def test_wrong_predictions_are_refused_and_the_old_zip_stays(small, tmp_path, pr
 
 def test_the_text_tells_predictions_from_constants(small):
     rte = ["entailment"] * 7 + ["not_entailment"] * 5
-    text = glue_test.submission_text({"RTE": rte, "MRPC": ["1"] * 12})
+    text = glue_text.submission_text({"RTE": rte, "MRPC": ["1"] * 12})
     lines = {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines()}
     assert lines["RTE.tsv"] == "12 entailment x 7, not_entailment x 5"
     assert lines["MRPC.tsv"] == "12 0 x 0, 1 x 12: the model predicts one label only"
@@ -247,7 +248,7 @@ def test_other_tasks_are_refused(own_folders):
 
 
 def test_the_text_has_every_method_and_the_constant_baseline(scored):
-    lines = glue_test.mrpc_text(glue_test.mrpc_table(scored)).splitlines()
+    lines = glue_text.mrpc_text(glue_test.mrpc_table(scored)).splitlines()
     assert max(map(len, lines)) <= 120
     assert len([line for line in lines if line.startswith(("BERT", "PeaBERT"))]) == 7
     assert any(line.startswith("always equivalent") for line in lines)

@@ -123,6 +123,13 @@ def test_a_variant_is_derived_with_its_own_recipe_and_settings(own_folders, reci
     assert plan_of(path) == (cells, [])
 
 
+def test_changes_of_another_recipe_are_derived_with_it(own_folders):
+    cells = finish(decisions.plan("demo", "RTE", 1, "textbook"), rows=30)
+    path = write("decisions", cells, "textbook")
+    assert verify("demo").findings == []
+    assert plan_of(path) == (cells, [])
+
+
 # missing cells
 
 
