@@ -74,7 +74,7 @@ class Recipe:
     hyperparameters: str = decision(
         "D13", "preset", "searched", ("preset", "searched"),
         "student's learning rate: the profile's, or the best of its grid on a held-out tenth "
-        "of train; a method with a rate of its own keeps it")
+        "of train (centred on a method's own rate, if it has one)")
     seeds: int = decision(
         "D14", 1, 5, tuple(range(1, 101)),
         "number of seeds that a table averages over, unless SEEDS is set")

@@ -141,8 +141,7 @@ def resolve(cell: Cell, given: tuple[str, tuple[int, ...]] | None = None) -> Pla
     else:
         student = _student(cell, inputs, structure, depth, parents)
     search_seed_stages: tuple[Stage, ...] = ()
-    own_rate = isinstance(student.spec, Reshaped) and student.spec.loss.rate > 0
-    if cell.recipe.hyperparameters == "searched" and not own_rate:  # decision D13
+    if cell.recipe.hyperparameters == "searched":  # decision D13
         search, search_seed_stages = _search(cell, student, given)
         stages += search
         rated = _at_rate(student.spec, 0.0, student.spec.selection)
@@ -197,9 +196,18 @@ def _search(
         return [search_seed_stages[-1]], search_seed_stages
     candidates = [
         replace(student, spec=_at_rate(student.spec, rate, "best_inner"))
-        for rate in PROFILES[cell.profile].search_rates
+        for rate in _search_rates(cell, student)
     ]
     return [*candidates, _stage(cell, Search(), tuple(candidates), 0.0, f" of {cell.row}")], ()
+
+
+def _search_rates(cell: Cell, student: Stage) -> tuple[float, ...]:
+    """The profile's grid; for a method with a learning rate of its own, scaled to centre on it."""
+    grid = PROFILES[cell.profile].search_rates
+    own = student.spec.loss.rate if isinstance(student.spec, Reshaped) else 0.0
+    if not own:
+        return grid
+    return tuple(float(f"{own * rate / grid[len(grid) // 2]:.3g}") for rate in grid)
 
 
 def check_depth(cell: Cell) -> int:
