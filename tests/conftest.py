@@ -11,6 +11,7 @@ from hypothesis import settings
 settings.register_profile("here", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("here")
 matplotlib.use("Agg")
+FOLDERS = ("cache", "results", "figures")
 os.environ.update(
     HF_HUB_OFFLINE="1", REPRO_PROGRESS="lines", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false"
 )
@@ -24,16 +25,30 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _never_the_folders_of_the_checkout(tmp_path_factory):
+    """Where tests write that set no folders themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FOLDERS:
+            patch.setenv(f"REPRO_{name.upper()}", str(tmp_path_factory.mktemp(name)))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
+    before = dict(os.environ)
     for name in ("GLUE_DIR", "RAY_ADDRESS", "REPRO_REMOTE", "REPRO_GOALS"):
         monkeypatch.delenv(name, raising=False)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
 
 
 @pytest.fixture
 def own_folders(tmp_path, monkeypatch):
     """cache, results and figures of this test alone, below the folder that is returned."""
-    for name in ("cache", "results", "figures"):
+    for name in FOLDERS:
         monkeypatch.setenv(f"REPRO_{name.upper()}", str(tmp_path / name))
     return tmp_path
 

@@ -402,6 +402,8 @@ def test_status_as_json(repro):
 
 
 def test_the_hint_to_resume_is_the_make_command_where_make_started_it(monkeypatch):
+    for name in paths.FOLDERS:
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("REPRO_GOALS", "table2")
     monkeypatch.setenv("REPRO_GIVEN", "TASKS RECIPE SEEDS")
     monkeypatch.setenv("TASKS", "RTE, MRPC")

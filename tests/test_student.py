@@ -25,7 +25,7 @@ from repro.config.profiles import PROFILES
 from repro.config.recipe import parse
 from repro.data import encoders
 from repro.errors import InputError
-from repro.runs import cache, distil, engine, results, specs
+from repro.runs import cache, distil, engine, results, specs, stages
 
 ROWS = {"train": 60, "dev": 30}
 
@@ -283,6 +283,14 @@ def test_a_cell_can_be_exported(repro, own_folders):
     assert score == pytest.approx(results.read(cell)["metrics"]["accuracy"])
 
 
+@pytest.mark.usefixtures("own_folders")
+def test_an_exported_tokenizer_cuts_texts_where_training_did():
+    (cell,) = [cell for cell in tiny("table2", max_length=24) if cell.row == "BERT-base"]
+    engine.run_cells([cell], "serial")
+    _, tokenizer = distil.stock_model(stages.resolve(cell))
+    assert tokenizer.model_max_length == 24
+
+
 def test_the_models_of_table_2_are_exported_with_their_checksums(repro, monkeypatch):
     wanted = {"BERT-base", "BERT3-PatientKD", "PeaBERT3"}
     run = [cell for cell in tiny("table2") if cell.row in wanted]
@@ -342,11 +350,15 @@ def test_settings_suit_the_width_of_the_encoder(encoder, hidden, profile):
 
 
 @pytest.mark.parametrize(
-    ("examples", "epochs", "expected"), [(10, 0, 30), (2000, 0, 7), (50_000, 0, 2), (2000, 3, 3)]
+    ("examples", "epochs", "student", "teacher"),
+    [(10, 0, 30, 30), (2000, 0, 7, 7), (50_000, 0, 2, 4), (2000, 3, 3, 3)],
 )
-def test_few_examples_are_seen_more_often(examples, epochs, expected):
+def test_few_examples_are_seen_more_often_by_student_and_teacher(
+    examples, epochs, student, teacher
+):
     cell = configuration.cell("own-1", "embedded", 64, 100, epochs=epochs, examples=examples)
-    assert cell.setting.student.epochs == cell.setting.student.run_epochs == expected
+    assert cell.setting.student.epochs == cell.setting.student.run_epochs == student
+    assert cell.setting.teacher.run_epochs == teacher
 
 
 @pytest.mark.parametrize(("examples", "epochs", "stop"), [(10, 0, 20), (50_000, 0, 2), (10, 1, 1)])

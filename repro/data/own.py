@@ -156,7 +156,8 @@ def _frame(data: Any, label: str, source: str) -> pd.DataFrame:
         frame: pd.DataFrame = data.to_pandas()
         names = getattr(data.features.get(label), "names", None)  # of a ClassLabel
         if names:
-            frame[label] = [names[number] if number >= 0 else None for number in frame[label]]
+            # -1 and null are no class; a column with nulls arrives as floats
+            frame[label] = [names[int(k)] if k >= 0 else None for k in frame[label]]
         return frame
     raise InputError(
         f"{source} must be a pandas DataFrame, a datasets.Dataset or a tuple (texts, labels), "

@@ -51,6 +51,12 @@ def test_variance_parts_of_a_table_by_hand():
     assert found.example_part == pytest.approx((max((b - e) / 6, (100 / 3) ** 2 - a / 6), 2))
 
 
+def test_variance_parts_above_the_floor_by_hand():
+    """A, B and E are 15,000, 195,000 and 15,000; the parts are A / 6 and (B - E) / 6."""
+    found = inference.mean_difference(np.array([[0.0, 300, 600], [0.0, 0, 600]]))
+    assert (found.estimate, found.seed_part, found.example_part) == (250, (2500, 1), (30_000, 2))
+
+
 def test_critical_value_weights_the_t_quantiles_by_the_variances():
     found = inference.difference(np.zeros((4, 60)), answers())
     (seed, seed_df), (example, example_df) = found.seed_part, found.example_part

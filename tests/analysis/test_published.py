@@ -394,6 +394,22 @@ def test_the_prediction_interval_is_the_textbook_one():
     assert published.prediction_interval(scores, 300, new_seeds=3) == expected
 
 
+def test_the_intervals_of_a_comparison_hold_jointly(monkeypatch):
+    """Two scores, each outside its interval with half the probability of one."""
+
+    def result(method, score):
+        cell = {"row": method, "task": "mini-RTE", "method": {"kind": "student"}}
+        return {"cell": cell, "metrics": {"accuracy": score}, "data": {"dev_rows": 100}}
+
+    levels = []
+    monkeypatch.setattr(
+        published, "prediction_interval", lambda *given: levels.append(given[3]) or (0.0, 100.0)
+    )
+    old = [result(method, score) for method in "ab" for score in (70.0, 71.0)]
+    published._compare_scores(old[::2], old, published.Agreement(2, 0, False))
+    assert levels == pytest.approx([0.975, 0.975])
+
+
 @pytest.mark.parametrize("new_seeds", [1, 5])
 def test_the_prediction_interval_holds_new_runs(new_seeds):
     rng, agreed = np.random.default_rng(1), []

@@ -18,7 +18,7 @@ from repro.config import printed
 from repro.config.cells import plan
 from repro.config.tables import TABLES
 from repro.data import ptp_labels
-from repro.errors import InputError, MissingError, ReproError
+from repro.errors import InputError, MissingError
 from repro.report import text
 from repro.runs import results as files
 
@@ -373,11 +373,6 @@ def test_no_torch():
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, check=False).returncode == 0
-
-
-def test_errors_are_the_project_s():
-    assert issubclass(MissingError, ReproError)
-    assert issubclass(InputError, ReproError)
 
 
 def test_a_row_has_the_scores_of_both_checkpoints():

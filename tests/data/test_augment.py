@@ -19,7 +19,7 @@ def tokens_of(tokenizer):
     return Encoded(encode(SPLIT, tokenizer, 64), tokenizer.pad_token_id)
 
 
-def made(tokenizer, copies=1, seed=0, predict=None):
+def made(tokenizer, copies=1, seed=0, predict=None, embeddings=None):
     """Augmented examples; predictions are always the first candidate."""
     asked = []
 
@@ -28,7 +28,8 @@ def made(tokenizer, copies=1, seed=0, predict=None):
         masks = sum(row["input_ids"].count(tokenizer.mask_token_id) for row in masked.examples)
         return np.tile(candidates[:1], (masks, 1))
 
-    embeddings = np.random.default_rng(0).normal(size=(len(tokenizer), 8))
+    if embeddings is None:
+        embeddings = np.random.default_rng(0).normal(size=(len(tokenizer), 8))
     tokens = tokens_of(tokenizer)
     result = augment.augment(
         SPLIT, tokens, tokenizer, 64, embeddings, predict or first, copies, seed
@@ -74,14 +75,26 @@ def test_neither_stop_words_nor_special_tokens_are_candidates(tokenizer):
         assert tokenizer.mask_token_id not in example["input_ids"]
 
 
-def test_a_word_of_several_pieces_becomes_one(tokenizer):
-    tokens, result, _ = made(tokenizer)
+def test_a_word_of_several_pieces_becomes_the_nearest_word(tokenizer, monkeypatch):
+    monkeypatch.setattr(augment, "CANDIDATES", 1)
+    _, _, ((_, candidates),) = made(tokenizer)
+    nearest = candidates[0]
+    embeddings = np.ones((len(tokenizer), 2))
+    embeddings[candidates] = -1.0
+    embeddings[nearest] = 1.0  # the only candidate that is like every piece
+
+    def another(masked, candidates):
+        masks = sum(row["input_ids"].count(tokenizer.mask_token_id) for row in masked.examples)
+        return np.tile(candidates[1:2], (masks, 1))
+
+    tokens, result, _ = made(tokenizer, predict=another, embeddings=embeddings)
     shorter = 0
     for old, new in zip(tokens.examples, result.examples[60:], strict=True):
         assert len(new["input_ids"]) == len(new["token_type_ids"]) <= len(old["input_ids"])
         assert new["token_type_ids"] == sorted(new["token_type_ids"])
-        assert new["input_ids"].count(tokenizer.sep_token_id) == 2
-        shorter += len(new["input_ids"]) < len(old["input_ids"])
+        if len(new["input_ids"]) < len(old["input_ids"]):
+            assert nearest in new["input_ids"]
+            shorter += 1
     assert shorter > 0
 
 

@@ -129,6 +129,16 @@ def test_a_bad_value_is_refused_with_its_row(change, words):
     refused(words, examples, frame)
 
 
+@pytest.mark.parametrize("unlabelled", [-1, None])
+def test_an_unlabelled_row_of_a_dataset_is_refused(unlabelled):
+    feature = datasets.ClassLabel(names=["no", "yes"])
+    features = datasets.Features({"review": datasets.Value("string"), "colour": feature})
+    dataset = datasets.Dataset.from_dict(
+        {"review": ["a", "b"], "colour": [1, unlabelled]}, features=features
+    )
+    refused(("train.csv, row 2: label", "must be a whole number"), examples, dataset)
+
+
 def test_a_missing_column_is_refused_with_those_there_are():
     for options in ({"text": "txt"}, {"label": "txt"}):
         message = ("train.csv has no column 'txt'; its columns are: review, colour",)
@@ -182,16 +192,19 @@ def test_stored_data_are_a_task():
 
 
 @pytest.mark.usefixtures("own_folders")
-def test_the_name_is_a_hash_of_everything():
-    splits = examples(TRAIN), examples(DEV)
-    names = {
-        own.store(*splits),
-        own.store(splits[1], splits[0]) if len(DEV) >= 50 else "",
+def test_the_name_is_a_hash_of_both_splits_and_the_columns():
+    train, dev = examples(TRAIN), examples(DEV)
+    other_label = {"blue": "red", "green": "blue", "red": "green"}
+    names = [
+        own.store(train, dev),
+        own.store(examples(TRAIN[::-1]), dev),
+        own.store(train, examples(DEV[::-1])),
+        own.store(train, examples(DEV.assign(colour=DEV["colour"].map(other_label)))),
         own.store(examples(TRAIN.replace("red", "rosy")), examples(DEV.replace("red", "rosy"))),
-        own.store(examples(TRAIN[::-1]), splits[1]),
-    }
-    assert own.store(*splits) in names
-    assert len(names) == 4
+        own.store(examples(TRAIN.rename(columns={"review": "text"}), text="text"), dev),
+    ]
+    assert len(set(names)) == len(names)
+    assert own.store(train, dev) == names[0]
 
 
 @pytest.mark.usefixtures("own_folders")

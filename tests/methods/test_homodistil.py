@@ -11,7 +11,8 @@ from repro.errors import InputError
 from repro.methods import homodistil, resolve
 from repro.models.classifier import Classifier, Output
 from repro.models.narrow import Width
-from repro.training.loop import Hyperparameters, fit, predict
+from repro.models.observe import Observed
+from repro.training.loop import Callback, Hyperparameters, fit, predict
 
 STEPS = 24
 DOWN = "encoder.encoder.layer.1.output.dense"
@@ -189,6 +190,36 @@ def test_distances_leave_out_the_padding():
     assert before.state_distance > 1e-6 and before.attention_distance > 1e-6
     torch.testing.assert_close(after.state_distance, before.state_distance)
     torch.testing.assert_close(after.attention_distance, before.attention_distance)
+
+
+def test_distances_by_hand():
+    """One layer of two heads; the last of three tokens is padding."""
+    mask = torch.tensor([[True, True, False]])
+    padded = torch.tensor([1.0, 1.0, 9.0])[:, None]
+
+    def observed(queries, keys):
+        states = torch.zeros(1, 3, 2)
+        return Observed(mask, (states, states), (queries,), (keys,), (keys,))
+
+    keys = padded.expand(1, 2, 3, 4)
+    queries = torch.tensor([1.0, 3.0])[None, :, None, None] * keys  # of the two heads
+    projected = torch.tensor([[[1.0, 3.0], [0.0, 2.0], [9.0, 9.0]]])
+    teacher, student = observed(0 * queries, keys), observed(queries, keys)
+    states, attention = homodistil.distances(teacher, student, [projected])
+    assert states.item() == pytest.approx((1 + 9 + 0 + 4) / 4)
+    # scores of 4 products over sqrt(4): 2 in the first head, 6 in the second
+    assert attention.item() == pytest.approx((2**2 + 6**2) / 2)
+
+
+def test_only_students_of_the_final_width_can_be_the_best():
+    class BestAtOnce(Callback):
+        def on_step(self, training):
+            if training.progress.step == 1:
+                training.progress.best_score, training.progress.best_step = 99.0, 1
+
+    watch = tiny.Watch(lambda training: training.progress.best_step)
+    train(student(), BestAtOnce(), watch)
+    assert (watch.seen[16], watch.seen[17]) == (1, 0)  # the width is final at 70 % of 24 steps
 
 
 def test_the_terms_of_the_loss():

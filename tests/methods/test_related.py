@@ -307,7 +307,7 @@ def test_a_tinybert_cell_minimises_the_distances_written_out(monkeypatch):
 def test_a_tinybert_predicts_what_its_teacher_predicts_for_the_copies(monkeypatch):
     plan = plan_of("TinyBERT4", **{"student.epochs": 4})  # enough for copies
     stage = plan.trained
-    (copies,) = {stage.spec.phase.copies}
+    copies = stage.spec.phase.copies
     build = compute.build
 
     def still(stage):
@@ -421,6 +421,7 @@ def test_the_last_phase_is_fine_tuning_from_where_the_first_ended(monkeypatch, r
     start = record.states[0]
     before = compute.read(stage.parent("phase")).tensors
     for name, value in before.items():
-        if name in start and "word_embeddings" not in name:
+        fresh = name.startswith("classifier")
+        if name in start and not fresh and "word_embeddings" not in name:
             assert torch.equal(start[name], value), name
     assert set(record.logged[1]) - {"score"} == {"learning_rate", "ce"}

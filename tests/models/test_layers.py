@@ -70,7 +70,7 @@ def test_other_maps():
 @pytest.mark.parametrize("rule", LAYER_MAPS)
 @pytest.mark.parametrize("sharing", SHARINGS)
 @pytest.mark.parametrize("layers", range(1, 7))
-@pytest.mark.parametrize("depth", [6, 12])
+@pytest.mark.parametrize("depth", [1, 2, 4, 6, 12])
 def test_maps_stay_inside_both_networks_and_never_match_the_last_layer(
     layers, sharing, depth, rule
 ):

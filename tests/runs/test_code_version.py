@@ -82,6 +82,14 @@ def test_every_module_that_a_number_depends_on_is_keyed():
         assert unknown == set(), f"{module} imports them; add to SHARED or to UNRELATED"
 
 
+@pytest.mark.parametrize("row", ["WID", "HomoDistil", "Compacter"])
+def test_the_key_covers_all_that_the_methods_module_imports(row):
+    (cell,) = (cell for cell in tiny("related") if cell.row == row)
+    spec = stages.resolve(cell).trained.spec
+    needed = imported(type(spec.loss).__module__) - UNRELATED
+    assert needed - {*code_version.modules(spec)} == set()
+
+
 def edited(monkeypatch, module: str, change) -> None:
     """Let `code_version` see a module as it would be after a change of its source."""
     read = code_version._source.__wrapped__

@@ -1,6 +1,6 @@
 """Two cells resolved into values: the authors' recipe, and one in which every option is another."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass, replace
 
 import pytest
 
@@ -154,3 +154,36 @@ def test_the_thresholds_of_each_variant(row, thresholds):
 )
 def test_the_matched_pairs_of_each_student(table, row, recipe, pairs):
     assert resolved(table, row, recipe).trained.spec.loss.pairs == pairs
+
+
+def leaves(spec, path=()):
+    """Each value of a stage with its path of field names."""
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if is_dataclass(value):
+            yield from leaves(value, (*path, field.name))
+        else:
+            yield (*path, field.name), value
+
+
+def changed(spec, path, value):
+    name, *rest = path
+    inner = changed(getattr(spec, name), rest, value) if rest else value
+    return replace(spec, **{name: inner})
+
+
+def another(value):
+    if isinstance(value, bool):
+        return not value
+    return (*value, "x") if isinstance(value, tuple) else value + type(value)("1")
+
+
+@pytest.mark.parametrize("kind", ["teacher", "outputs", "ptp", "student"])
+def test_every_value_of_a_stage_is_in_its_key_but_how_its_data_are_found(kind):
+    stage = resolved("table5", "BERT3+SPS+PTP").stage(kind)
+    ignored = {
+        path[-1]
+        for path, value in leaves(stage.spec)
+        if replace(stage, spec=changed(stage.spec, path, another(value))).key == stage.key
+    }
+    assert ignored == {"train_cap", "dev_cap", "label_noise", "encoder"}

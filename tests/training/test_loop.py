@@ -11,6 +11,7 @@ from tiny import encoder, problem
 from repro.errors import InputError, TrainingError
 from repro.methods.finetune import FineTuning
 from repro.models.classifier import Classifier
+from repro.training import loop
 from repro.training.loop import Evaluation, Hyperparameters, batches, fit, predict
 
 PLAN = Hyperparameters(
@@ -58,6 +59,31 @@ def test_twice_the_same_is_bitwise_the_same(precision):
     plan = replace(PLAN, precision=precision)
     assert (run(plan)[1] == run(plan)[1]).all()
     assert (run(plan)[1] != run(replace(plan, seed=1))[1]).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_forward_passes_have_the_precision_and_losses_and_weights_float32(precision):
+    made, forward, losses = model(), set(), set()
+    made.classifier.register_forward_hook(lambda module, args, logits: forward.add(logits.dtype))
+
+    def objective(output, rows):
+        losses.add(output.logits.dtype)
+        return {"ce": output.logits.square().mean()}
+
+    fit(made, DATA, ROWS, objective, replace(PLAN, precision=precision, epochs=1, stop_epoch=1))
+    assert forward == {getattr(torch, precision)}
+    forward.clear()
+    predict(made, DATA, precision=precision)
+    assert forward == {getattr(torch, precision)}
+    assert losses == {parameter.dtype for parameter in made.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(("native", "expected"), [(True, "bfloat16"), (False, "float32")])
+def test_precision_auto_is_what_the_processor_multiplies_in(monkeypatch, native, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native, raising=False)
+    assert loop.resolve_precision("auto") == expected
+    assert loop.resolve_precision("float32") == "float32"
 
 
 def test_the_best_checkpoint_is_kept():
