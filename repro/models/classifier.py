@@ -90,7 +90,7 @@ class Classifier(nn.Module):
         return training_words(self.encoder, ids)
 
     def new_head(self, classes: int) -> None:
-        """Replace the classifier by a fresh one, as between PTP and distillation (D10)."""
+        """Replace the classifier by a fresh one; Lesson 4 does between PTP and distillation."""
         old = self.classifier
         self.classifier = _linear(old.in_features, classes).to(old.weight.device)
 

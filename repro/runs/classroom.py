@@ -89,8 +89,8 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
         for split in (train, dev)
     )
     teacher = student(TEACHER_LAYERS)
-    prints = train.fingerprint, encoders.fingerprint(ENCODER)
-    spec = TeacherSpec(FineTuning(), *prints, TEACHER_LAYERS, TEACHER_EPOCHS)
+    fingerprints = train.fingerprint, encoders.fingerprint(ENCODER)
+    spec = TeacherSpec(FineTuning(), *fingerprints, TEACHER_LAYERS, TEACHER_EPOCHS)
     key = digest([astuple(spec), code_version(spec)], 16)
 
     def compute() -> Artefact:
@@ -106,8 +106,8 @@ def load(task_name: str = "mini-SST-2", examples: int = 2000) -> Lesson:
     load_state(teacher, cache.get(spec.kind, key, compute).tensors)
     train_logits, train_states = outputs(teacher, train_tokens)
     dev_logits, dev_states = outputs(teacher, dev_tokens)
-    said = train_logits, dev_logits, train_states, dev_states
-    return Lesson(train, dev, train_tokens, dev_tokens, teacher, *said)
+    teacher_outputs = train_logits, dev_logits, train_states, dev_states
+    return Lesson(train, dev, train_tokens, dev_tokens, teacher, *teacher_outputs)
 
 
 def splits(task_name: str, examples: int) -> tuple[glue.Split, glue.Split]:

@@ -45,6 +45,7 @@ OF_KIND = {
     "words": tuple(f"repro.{name}" for name in _PHASES),
     "phase": tuple(f"repro.{name}" for name in _PHASES),
     "reshaped": ("repro.runs.reshaped", "repro.training.reshaping"),
+    "classroom": ("repro.runs.classroom",),  # the teacher of the course
 }
 
 
