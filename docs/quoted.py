@@ -17,7 +17,7 @@ import pandas as pd
 
 from repro.analysis import published
 from repro.config import recipe
-from repro.config.tables import DEPTHS, EQUAL_LATENCY, RUN_TWICE, STEPS
+from repro.config.tables import DEPTHS, EQUAL_LATENCY, RUN_TWICE, STEPS, TABLES
 from repro.report import costs, text
 
 ROOT = Path(__file__).parent.parent
@@ -33,6 +33,7 @@ LABELS = (  # of the steps, in the order of config.tables.STEPS
 )
 METRICS = ("accuracy", "f1")
 ABSENT = "No results are published yet."
+RELATED = TABLES["related"].pairs
 HEADLINES = (
     ("comparisons2", "PeaBERT1", "BERT1-PatientKD"),
     ("comparisons2", "PeaBERT2", "BERT2-PatientKD"),
@@ -213,22 +214,44 @@ def steps() -> str:
 
 def equal_depth() -> str:
     """Layers that run twice, beside students that store as many layers as are run."""
-    frame = published.read_table("baselines_comparisons", "demo", "textbook")
-    spent = published.read_table("baselines_costs", "demo", "textbook")
+    return beside_costs(
+        "baselines",
+        [(new.format(n), old.format(2 * n)) for n in RUN_TWICE for new, old in EQUAL_LATENCY],
+    )
+
+
+def beside_costs(table: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """Differences of the demo on average, and the ratios of what the two students cost."""
+    frame = published.read_table(f"{table}_comparisons", "demo", "textbook")
+    spent = published.read_table(f"{table}_costs", "demo", "textbook")
     if frame is None or spent is None:
         return ABSENT
-    names = {
-        f"{new.format(n)} – {old.format(2 * n)} [ours]"
-        for n in RUN_TWICE
-        for new, old in EQUAL_LATENCY
-    }
     view = costs.beside_differences(frame, spent)
-    rows = [
-        [pair.removesuffix(" [ours]"), *row]
-        for pair, *row in view.itertuples(name=None)
-        if pair in names
-    ]
+    names = [f"{new} – {old}" for new, old in pairs]
+    rows = [[name, *view.loc[f"{name} [ours]"]] for name in names]
     return markdown(["", *view.columns], rows)
+
+
+def related() -> str:
+    """The average scores of the other methods on the demo, and what each costs."""
+    frame = published.read_table("related", "demo", "textbook")
+    spent = published.read_table("related_costs", "demo", "textbook")
+    if frame is None or spent is None:
+        return ABSENT
+    average = frame[frame["task"] == "Avg"].set_index("method")
+    view = costs.view(spent)[["parameters (M)", "trained (M)", "latency (ms)"]]
+    training = spent.groupby("method")["training_flops"].mean()
+    one = training["BERT3-PatientKD"]
+    rows = [
+        [
+            name,
+            f"{row['mean']:.1f} ± {row['sd']:.1f}",
+            *view.loc[name],
+            f"{training[name] / one:.1f}",
+        ]
+        for name, row in average.iterrows()
+    ]
+    return markdown(["", "score", *view.columns, "training (Patient KD 3: 1)"], rows)
 
 
 def verdicts() -> str:
@@ -287,6 +310,8 @@ BLOCKS: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/results.md", "real_comparisons"): lambda: comparisons("cpu", "SST-2"),
     ("docs/results.md", "steps"): steps,
     ("docs/results.md", "equal"): equal_depth,
+    ("docs/results.md", "related"): related,
+    ("docs/results.md", "related_pairs"): lambda: beside_costs("related", RELATED),
     ("docs/tables.md", "costs"): lambda: by_its_benchmark("tables"),
     ("docs/tables.md", "speed"): lambda: by_its_benchmark("speed"),
     ("docs/tables.md", "verdicts"): verdicts,
