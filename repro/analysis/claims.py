@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from repro.analysis import sidecar, tables
-from repro.analysis.groups import Group, groups
+from repro.analysis.groups import Group, groups, make_options
 from repro.analysis.inference import (
     ALPHA,
     INCONCLUSIVE,
@@ -71,7 +71,7 @@ def judge_claims(profile_name: str, variant: str = "") -> pd.DataFrame:
     """
     names = ("table2", "table3", "table4", "table5")
     finished = {name: _finished(name, profile_name, variant) for name in names}
-    options = tables.make_options(profile_name, variant)
+    options = make_options(profile_name, variant)
     if not any(finished.values()):
         raise MissingError(f"no tables yet; run: make tables {options}")
     claims = ledger().to_dict("records")

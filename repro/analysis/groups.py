@@ -259,3 +259,13 @@ def one_class(group: Group) -> int:
 
 def _joined(values: Iterable[str]) -> str:
     return "; ".join(sorted(set(values)))
+
+
+def make_options(profile_name: str, variant: str = "") -> str:
+    """The options of the make target that writes a recipe's tables, such as "PROFILE=demo".
+
+    Args:
+        profile_name: A profile.
+        variant: "textbook" for the tables of the textbook recipe.
+    """
+    return f"PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from repro import paths
 from repro.analysis import sidecar
-from repro.analysis.groups import Group, groups, origin
+from repro.analysis.groups import Group, groups, make_options, origin
 from repro.analysis.inference import Estimate, combine, mean_score
 from repro.config import printed
 from repro.config.cells import Cell
@@ -314,16 +314,6 @@ def read_table(name: str, profile_name: str, variant: str = "") -> pd.DataFrame:
             f"{make_options(profile_name, variant)}"
         )
     return with_types(pd.read_csv(path, keep_default_na=False, na_values=[""]))
-
-
-def make_options(profile_name: str, variant: str = "") -> str:
-    """The options of the make target that writes a recipe's tables, such as "PROFILE=demo".
-
-    Args:
-        profile_name: A profile.
-        variant: "textbook" for the tables of the textbook recipe.
-    """
-    return f"PROFILE={profile_name}" + (f" RECIPE={variant}" if variant else "")
 
 
 def read_all(

@@ -5,11 +5,13 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from repro import methods, paths
+from repro.config.cells import Cell
+from repro.config.profiles import Budget
 from repro.config.tasks import OWN, task
 from repro.data import glue, own
 from repro.methods import ptp
 from repro.models.layers import Use
-from repro.training.loop import Hyperparameters
+from repro.training.loop import Hyperparameters, resolve_precision
 from repro.training.reshaping import Reshaping
 
 
@@ -134,6 +136,27 @@ class Reshaped:
     loss: Reshaping
     training: Hyperparameters
     selection: str
+
+
+def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
+    """Combine a budget with the cell's other settings of a training.
+
+    Args:
+        cell: The cell; its recipe gives the optimiser, its setting precision and evaluations.
+        budget: Learning rate, batch size and epochs.
+        shuffle: Whether the training data are shuffled in each epoch.
+    """
+    return Hyperparameters(
+        learning_rate=budget.learning_rate,
+        batch_size=budget.batch_size,
+        epochs=budget.epochs,
+        stop_epoch=budget.run_epochs,
+        optimizer=cell.recipe.optimizer,
+        shuffle=shuffle,
+        seed=cell.seed,
+        precision=resolve_precision(cell.setting.precision),
+        evaluations_per_epoch=cell.setting.evaluations_per_epoch,
+    )
 
 
 def load_splits(name: str, setting: Any) -> tuple[glue.Split, glue.Split]:

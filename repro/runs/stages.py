@@ -11,7 +11,7 @@ from typing import Any
 
 from repro import methods
 from repro.config.cells import Cell
-from repro.config.profiles import PROFILES, Budget
+from repro.config.profiles import PROFILES
 from repro.config.tasks import task
 from repro.data import encoders
 from repro.errors import InputError
@@ -31,9 +31,9 @@ from repro.runs.specs import (
     Student,
     Teacher,
     WordTraining,
+    hyperparameters,
     load_splits,
 )
-from repro.training.loop import Hyperparameters, resolve_precision
 from repro.training.reshaping import Reshaping
 
 SEARCH_SEED = 0  # the learning rate of all seeds is searched with this one (decision D13)
@@ -237,27 +237,6 @@ def _inputs(cell: Cell) -> Inputs:
         train.fingerprint,
         dev.fingerprint,
         encoders.fingerprint(setting.backbone),
-    )
-
-
-def hyperparameters(cell: Cell, budget: Budget, shuffle: bool) -> Hyperparameters:
-    """Combine a budget with the cell's other settings of a training.
-
-    Args:
-        cell: The cell; its recipe gives the optimiser, its setting precision and evaluations.
-        budget: Learning rate, batch size and epochs.
-        shuffle: Whether the training data are shuffled in each epoch.
-    """
-    return Hyperparameters(
-        learning_rate=budget.learning_rate,
-        batch_size=budget.batch_size,
-        epochs=budget.epochs,
-        stop_epoch=budget.run_epochs,
-        optimizer=cell.recipe.optimizer,
-        shuffle=shuffle,
-        seed=cell.seed,
-        precision=resolve_precision(cell.setting.precision),
-        evaluations_per_epoch=cell.setting.evaluations_per_epoch,
     )
 
 

@@ -204,7 +204,11 @@ def test_the_widgets_answer(open_notebook):
     notebook = open_notebook("explore")
     notebook.run_all()
     page = notebook.page
-    for label in ("confidently correct", "Query and Key swapped", "What the student is taught"):
+    for label in (
+        "confidently correct",
+        "Query and Key swapped",
+        "Soft label that the student learns",
+    ):
         notebook.see(".widget-html", label)
     slider = notebook.see(".widget-slider", "correct")
     shown = page.locator(".widget-html", has_text="confidently correct").first

@@ -10,7 +10,7 @@ from repro import paths
 from repro.analysis import verification
 from repro.data import metrics
 from repro.errors import InputError, MissingError, ReproError
-from repro.runs import cache, compute, engine, results, stages
+from repro.runs import cache, compute, engine, results, specs, stages
 
 pytestmark = pytest.mark.usefixtures("module_folders")
 
@@ -188,9 +188,9 @@ def test_a_worker_with_other_data_than_the_plan_s_stores_nothing(table5):
 
 def test_a_stage_has_the_precision_of_where_it_was_planned(monkeypatch):
     (cell,) = tiny("table1", precision="auto")
-    monkeypatch.setattr(stages, "resolve_precision", lambda precision: "bfloat16")
+    monkeypatch.setattr(specs, "resolve_precision", lambda precision: "bfloat16")
     planned = stages.resolve(cell)
-    monkeypatch.setattr(stages, "resolve_precision", lambda precision: "float32")
+    monkeypatch.setattr(specs, "resolve_precision", lambda precision: "float32")
     assert planned.trained.spec.training.precision == "bfloat16"
     assert planned.trained.key != stages.resolve(cell).trained.key
 
