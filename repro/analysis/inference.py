@@ -37,6 +37,8 @@ FAMILIES = {
 NO_VERDICT = f"no verdict: fewer than {VERDICT_SEEDS} seeds"
 INCONCLUSIVE, NOT_ADJUSTED = "inconclusive", "inconclusive after adjustment"
 _SMALLEST_P = 1e-12  # smaller p values are reported as this one
+_UNBOUNDED = (-math.inf, math.inf)
+OF_DIFFERENCES = (-100.0, 100.0)  # limits of the difference of two scores, in points
 
 
 class Part(NamedTuple):
@@ -70,7 +72,7 @@ class Estimate:
     example_part: Part
     seeds: int
     examples: int
-    limits: tuple[float, float] = (-math.inf, math.inf)
+    limits: tuple[float, float] = _UNBOUNDED
 
     @property
     def standard_error(self) -> float:
@@ -124,12 +126,10 @@ def difference(first: np.ndarray, second: np.ndarray) -> Estimate:
             f"both methods need the same seeds and examples, "
             f"got shapes {first.shape} and {second.shape}"
         )
-    return mean_difference(second - first, limits=(-100.0, 100.0))
+    return mean_difference(second - first, OF_DIFFERENCES)
 
 
-def mean_difference(
-    gains: np.ndarray, limits: tuple[float, float] = (-math.inf, math.inf)
-) -> Estimate:
+def mean_difference(gains: np.ndarray, limits: tuple[float, float] = _UNBOUNDED) -> Estimate:
     """The mean of differences that have been taken, such as the average gain of several pairs.
 
     Args:

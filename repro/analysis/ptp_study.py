@@ -12,7 +12,7 @@ import pandas as pd
 
 from repro.analysis.example_scores import pooled_ratio_scores
 from repro.analysis.groups import Group, check_same_origin, groups, origin
-from repro.analysis.inference import holm, mean_difference, verdict
+from repro.analysis.inference import OF_DIFFERENCES, holm, mean_difference, verdict
 from repro.analysis.tables import assigned, gold_classes, with_types
 from repro.config import cells as experiments
 from repro.config.cells import Cell
@@ -192,7 +192,7 @@ def _gain(before: Group, after: Group, member: np.ndarray) -> dict[str, float]:
             group.predicted == group.labels for group in (before, after)
         )  # (seeds, n)
         gain = correct_after.astype(float) - correct_before
-        estimate = mean_difference(pooled_ratio_scores(gain * member, member), (-100.0, 100.0))
+        estimate = mean_difference(pooled_ratio_scores(gain * member, member), OF_DIFFERENCES)
         values |= {
             "before": 100 * correct_before[member].mean(),
             "after": 100 * correct_after[member].mean(),

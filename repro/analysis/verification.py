@@ -227,7 +227,8 @@ def check_table(path: Path, damaged_ids: set[str]) -> list[str]:
         else:
             findings += _differences(path, maker.make(planned), maker.key, maker.measured)
     except ReproError as error:
-        findings = [f"cannot be recomputed: {error}"]
+        file, _, reason = str(error).partition(": ")  # the sidecar's errors name the file already
+        findings = [reason if file == shown(path) else f"cannot be recomputed: {error}"]
     return [f"{shown(path)}: {line}" for line in findings]
 
 

@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from repro.config.profiles import PROFILES, Budget, Setting, changes, override, profile
-from repro.config.recipe import TEXTBOOK, Recipe, parse
+from repro.config.recipe import MOST_SEEDS, TEXTBOOK, Recipe, parse
 from repro.config.tables import Method, table
 from repro.errors import InputError
 from repro.files import digest
 
-MOST_SEEDS = 100
 _LONGEST = 100  # characters of a variant's name, since a file name has at most 255
 
 

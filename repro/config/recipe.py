@@ -9,6 +9,8 @@ from typing import Any
 
 from repro.errors import one_of
 
+MOST_SEEDS = 100
+
 
 def decision(number: str, authors: Any, textbook: Any, options: tuple, meaning: str) -> Any:
     """Declare a decision as a dataclass field; REPRODUCIBILITY.md has a table of all of them.
@@ -76,7 +78,7 @@ class Recipe:
         "student's learning rate: the profile's, or the best of its grid on a held-out tenth "
         "of train (centred on a method's own rate, if it has one)")
     seeds: int = decision(
-        "D14", 1, 5, tuple(range(1, 101)),
+        "D14", 1, 5, tuple(range(1, MOST_SEEDS + 1)),
         "number of seeds that a table averages over, unless SEEDS is set")
     checkpoint: str = decision(
         "D15", "best_dev", "last", ("best_dev", "last", "best_inner"),

@@ -285,6 +285,7 @@ def test_a_csv_without_a_sidecar_is_a_finding_with_the_command(folder, repro):
     message = "cannot be verified: no table4.run.json beside it; run: make table4 PROFILE=demo"
     assert (code, message in out) == (1, True)
     assert "1 finding, above" in out
+    assert out.count("table4.csv: ") == 1  # the file is named once
 
 
 @pytest.mark.parametrize(
